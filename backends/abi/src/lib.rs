@@ -1,0 +1,1 @@
+//! The C ABI between the runtime and its backend plugins.

@@ -1,0 +1,1 @@
+//! Runs every op of a plugin against the reference.

@@ -1,0 +1,1 @@
+//! CPU backend: scalar, AVX2 and AVX-512 tiers.

@@ -1,0 +1,1 @@
+//! Reference backend: every op, slow and obvious.
