@@ -1,0 +1,256 @@
+//! The ops: what each takes, yields and means.
+//!
+//! Shapes are row-major. `T` is the step's token count, `S` its sequences, `R` its output rows; they may be
+//! dynamic. "Real" tensors are F32, or F64 throughout (reference backend only). An input marked `?` may be
+//! [`NONE`](crate::graph::NONE). Ids and parameter fields are only ever appended; a parameter tail that the
+//! host does not send reads as zero, so zero must mean "as before".
+//!
+//! **Gradients.** For a differentiable op `X` there is `X | GRAD`. Its inputs are X's inputs followed by one
+//! gradient per output of X (`NONE` where an output is not differentiable or its gradient is zero); its
+//! outputs are gradients for X's inputs in order, `NONE` where not wanted. Parameters are those of X. It
+//! recomputes what it needs from X's inputs. Gradients are those of the real-valued op: rounding inside a
+//! kernel (quantized activations, half-precision caches) does not count. Every op says which inputs are
+//! differentiable: they are marked `∂`. Attention is differentiable only without rope table and state.
+//!
+//! **Aliasing.** An op's outputs do not overlap its inputs, except that a state's input and output are one.
+
+/// Bit of an op id: the op's gradient. See the module text.
+pub const GRAD: u32 = 1 << 31;
+
+/// Rows of a weight by id. `[table W [V, D], ids i32 [T]] -> [[T, D]]`. An id outside the table yields zeros.
+/// ∂: table, for a TRAINABLE F32 weight bound as buffer.
+pub const GATHER: u32 = 1;
+/// Rows of a tensor by index. `[x∂ [T, D], rows i32 [R]] -> [[R, D]]`.
+pub const ROWS: u32 = 2;
+/// `y = x / sqrt(mean(x²) + eps) * w`. `[x∂ [T, D], w∂? [D]] -> [[T, D]]`. [`NormParams`].
+pub const RMS_NORM: u32 = 3;
+/// `y = (x - mean) / sqrt(var + eps) * w + b`, biased variance. `[x∂ [T, D], w∂? [D], b∂? [D]] -> [[T, D]]`. [`NormParams`].
+pub const LAYER_NORM: u32 = 4;
+/// One to four matrix products that share their input, with optional prologue and epilogue. [`LinearParams`].
+///
+/// Inputs: `[x∂ [T, K], norm_w∂? [K], residual∂? [T, N], adapter_index? i32 [T], adapter_scale? [A]]`, then for each of
+/// `n_weights`: `[w [N, K], bias∂? [N], lora_a∂? [A, r, K], lora_b∂? [A, N, r]]`. Outputs: one `[T, N]` per weight, or a
+/// single one under a GLU epilogue.
+///
+/// `h = norm(x)` or `x`; `y_i = W_i h + bias_i`; for a token whose `adapter_index` is `a >= 0`:
+/// `y_i += adapter_scale[a] * (B_i[a] (A_i[a] h))`, skipped when the scale is 0; then either, for each i, `y_i += residual`
+/// (only with `n_weights` 1), or with a GLU epilogue (`n_weights` 2) the output `act(y_0) * y_1`.
+/// A weight is a prepared weight, or an F32/F64 buffer tensor (which is then `∂`).
+pub const LINEAR: u32 = 5;
+/// Cosine and sine of `position * inv_freq`, times `magnitude`. `[positions i32 [T], inv_freq f32 [n/2]] -> [[T, n]]`:
+/// `out[t][2i]` is the cosine, `out[t][2i+1]` the sine for frequency `i`. The angle is computed in f64 from
+/// the f32 frequency. [`RopeTableParams`].
+pub const ROPE_TABLE: u32 = 6;
+/// Rotates pairs of each head. `[x∂ [T, heads*head_dim], table [T, n_rot]] -> [same]`. [`RopeParams`].
+/// Dimensions from `n_rot` on pass through.
+pub const ROPE: u32 = 7;
+/// Causal attention with grouped queries over many sequences. [`AttentionParams`].
+///
+/// Inputs: `[q∂ [T, heads*head_dim], k∂ [T, kv_heads*head_dim], v∂ [T, kv_heads*head_dim], rope_table? [T, n_rot],
+/// positions i32 [T], seq_start i32 [S+1], state?, slots? i32 [T], page_table? i32 [S, P], sinks∂? [heads]]`.
+/// Outputs: `[[T, heads*head_dim], state?]`.
+///
+/// Rows `seq_start[s] .. seq_start[s+1]` are sequence `s`, at consecutive ascending positions. With a rope table, q and k are
+/// rotated first (as [`ROPE`], `rope_layout`, `n_rot`). With a state (KV pages), k and v of row t are rounded to the state's dtype and
+/// written to place `slots[t]` (page index times page size plus offset), and row t attends to positions
+/// `0 ..= positions[t]` of its sequence, read from the pages `page_table[s][position / page_size]`, fresh ones included, after
+/// rounding. Without a state it attends to the rows of its own sequence up to itself.
+/// With `window` w > 0 only positions `> positions[t] - w`. Scores are `scale * q·k`, under `softcap` c > 0
+/// `c * tanh(score / c)`; a sink is one more score in the softmax with no value.
+/// `seq_start` has shape `[max S + 1]`; its first S+1 entries are valid.
+pub const ATTENTION: u32 = 8;
+/// `act(gate) * up`. `[gate∂ [T, N], up∂ [T, N]] -> [[T, N]]`. [`ActivationParams`].
+pub const GLU: u32 = 9;
+/// `a + b`. `[a∂, b∂] -> [same]`; b may have fewer leading dimensions and then repeats.
+pub const ADD: u32 = 10;
+/// `a * b` elementwise, repeating like [`ADD`]. `[a∂, b∂] -> [same]`.
+pub const MUL: u32 = 11;
+/// `factor * x`. `[x∂] -> [same]`. [`ScaleParams`].
+pub const SCALE: u32 = 12;
+/// `act(x)`. `[x∂] -> [same]`. [`ActivationParams`].
+pub const ACTIVATION: u32 = 13;
+/// Chooses experts. `[logits∂ [T, E]] -> [ids i32 [T, k], weights∂ [T, k]]`. [`MoeRouteParams`]. Ranked by descending
+/// probability, ties by the smaller index. Gradient: with respect to the weights, ids held fixed.
+pub const MOE_ROUTE: u32 = 14;
+/// Expert matrices by id. `[x∂ [T, K] or [T, k, K], w [E, N, K], bias∂? [E, N], ids i32 [T, k]] -> [[T, k, N]]`:
+/// `y[t][j] = W[ids[t][j]] x[t] (or x[t][j]) + bias`. No parameters.
+pub const EXPERT_LINEAR: u32 = 15;
+/// Weighted sum over ranks, in rank order, then the residual. `[y∂ [T, k, N], weights∂ [T, k], residual∂? [T, N]] -> [[T, N]]`.
+pub const MOE_COMBINE: u32 = 16;
+/// Fast weights: an inner model per head that learns along the sequence (TTT-Linear, Sun et al., arXiv 2407.04620).
+/// [`FastWeightParams`].
+///
+/// Inputs: `[q∂ [T, H*f], k∂ [T, H*f], v∂ [T, H*f], lr∂ [T, H], w0∂ [H, f, f], b0∂ [H, f], ln_w∂ [H, f], ln_b∂ [H, f],
+/// token_scale∂ [chunk], positions i32 [T], seq_start i32 [S+1], state?, state_slots? i32 [S]]`. Outputs: `[[T, H*f], state?]`.
+///
+/// Per sequence and head, with row vectors and mini-batches at absolute positions (`position / chunk`): `W, b` are those at
+/// the mini-batch's start (`w0, b0` at position 0, whatever the state holds). For row i, `o = position mod chunk`:
+/// `z = k_i W + b`; `x̂ = (z - mean) / sqrt(var + eps)` (biased variance); `y = ln_w * x̂ + ln_b`; `e = (y - (v_i - k_i)) * ln_w`;
+/// `g_i = (f*e - Σe - x̂ Σ(e*x̂)) / (f * sqrt(var + eps))`.
+/// Output row: `z̄ = q_i W + b - s_o Σ_{j<=i in the mini-batch} lr_j (q_i·k_j + 1) g_j`, then
+/// `q_i + LN(z̄; ln_w, ln_b)`, where `s_o = max(0, token_scale[o])`. At the mini-batch's last place
+/// `W -= s_o Σ_j lr_j k_jᵀ g_j`, `b -= s_o Σ_j lr_j g_j`, sums in the order of j.
+/// A sequence may stop and go on at any position; the result is bit-equal to one pass. Without a state every sequence starts
+/// at its first row.
+pub const FAST_WEIGHT: u32 = 17;
+/// `-log softmax(logits)[target]` in nats. `[logits∂ [R, V], targets i32 [R]] -> [[R]]`. A negative target gives 0.
+pub const CROSS_ENTROPY: u32 = 18;
+/// `factor * Σ x` over all elements. `[x∂] -> [[1]]`. [`ScaleParams`].
+pub const SUM: u32 = 19;
+/// First id not in use.
+pub const END: u32 = 20;
+
+/// Parameter structs: plain data for which all zeros is a valid value.
+///
+/// # Safety
+/// The type is `repr(C)`, has no padding, and every bit pattern is valid.
+pub unsafe trait Params: Copy + 'static {
+    /// Size in bytes as this build knows it.
+    const SIZE: u32 = size_of::<Self>() as u32;
+}
+
+macro_rules! params {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
+        // SAFETY: only 32-bit fields, so no padding; integers and floats accept every bit pattern.
+        unsafe impl Params for $name {}
+    };
+}
+
+/// Activation functions.
+pub mod activation {
+    /// `x`.
+    pub const IDENTITY: u32 = 0;
+    /// `x * sigmoid(x)`.
+    pub const SILU: u32 = 1;
+    /// `0.5 x (1 + tanh(sqrt(2/π) (x + 0.044715 x³)))`.
+    pub const GELU_TANH: u32 = 2;
+    /// `x Φ(x)` with the error function.
+    pub const GELU: u32 = 3;
+    /// `max(0, x)²`.
+    pub const RELU_SQUARED: u32 = 4;
+    /// `1 / (1 + exp(-x))`.
+    pub const SIGMOID: u32 = 5;
+}
+
+params! {
+    /// Of [`RMS_NORM`] and [`LAYER_NORM`].
+    NormParams {
+        /// Added to the mean square or variance.
+        eps: f32,
+    }
+}
+params! {
+    /// Of [`LINEAR`].
+    LinearParams {
+        /// 1 to 4.
+        n_weights: u32,
+        /// 1: RMS norm of x first, with `norm_w`; 0: none.
+        norm: u32,
+        /// Of the norm.
+        eps: f32,
+        /// 0: none. 1: GLU with `activation`, which needs two weights.
+        glu: u32,
+        /// One of [`activation`].
+        activation: u32,
+    }
+}
+params! {
+    /// Of [`ROPE_TABLE`].
+    RopeTableParams {
+        /// Factor on cosine and sine; 1 for plain RoPE.
+        magnitude: f32,
+    }
+}
+/// How rotated pairs lie in a head.
+pub mod rope_layout {
+    /// `(2i, 2i+1)`: Llama in GGUF.
+    pub const ADJACENT: u32 = 0;
+    /// `(i, i + n_rot/2)`: Hugging Face, NeoX.
+    pub const HALVES: u32 = 1;
+}
+params! {
+    /// Of [`ROPE`].
+    RopeParams {
+        /// Heads in a row.
+        heads: u32,
+        /// Dimensions of a head.
+        head_dim: u32,
+        /// Rotated dimensions of a head, even.
+        n_rot: u32,
+        /// One of [`rope_layout`].
+        layout: u32,
+        /// 1 rotates backwards.
+        inverse: u32,
+    }
+}
+params! {
+    /// Of [`ATTENTION`].
+    AttentionParams {
+        /// Query heads.
+        heads: u32,
+        /// Key/value heads; divides `heads`. Query head h uses key/value head `h / (heads / kv_heads)`.
+        kv_heads: u32,
+        /// Dimensions of a head.
+        head_dim: u32,
+        /// Positions in a page.
+        page_size: u32,
+        /// Element type of the state: F16, or F32.
+        kv_dtype: u32,
+        /// Factor on scores.
+        scale: f32,
+        /// 0: none.
+        window: u32,
+        /// 0: none.
+        softcap: f32,
+        /// Of the rope table, where given.
+        rope_layout: u32,
+        /// Of the rope table, where given.
+        n_rot: u32,
+    }
+}
+params! {
+    /// Of [`GLU`] and [`ACTIVATION`].
+    ActivationParams {
+        /// One of [`activation`].
+        activation: u32,
+    }
+}
+params! {
+    /// Of [`SCALE`] and [`SUM`].
+    ScaleParams {
+        /// The factor.
+        factor: f32,
+    }
+}
+params! {
+    /// Of [`MOE_ROUTE`].
+    MoeRouteParams {
+        /// Experts chosen per token, k.
+        top_k: u32,
+        /// 0: softmax over all, then choose; 1: choose, then softmax over the chosen.
+        softmax_after: u32,
+        /// 1: chosen weights are divided by their sum.
+        normalize: u32,
+        /// Factor on the weights; 0 means 1.
+        scale: f32,
+    }
+}
+params! {
+    /// Of [`FAST_WEIGHT`].
+    FastWeightParams {
+        /// Heads H.
+        heads: u32,
+        /// Dimensions f of a head.
+        head_dim: u32,
+        /// Rows of a mini-batch.
+        chunk: u32,
+        /// Of the inner layer norm.
+        eps: f32,
+        /// Inner model: 0 linear.
+        inner: u32,
+    }
+}

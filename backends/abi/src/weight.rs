@@ -1,0 +1,72 @@
+//! Weights: handed over once, kept in the layout that the plugin chooses.
+
+use crate::{Header, Status, Str};
+use core::ffi::c_void;
+
+/// What a weight will be used for. One prepared layout serves all usages, or memory doubles.
+pub mod usage {
+    /// `y = W x`.
+    pub const FORWARD: u32 = 1;
+    /// `dx = Wᵀ dy`.
+    pub const BACKWARD_INPUT: u32 = 2;
+    /// Rows are read by id: embeddings, tied heads.
+    pub const GATHER: u32 = 4;
+    /// Kernels work on the file's own blocks, which stay with the host (mapped experts).
+    pub const PAGED: u32 = 8;
+    /// `weight_update` will be called.
+    pub const TRAINABLE: u32 = 16;
+}
+
+/// A weight's shape and type, as in the file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct WeightDesc {
+    /// Size of this struct.
+    pub header: Header,
+    /// Element type: see [`crate::dtype`] and ggml's type ids.
+    pub dtype: u32,
+    /// Dimensions used in `shape`, 1 to 4.
+    pub rank: u32,
+    /// Bits of [`usage`].
+    pub usage: u32,
+    /// Must be zero.
+    pub reserved: u32,
+    /// Row-major, outermost first: `[out, in]`, `[expert, out, in]`, `[n]`. Unused entries are 1.
+    pub shape: [u64; 4],
+    /// Name in the file, for messages.
+    pub name: Str,
+}
+
+/// Where the bytes come from: memory, or a function that copies a range.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct WeightSource {
+    /// Size of this struct.
+    pub header: Header,
+    /// The bytes, or null where only `read` is given.
+    pub data: *const u8,
+    /// Length in bytes.
+    pub len: u64,
+    /// Copies `len` bytes from `offset` to `dst`; may be called from any thread.
+    pub read: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, dst: *mut u8, len: u64) -> Status>,
+    /// First argument of `read`.
+    pub user: *mut c_void,
+    /// Becomes non-zero when the caller gives up; may be null.
+    pub cancel: *const u32,
+}
+
+/// What became of a weight.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct WeightInfo {
+    /// Size of this struct.
+    pub header: Header,
+    /// Device memory it takes.
+    pub resident_bytes: u64,
+    /// Bytes that one matrix-vector product reads.
+    pub stream_bytes: u64,
+    /// 1 where the source must stay alive until `weight_free`.
+    pub keeps_source: u32,
+    /// The plugin's own number of its layout, for diagnosis.
+    pub layout: u32,
+}
