@@ -1,1 +1,36 @@
-//! Block formats of model weights.
+//! Block formats of model weights: their layouts, and conversion to and from `f32`.
+//!
+//! ```text
+//! dtype.rs      the table: code, name, elements and bytes per block
+//! float.rs      half precision and bfloat16
+//! convert.rs    whole slices: dispatch on dtype, length checks
+//! search.rs     choosing scales (shared by the block formats)
+//! q4_0.rs ...   one file per block format: layout, view, encoder
+//! ```
+//!
+//! Layouts are those of ggml as GGUF files store them. Decoding does the same `f32` operations in the
+//! same order as ggml's reference code, so results are equal bit for bit. Nothing here allocates,
+//! panics or depends on the platform; all numbers in blocks are little-endian.
+//!
+//! To add a format: a row in `dtype.rs`, a file with its block, a line in each `match` of `convert.rs`.
+
+#![forbid(unsafe_code)]
+
+mod convert;
+mod dtype;
+mod error;
+mod float;
+mod search;
+
+pub mod q4_0;
+pub mod q4_1;
+pub mod q4_k;
+pub mod q5_0;
+pub mod q6_k;
+pub mod q8_0;
+
+pub use convert::{dequantize, quantize};
+pub use dtype::{DType, FIRST_OWN_CODE, Kind, UnknownDType};
+pub use error::QuantError;
+pub use float::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub use search::ScaleTooLarge;
