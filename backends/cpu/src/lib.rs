@@ -1,1 +1,27 @@
-//! CPU backend: scalar, AVX2 and AVX-512 tiers.
+//! CPU backend: every op, on the instruction set that the processor has.
+//!
+//! ```text
+//! tier.rs      instruction-set tiers, and how a kernel is instantiated for each
+//! simd.rs      16 lanes of f32 on every tier; kernels are written once over it
+//! pool.rs      threads that stay for a whole step and meet at barriers (gate.rs, stop.rs)
+//! memory.rs    buffers
+//! op.rs        what a compiled op is; exec.rs compiles and runs graphs of them
+//! ops/         one file per op family: checks at compile time, sharing among workers
+//! kernels/     the arithmetic of the ops
+//! weight.rs    weights in the layout of their kernels; matmul/ has those kernels
+//! ```
+//!
+//! Results depend on the tier, and on nothing else: not on the number of threads, nor on how a prompt is
+//! cut into steps, nor on what else is in the batch.
+
+pub mod gate;
+pub mod kernels;
+pub mod matmul;
+pub mod memory;
+pub mod op;
+pub mod ops;
+pub mod pool;
+pub mod simd;
+pub mod stop;
+pub mod tier;
+pub mod weight;

@@ -1,0 +1,176 @@
+//! Memory: zeroed, aligned to a cache line, large blocks advised to huge pages.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tern_abi::plugin::{PluginError, Result};
+
+/// Alignment of every block: a cache line, and the widest vector.
+pub const ALIGN: usize = 64;
+/// From this size on, huge pages pay: one TLB entry covers 2 MiB instead of 4 KiB.
+const HUGE: usize = 2 << 20;
+/// Bytes past the end that may be read (not written), so that kernels can load whole vectors.
+pub const SLACK: usize = 64;
+
+static USED: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes that all live blocks hold.
+pub fn used() -> u64 {
+    USED.load(Ordering::Relaxed)
+}
+
+/// Gives an empty block's pointer its alignment.
+#[repr(align(64))]
+struct Line;
+
+enum Kind {
+    Empty,
+    Heap(Layout),
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    Mapped(usize),
+}
+
+/// A block of memory. It has no Rust references into it: access goes through pointers, and whoever makes
+/// two accesses at once sees to it that they do not race.
+pub struct Memory {
+    ptr: NonNull<u8>,
+    len: usize,
+    kind: Kind,
+}
+
+// SAFETY: plain memory, freed once, not tied to a thread; races are the users' duty, see the type.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// `len` zeroed bytes, or a typed error.
+    pub fn zeroed(len: usize) -> Result<Self> {
+        if len == 0 {
+            return Ok(Self { ptr: NonNull::<Line>::dangling().cast(), len, kind: Kind::Empty });
+        }
+        let failed = || PluginError::out_of_memory(format!("no memory for {len} bytes"));
+        let padded = len.checked_add(SLACK).filter(|&n| n <= isize::MAX as usize - HUGE).ok_or_else(failed)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if padded >= HUGE
+            && let Some((ptr, mapped)) = map(padded)
+        {
+            USED.fetch_add(len as u64, Ordering::Relaxed);
+            return Ok(Self { ptr, len, kind: Kind::Mapped(mapped) });
+        }
+        let layout = Layout::from_size_align(padded, ALIGN).map_err(|_| failed())?;
+        // SAFETY: the layout's size is not zero.
+        let ptr = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(failed)?;
+        USED.fetch_add(len as u64, Ordering::Relaxed);
+        Ok(Self { ptr, len, kind: Kind::Heap(layout) })
+    }
+
+    /// First byte, aligned to [`ALIGN`].
+    pub fn ptr(&self) -> *mut u8 {
+        self.ptr.as_ptr()
+    }
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// Is it empty?
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        match self.kind {
+            Kind::Empty => return,
+            // SAFETY: allocated with this layout, freed once.
+            Kind::Heap(layout) => unsafe { dealloc(self.ptr.as_ptr(), layout) },
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            // SAFETY: mapped by `map` with this length, unmapped once.
+            Kind::Mapped(len) => unsafe {
+                libc::munmap(self.ptr.as_ptr().cast(), len);
+            },
+        }
+        USED.fetch_sub(self.len as u64, Ordering::Relaxed);
+    }
+}
+
+/// Maps at least `len` bytes at a multiple of the huge page size; yields how many.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn map(len: usize) -> Option<(NonNull<u8>, usize)> {
+    let total = len.checked_add(HUGE)?;
+    // SAFETY: a fresh anonymous mapping.
+    let base = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            total,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return None;
+    }
+    let base = base.cast::<u8>();
+    let head = base.align_offset(HUGE);
+    // The tail starts at a page boundary; no system has pages beyond 64 KiB, and a failing munmap only wastes
+    // addresses.
+    let end = (head + len).next_multiple_of(64 << 10);
+    // SAFETY: the ranges lie in the mapping and outside the block; advice cannot harm.
+    unsafe {
+        if head > 0 {
+            libc::munmap(base.cast(), head);
+        }
+        if end < total {
+            libc::munmap(base.add(end).cast(), total - end);
+        }
+        let start = base.add(head);
+        libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE);
+        Some((NonNull::new(start)?, end - head))
+    }
+}
+
+/// `(free, total)` bytes of the machine, 0 where unknown.
+pub fn machine() -> (u64, u64) {
+    #[cfg(unix)]
+    {
+        // SAFETY: plain queries.
+        let (page, total) = unsafe { (libc::sysconf(libc::_SC_PAGESIZE), libc::sysconf(libc::_SC_PHYS_PAGES)) };
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        // SAFETY: a plain query.
+        let free = unsafe { libc::sysconf(libc::_SC_AVPHYS_PAGES) };
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let free = 0;
+        let bytes = |pages: libc::c_long| (pages.max(0) as u64).saturating_mul(page.max(0) as u64);
+        (bytes(free), bytes(total))
+    }
+    #[cfg(not(unix))]
+    (0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeroed_and_aligned() {
+        for len in [1, 63, 64, 4096, HUGE - 1, HUGE, 3 * HUGE + 5] {
+            let m = Memory::zeroed(len).unwrap();
+            assert_eq!(m.ptr() as usize % ALIGN, 0);
+            // SAFETY: the block has `len` bytes and nothing else accesses it.
+            let bytes = unsafe { std::slice::from_raw_parts_mut(m.ptr(), m.len()) };
+            assert!(bytes.iter().all(|&b| b == 0));
+            bytes.fill(7);
+        }
+        assert!(Memory::zeroed(0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn impossible_is_an_error() {
+        for len in [usize::MAX, usize::MAX / 2, 1 << 60] {
+            assert_eq!(Memory::zeroed(len).err().unwrap().status, tern_abi::status::OUT_OF_MEMORY);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The thread pool: workers stay for a whole run and meet at cheap barriers.
+//!
+//! The calling thread is worker 0. One run at a time; a run inside a run would wait for itself.
+
+use crate::gate::{Gate, Patience};
+use crate::stop::Stop;
+use std::cell::UnsafeCell;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tern_abi::plugin::{PluginError, Result};
+
+/// More workers than this are not started unless asked for: small models stop gaining, and every barrier
+/// waits for the slowest.
+const DEFAULT_MAX: usize = 16;
+/// A bound on what a caller may ask for.
+const MAX: usize = 256;
+
+/// What a run executes: every worker calls it once.
+type Job<'a> = dyn Fn(&Worker<'_>) + Sync + 'a;
+
+#[repr(align(128))]
+struct Line<T>(T);
+
+struct Shared {
+    count: usize,
+    patience: Patience,
+    start: Gate,
+    done: Gate,
+    barrier: Gate,
+    arrived: Line<AtomicUsize>,
+    claimed: Line<AtomicUsize>,
+    running: Line<AtomicUsize>,
+    stopped: AtomicBool,
+    broken: AtomicBool,
+    quit: AtomicBool,
+    job: UnsafeCell<Option<(&'static Job<'static>, &'static Stop<'static>)>>,
+}
+
+// SAFETY: `job` is written by the thread that holds the run lock while no worker runs, and read by workers
+// after `start` has advanced, which orders the two.
+unsafe impl Sync for Shared {}
+
+/// See the module text.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    lock: Mutex<()>,
+}
+
+/// A worker's place in a run.
+pub struct Worker<'a> {
+    index: usize,
+    shared: &'a Shared,
+    stop: &'a Stop<'a>,
+}
+
+impl Pool {
+    /// A pool of `threads` workers; 0 means one per processor. Where threads cannot be started there are
+    /// fewer, down to the caller alone.
+    pub fn new(threads: usize) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        let wanted = if threads == 0 { processors.min(DEFAULT_MAX) } else { threads.min(MAX) };
+        for count in [wanted, 1] {
+            if let Some(pool) = Self::start(count, count > processors) {
+                return pool;
+            }
+        }
+        Self { shared: Arc::new(Shared::new(1, false)), threads: Vec::new(), lock: Mutex::new(()) }
+    }
+
+    fn start(count: usize, crowded: bool) -> Option<Self> {
+        let shared = Arc::new(Shared::new(count, crowded));
+        let mut pool = Self { shared: shared.clone(), threads: Vec::new(), lock: Mutex::new(()) };
+        for index in 1..count {
+            let shared = shared.clone();
+            let thread = std::thread::Builder::new().name(format!("tern-cpu-{index}"));
+            // On failure the pool's drop ends those already started.
+            pool.threads.push(thread.spawn(move || shared.serve(index)).ok()?);
+        }
+        Some(pool)
+    }
+
+    /// Number of workers.
+    pub fn count(&self) -> usize {
+        self.shared.count
+    }
+
+    /// Calls `job` once on every worker and returns when all have returned.
+    pub fn run(&self, stop: &Stop<'_>, job: &Job<'_>) -> Result<()> {
+        let _one_at_a_time = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = &*self.shared;
+        shared.stopped.store(stop.is_set(), Ordering::Relaxed);
+        shared.claimed.0.store(0, Ordering::Relaxed);
+        let finished = shared.done.value();
+        if shared.count > 1 {
+            // SAFETY: only the lifetimes change; the workers are done with both before this function returns,
+            // also where a job panics.
+            unsafe {
+                let job = std::mem::transmute::<&Job<'_>, &'static Job<'static>>(job);
+                let stop = std::mem::transmute::<&Stop<'_>, &'static Stop<'static>>(stop);
+                *shared.job.get() = Some((job, stop));
+            }
+            shared.running.0.store(shared.count - 1, Ordering::Relaxed);
+            shared.start.advance();
+        }
+        shared.call(&Worker { index: 0, shared, stop }, job);
+        if shared.count > 1 {
+            shared.done.wait(finished, shared.patience);
+        }
+        shared.arrived.0.store(0, Ordering::Relaxed);
+        if shared.broken.swap(false, Ordering::Relaxed) {
+            return Err(PluginError::new(tern_abi::status::PANIC, "a kernel panicked; the step is void"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.quit.store(true, Ordering::Relaxed);
+        self.shared.start.advance();
+        for thread in self.threads.drain(..) {
+            // A worker catches its panics, so there is nothing to learn from the result.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn new(count: usize, crowded: bool) -> Self {
+        let patience = if crowded { Patience { spins: 8, yields: 32 } } else { Patience { spins: 400, yields: 100 } };
+        Self {
+            count,
+            patience,
+            start: Gate::new(),
+            done: Gate::new(),
+            barrier: Gate::new(),
+            arrived: Line(AtomicUsize::new(0)),
+            claimed: Line(AtomicUsize::new(0)),
+            running: Line(AtomicUsize::new(0)),
+            stopped: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+            job: UnsafeCell::new(None),
+        }
+    }
+
+    /// Life of a worker thread.
+    fn serve(&self, index: usize) {
+        let mut seen = 0;
+        loop {
+            self.start.wait(seen, self.patience);
+            seen = seen.wrapping_add(1);
+            if self.quit.load(Ordering::Relaxed) {
+                return;
+            }
+            // SAFETY: see `Sync for Shared`.
+            if let Some((job, stop)) = unsafe { *self.job.get() } {
+                self.call(&Worker { index, shared: self, stop }, job);
+            }
+            if self.running.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.done.advance();
+            }
+        }
+    }
+
+    /// Runs `job`. If it panics, the others must not wait for it at a barrier.
+    fn call(&self, worker: &Worker<'_>, job: &Job<'_>) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(worker))) {
+            // A payload's destructor could panic again.
+            std::mem::forget(payload);
+            self.broken.store(true, Ordering::SeqCst);
+            self.barrier.advance();
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// `0 .. count`; the calling thread is 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+    /// Number of workers.
+    pub fn count(&self) -> usize {
+        self.shared.count
+    }
+
+    /// Waits for all workers. What they wrote before is visible after; [`claim`](Self::claim) starts anew.
+    pub fn barrier(&self) {
+        let shared = self.shared;
+        // The order of these two loads matters: see `call`, which sets `broken` before it advances.
+        let round = shared.barrier.value();
+        self.leave_if_broken();
+        if shared.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == shared.count {
+            shared.arrived.0.store(0, Ordering::Relaxed);
+            shared.claimed.0.store(0, Ordering::Relaxed);
+            // One worker decides for all, so that all leave at the same barrier.
+            shared.stopped.store(self.stop.is_set(), Ordering::Relaxed);
+            shared.barrier.advance();
+        } else {
+            shared.barrier.wait(round, shared.patience);
+        }
+        self.leave_if_broken();
+    }
+
+    /// Was the run stopped before the last barrier? The same answer for all workers until the next one.
+    pub fn stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Another worker panicked and will not come to the barrier: unwinds to [`Shared::call`], which every
+    /// job runs under. This never runs unless there is a defect.
+    fn leave_if_broken(&self) {
+        if self.shared.broken.load(Ordering::Relaxed) {
+            resume_unwind(Box::new("another worker panicked"));
+        }
+    }
+
+    /// This worker's share of `0 .. n`: contiguous, a multiple of `granularity` except at the end.
+    pub fn split(&self, n: usize, granularity: usize) -> Range<usize> {
+        let granularity = granularity.max(1);
+        let parts = n.div_ceil(granularity);
+        let cut = |i: usize| (parts * i / self.count() * granularity).min(n);
+        cut(self.index)..cut(self.index + 1)
+    }
+
+    /// The next unclaimed `chunk` of `0 .. n`, or `None` when all are taken. Between two barriers all calls
+    /// draw from one counter, so there is one such loop.
+    pub fn claim(&self, n: usize, chunk: usize) -> Option<Range<usize>> {
+        let first = self.shared.claimed.0.fetch_add(chunk, Ordering::Relaxed);
+        (first < n).then(|| first..(first + chunk).min(n))
+    }
+}
