@@ -1,1 +1,30 @@
-//! Tokenizers and chat templates.
+//! Text in, token ids out, and back: tokenizers, streaming detokenizer, stop strings, chat templates.
+//!
+//! Nothing here opens a file or a socket or starts a thread; models reach this crate as strings that the caller has read.
+//! Everything a model file or a user can put into those strings ends in a value or in a [`TextError`].
+//!
+//! The rule that shapes the interfaces: text from a user never turns into a control token unless the caller asks for it
+//! ([`EncodeOptions::special`]); in a chat only the template writes those ([`Tokenizer::encode_chat`]).
+#![forbid(unsafe_code)]
+
+mod added;
+mod alphabet;
+mod bpe;
+mod detok;
+mod error;
+mod hash;
+mod hf;
+mod limits;
+mod pretok;
+mod spec;
+mod stop;
+mod tokenizer;
+mod vocab;
+
+pub use detok::{Detokenizer, Utf8Stream};
+pub use error::TextError;
+pub use limits::*;
+pub use pretok::PRE_TOKENIZER_NAMES;
+pub use spec::{BpeSpec, Merges, SpecialIds, TokenType};
+pub use stop::{StopMatcher, Stopped};
+pub use tokenizer::{Bos, DecodeOptions, EncodeOptions, Tokenizer};

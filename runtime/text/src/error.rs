@@ -1,0 +1,164 @@
+//! The one error type of this crate.
+
+/// What went wrong with a tokenizer, a text or a template, with the data to say so in any language.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// The file uses something this crate does not have.
+    #[error("{what} is not supported: found {found}")]
+    Unsupported {
+        /// The field or feature.
+        what: &'static str,
+        /// Its value in the file.
+        found: String,
+    },
+    /// A field is missing or has another form than the format says.
+    #[error("bad {field}: expected {expected}, found {found}")]
+    BadField {
+        /// Path of the field.
+        field: String,
+        /// What the format asks for.
+        expected: &'static str,
+        /// What is there, shortened.
+        found: String,
+    },
+    /// A document is not JSON.
+    #[error("{file} is not valid JSON: {message} (line {line}, column {column})")]
+    Json {
+        /// Which document.
+        file: &'static str,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+        /// The reader's message.
+        message: String,
+    },
+    /// A size is over a cap of [`crate::limits`].
+    #[error("{what} is {found}, the limit is {limit}")]
+    TooLarge {
+        /// What was measured.
+        what: &'static str,
+        /// Its size.
+        found: usize,
+        /// The cap.
+        limit: usize,
+    },
+    /// Two lists that describe the same tokens differ in length.
+    #[error("{what} has {found} entries, expected {expected}")]
+    LengthMismatch {
+        /// The list.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The number of tokens.
+        expected: usize,
+    },
+    /// The vocabulary is empty.
+    #[error("the vocabulary has no tokens (expected between 1 and {limit})")]
+    NoTokens {
+        /// Most tokens allowed.
+        limit: usize,
+    },
+    /// Two ids have the same text.
+    #[error("token {text:?} appears twice, as {first} and as {second}")]
+    DuplicateToken {
+        /// The text, shortened.
+        text: String,
+        /// The lower id.
+        first: u32,
+        /// The higher id.
+        second: u32,
+    },
+    /// A merge is not two texts joined by one space.
+    #[error("merge {index} is {text:?}, expected two tokens with a space between")]
+    BadMerge {
+        /// Place in the list, from 0.
+        index: usize,
+        /// The entry, shortened.
+        text: String,
+    },
+    /// A merge names, or makes, a text that is not in the vocabulary.
+    #[error("merge {index} needs token {token:?}, which is not in the vocabulary")]
+    MergeToken {
+        /// Place in the list, from 0.
+        index: usize,
+        /// The missing text, shortened.
+        token: String,
+    },
+    /// A pair is merged twice.
+    #[error("merges {first} and {second} join the same pair")]
+    DuplicateMerge {
+        /// Place of the first, from 0.
+        first: usize,
+        /// Place of the second.
+        second: usize,
+    },
+    /// A special id lies outside the vocabulary.
+    #[error("{role} id {id} is outside the vocabulary of {vocab} tokens")]
+    SpecialId {
+        /// `bos`, `eos`, ...
+        role: &'static str,
+        /// The id.
+        id: u32,
+        /// Number of tokens.
+        vocab: usize,
+    },
+    /// A special token is named by a text that is not in the vocabulary.
+    #[error("{role} token {text:?} is not in the vocabulary")]
+    SpecialText {
+        /// `bos`, `eos`, ...
+        role: &'static str,
+        /// The text, shortened.
+        text: String,
+    },
+    /// A pre-tokenizer expression does not compile.
+    #[error("pre-tokenizer expression {pattern:?}: {message}")]
+    Regex {
+        /// The expression, shortened.
+        pattern: String,
+        /// The engine's message.
+        message: String,
+    },
+    /// An expression with look-around gave up on this text.
+    #[error("pre-tokenizer expression {pattern:?} needs more than {limit} steps at byte {at} of its piece")]
+    RegexLimit {
+        /// The expression, shortened.
+        pattern: String,
+        /// Where the search began.
+        at: usize,
+        /// The cap on steps.
+        limit: usize,
+    },
+    /// An id is outside the vocabulary.
+    #[error("token id {id} is outside the vocabulary of {vocab} tokens")]
+    UnknownId {
+        /// The id.
+        id: u32,
+        /// Number of tokens.
+        vocab: usize,
+    },
+    /// BOS was asked for and the tokenizer has none.
+    #[error("the tokenizer declares no {role} token (vocabulary of {vocab} tokens)")]
+    NoSpecial {
+        /// `bos`, `eos`, ...
+        role: &'static str,
+        /// Number of tokens.
+        vocab: usize,
+    },
+    /// A stop string is empty.
+    #[error("stop string {index} is empty")]
+    EmptyStop {
+        /// Place in the list, from 0.
+        index: usize,
+    },
+}
+
+/// At most 64 characters of a text, for messages: a file may hold 64 KiB there.
+pub(crate) fn short(text: &str) -> String {
+    let mut out: String = text.chars().take(64).collect();
+    if out.len() < text.len() {
+        out.push('…');
+    }
+    out
+}

@@ -1,0 +1,32 @@
+//! Caps on what a model file or a caller may ask for, each with its reason.
+
+/// Most tokens in a vocabulary. The largest published ones have about 262,000; ids must also leave room in 32 bits.
+pub const MAX_TOKENS: usize = 1 << 22;
+
+/// Most bytes in one token's text: longer ones exist only in files made to hurt.
+pub const MAX_TOKEN_BYTES: usize = 64 << 10;
+
+/// Most merges; a vocabulary has at most one useful merge per way to cut a token, in practice about two per token.
+pub const MAX_MERGES: usize = 1 << 23;
+
+/// Most bytes in the text of a token that is searched for in the input (control and user-defined tokens).
+/// The search is bounded by this length per input byte.
+pub const MAX_ADDED_TOKEN_BYTES: usize = 1 << 10;
+
+/// Most bytes in a `tokenizer.json`; the largest published ones have about 35 MB.
+pub const MAX_TOKENIZER_JSON_BYTES: usize = 256 << 20;
+
+/// Most bytes in one pre-tokenizer expression of a `tokenizer.json`; the longest published one has about 1,000.
+pub const MAX_REGEX_BYTES: usize = 16 << 10;
+
+/// Most steps in a pre-tokenizer sequence.
+pub const MAX_PRE_STEPS: usize = 32;
+
+/// Most backtracking steps of an expression that needs look-around and is not one of the well-known ones.
+pub const REGEX_BACKTRACK_LIMIT: usize = 1_000_000;
+
+/// Most stop strings of one matcher; each costs a step per byte of text.
+pub const MAX_STOPS: usize = 256;
+
+/// Most bytes in one stop string: text of that length may be held back.
+pub const MAX_STOP_BYTES: usize = 4 << 10;

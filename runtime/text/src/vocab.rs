@@ -1,0 +1,107 @@
+//! The vocabulary: texts of all tokens in one allocation, and the way from a text to its id.
+
+use crate::alphabet;
+use crate::error::{TextError, short};
+use crate::hash::{self, IdTable};
+use crate::limits::{MAX_TOKEN_BYTES, MAX_TOKENS};
+use crate::spec::TokenType;
+
+/// Token texts and types by id.
+pub(crate) struct Vocab {
+    text: String,
+    /// Where each token's text ends in `text`.
+    ends: Vec<u32>,
+    types: Vec<TokenType>,
+    ids: IdTable,
+}
+
+impl Vocab {
+    /// Checks and stores the tokens. `types` is as long as `tokens`.
+    pub(crate) fn new(tokens: &[&str], types: Vec<TokenType>) -> Result<Self, TextError> {
+        if tokens.is_empty() {
+            return Err(TextError::NoTokens { limit: MAX_TOKENS });
+        }
+        let too_large = |what, found, limit| TextError::TooLarge { what, found, limit };
+        if tokens.len() > MAX_TOKENS {
+            return Err(too_large("number of tokens", tokens.len(), MAX_TOKENS));
+        }
+        if types.len() != tokens.len() {
+            return Err(TextError::LengthMismatch { what: "token types", found: types.len(), expected: tokens.len() });
+        }
+        let mut total = 0usize;
+        for token in tokens {
+            if token.len() > MAX_TOKEN_BYTES {
+                return Err(too_large("bytes of a token", token.len(), MAX_TOKEN_BYTES));
+            }
+            total = total.saturating_add(token.len());
+        }
+        if u32::try_from(total).is_err() {
+            return Err(too_large("bytes of all tokens", total, u32::MAX as usize));
+        }
+        let mut vocab = Self {
+            text: String::with_capacity(total),
+            ends: Vec::with_capacity(tokens.len()),
+            types,
+            ids: IdTable::new(tokens.len()),
+        };
+        for (id, token) in tokens.iter().enumerate() {
+            let id = id as u32;
+            vocab.text.push_str(token);
+            vocab.ends.push(vocab.text.len() as u32);
+            let Vocab { text, ends, ids, .. } = &mut vocab;
+            if let Some(first) = ids.insert(hash::bytes(token.as_bytes()), id, |other| text_of(text, ends, other) == *token) {
+                return Err(TextError::DuplicateToken { text: short(token), first, second: id });
+            }
+        }
+        Ok(vocab)
+    }
+
+    /// Number of tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Text of a token as the file has it.
+    pub(crate) fn text(&self, id: u32) -> Option<&str> {
+        ((id as usize) < self.ends.len()).then(|| text_of(&self.text, &self.ends, id))
+    }
+
+    /// Type of a token.
+    pub(crate) fn kind(&self, id: u32) -> Option<TokenType> {
+        self.types.get(id as usize).copied()
+    }
+
+    /// Id of a text as the file has it.
+    pub(crate) fn id(&self, text: &str) -> Option<u32> {
+        self.ids.get(hash::bytes(text.as_bytes()), |id| text_of(&self.text, &self.ends, id) == text)
+    }
+
+    /// Appends the bytes that a token stands for; false if there is no such token.
+    pub(crate) fn bytes_into(&self, id: u32, out: &mut Vec<u8>) -> bool {
+        let (Some(text), Some(kind)) = (self.text(id), self.kind(id)) else { return false };
+        match kind {
+            TokenType::Normal => alphabet::read(text, out),
+            TokenType::Byte => match hex_byte(text) {
+                Some(byte) => out.push(byte),
+                None => alphabet::read(text, out),
+            },
+            // Texts of added tokens are written plainly.
+            TokenType::Unknown | TokenType::Control | TokenType::UserDefined | TokenType::Unused => {
+                out.extend_from_slice(text.as_bytes());
+            }
+        }
+        true
+    }
+}
+
+fn text_of<'a>(text: &'a str, ends: &[u32], id: u32) -> &'a str {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { ends[id - 1] as usize };
+    &text[start..ends[id] as usize]
+}
+
+/// The byte of `<0xNN>`.
+pub(crate) fn hex_byte(text: &str) -> Option<u8> {
+    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
+    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+}
