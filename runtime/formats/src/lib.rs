@@ -1,1 +1,40 @@
-//! Model files: GGUF and safetensors.
+//! Model files: GGUF, safetensors and Hugging Face folders, read and written.
+//!
+//! ```text
+//! source.rs       where bytes come from: a file, memory, or what the application supplies
+//! error.rs        one error: the file, and what is wrong with it
+//! limits.rs       every cap, with its reason
+//! json.rs         JSON with duplicate keys refused
+//! tensor.rs       what every format yields: tensors with a dtype, a shape and a place
+//! layout.rs       the checks on sizes and extents that the formats share
+//! stream.rs       writing tensor data in order
+//! gguf/           GGUF v2 and v3
+//! safetensors/    single files and sharded ones
+//! hf/             folders with config.json, a tokenizer and safetensors
+//! ```
+//!
+//! Files are not trusted. Every count, length and offset is checked before it is used, and before
+//! anything is allocated for it; the readers validate the whole header at once, so that what they
+//! return can be used without looking back. Nothing here interprets a model: names, hyper-parameters
+//! and shapes are checked by the crate that knows architectures.
+
+#![forbid(unsafe_code)]
+
+pub mod gguf;
+pub mod hf;
+pub mod limits;
+pub mod safetensors;
+
+mod error;
+mod json;
+mod layout;
+mod names;
+mod source;
+mod stream;
+mod tensor;
+
+pub use error::{FormatError, Problem};
+pub use source::{BytesSource, FileSource, Source};
+pub use stream::TensorStream;
+pub use tensor::{Checkpoint, TensorInfo};
+pub use tern_quant::DType;

@@ -1,0 +1,37 @@
+//! A folder on disk.
+
+use super::Folder;
+use crate::{FileSource, FormatError, Problem, Source};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Opens a folder on disk.
+///
+/// A symbolic link in it may lead to another place in the folder, or into the `blobs` of a Hugging
+/// Face cache, whose `models--*/snapshots/<revision>` folders consist of such links; not elsewhere.
+///
+/// # Errors
+/// As [`super::open`]; [`io::ErrorKind::PermissionDenied`] for a link that leads out.
+pub fn open_dir(path: impl AsRef<Path>) -> Result<Folder, FormatError> {
+    let path = path.as_ref();
+    let name = path.display().to_string();
+    let allowed = allowed(path).map_err(|error| FormatError::new(&name, Problem::Open { error }))?;
+    super::open(&name, &|file| {
+        let file = path.join(file);
+        // The target is opened rather than the link, so that it cannot be exchanged after the check.
+        let target = file.canonicalize()?;
+        if !allowed.iter().any(|dir| target.starts_with(dir)) {
+            let message = format!("a link that leads out of the folder, to {}", target.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        let source = FileSource::from_file(file.display().to_string(), std::fs::File::open(target)?)?;
+        Ok(Box::new(source) as Box<dyn Source>)
+    })
+}
+
+/// The folders in which targets may be.
+fn allowed(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let folder = path.canonicalize()?;
+    let cache = folder.parent().filter(|p| p.ends_with("snapshots")).and_then(Path::parent).map(|p| p.join("blobs"));
+    Ok(std::iter::once(folder).chain(cache).collect())
+}

@@ -1,0 +1,88 @@
+//! Hugging Face folders: `config.json`, a tokenizer and safetensors.
+//!
+//! Files are opened through a closure, so that a folder may as well be a browser's cache or the assets
+//! of an application; [`open_dir`] does it for a folder on disk.
+
+mod config;
+mod dir;
+
+pub use config::Config;
+pub use dir::open_dir;
+
+use crate::json::read_text;
+use crate::limits::{MAX_CONFIG_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES};
+use crate::safetensors::{self, INDEX_FILE, Opener};
+use crate::{Checkpoint, FormatError, Problem, Source};
+use std::io;
+use std::sync::Arc;
+
+/// The single-file checkpoint's name.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+
+/// A model as Hugging Face lays it out.
+#[derive(Debug)]
+pub struct Folder {
+    /// `config.json`: hyper-parameters.
+    pub config: Config,
+    /// `generation_config.json`: default sampling and end tokens.
+    pub generation_config: Option<Config>,
+    /// `tokenizer.json` as text.
+    pub tokenizer: Option<String>,
+    /// `tokenizer_config.json`; it may hold the chat template of older models.
+    pub tokenizer_config: Option<Config>,
+    /// `chat_template.jinja` as text.
+    pub chat_template: Option<String>,
+    /// The weights, from one file or from shards.
+    pub checkpoint: Checkpoint,
+}
+
+/// Opens a folder. `name` is for error messages; `open` gives the file of a name (always a single
+/// path component), or [`io::ErrorKind::NotFound`] where there is none.
+///
+/// Only `config.json` and the weights must exist.
+///
+/// # Errors
+/// Naming the file: [`Problem::Open`], [`Problem::NoWeights`], [`Problem::TooLong`], [`Problem::Json`],
+/// and those of [`safetensors::open`] and [`safetensors::open_sharded`].
+pub fn open(name: &str, open: &Opener<'_>) -> Result<Folder, FormatError> {
+    let config = open("config.json").map_err(|error| failed("config.json", error))?;
+    Ok(Folder {
+        config: Config::read(&*config, MAX_CONFIG_BYTES)?,
+        generation_config: json(open, "generation_config.json", MAX_CONFIG_BYTES)?,
+        tokenizer: text(open, "tokenizer.json", MAX_TOKENIZER_BYTES)?,
+        tokenizer_config: json(open, "tokenizer_config.json", MAX_TOKENIZER_CONFIG_BYTES)?,
+        chat_template: text(open, "chat_template.jinja", MAX_TEMPLATE_BYTES)?,
+        checkpoint: weights(name, open)?,
+    })
+}
+
+fn weights(name: &str, open: &Opener<'_>) -> Result<Checkpoint, FormatError> {
+    if let Some(source) = optional(open, WEIGHTS_FILE)? {
+        return Ok(safetensors::open(Arc::from(source))?.checkpoint);
+    }
+    if let Some(index) = optional(open, INDEX_FILE)? {
+        return safetensors::open_sharded(&*index, open);
+    }
+    let expected = "model.safetensors, model.safetensors.index.json";
+    Err(FormatError::new(name, Problem::NoWeights { expected }))
+}
+
+fn text(open: &Opener<'_>, name: &'static str, limit: u64) -> Result<Option<String>, FormatError> {
+    optional(open, name)?.map(|source| read_text(&*source, name, limit)).transpose()
+}
+
+fn json(open: &Opener<'_>, name: &'static str, limit: u64) -> Result<Option<Config>, FormatError> {
+    optional(open, name)?.map(|source| Config::read(&*source, limit)).transpose()
+}
+
+fn optional(open: &Opener<'_>, name: &str) -> Result<Option<Box<dyn Source>>, FormatError> {
+    match open(name) {
+        Ok(source) => Ok(Some(source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(name, error)),
+    }
+}
+
+fn failed(name: &str, error: io::Error) -> FormatError {
+    FormatError::new(name, Problem::Open { error })
+}
