@@ -1,1 +1,169 @@
-//! Placeholder.
+//! What a SIMD tier offers: vectors of 16 lanes, whatever the registers' width.
+//!
+//! A kernel is written once, generic over [`Simd`], and instantiated per tier inside a function that has
+//! the tier's `#[target_feature]`; everything here is inlined into that function. Sixteen lanes fill one
+//! AVX-512 register, two of AVX2, four of NEON or SIMD128: wide enough to hide latency on all of them.
+//!
+//! Results depend on the tier only where a tier has no fused multiply-add; within a tier they are fixed.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub use avx512::Avx512;
+pub use scalar::Scalar;
+
+/// Lanes of [`Simd::F`] and [`Simd::I`].
+pub const LANES: usize = 16;
+
+/// Vector operations of a tier.
+///
+/// # Safety
+/// Every function requires that the processor has the tier's features, and that the calling function is
+/// inlined into one that enables them. Pointers must be valid for the lanes named; no alignment is required.
+/// `max` and `min` give their second operand where either is NaN.
+#[allow(missing_docs)] // One-line operations whose name says everything; the others are documented.
+#[allow(clippy::missing_safety_doc)] // Stated once, above.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// 16 lanes of f32.
+    type F: Copy;
+    /// 16 lanes of i32.
+    type I: Copy;
+    /// 64 bytes: four consecutive columns of 16 rows, row by row.
+    type B: Copy;
+    /// Sums of a running integer dot product, in whatever form the tier accumulates best.
+    type Acc: Copy;
+
+    /// As in `TERN_CPU_TIER`.
+    const NAME: &'static str;
+
+    unsafe fn zero() -> Self::F;
+    unsafe fn splat(x: f32) -> Self::F;
+    unsafe fn load(p: *const f32) -> Self::F;
+    unsafe fn store(p: *mut f32, a: Self::F);
+    /// The first `n <= 16` lanes; the others are zero.
+    unsafe fn load_n(p: *const f32, n: usize) -> Self::F;
+    /// The first `n <= 16` lanes.
+    unsafe fn store_n(p: *mut f32, a: Self::F, n: usize);
+    unsafe fn load_f16(p: *const u16) -> Self::F;
+    /// Rounds to nearest, ties to even.
+    unsafe fn store_f16(p: *mut u16, a: Self::F);
+    unsafe fn load_bf16(p: *const u16) -> Self::F;
+    /// Sixteen signed bytes as floats.
+    unsafe fn load_i8(p: *const i8) -> Self::F;
+
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once where the tier can, always the same way within a tier.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn abs(a: Self::F) -> Self::F;
+    unsafe fn sqrt(a: Self::F) -> Self::F;
+    /// Magnitude of `a`, sign of `sign`.
+    unsafe fn copysign(a: Self::F, sign: Self::F) -> Self::F;
+    /// Per lane `a < b ? yes : no`; a NaN compares false.
+    unsafe fn select_lt(a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(a: Self::F) -> Self::F;
+    unsafe fn floor(a: Self::F) -> Self::F;
+    /// Pairs lanes `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`: one tree for all tiers.
+    unsafe fn reduce_add(a: Self::F) -> f32;
+    /// Largest lane, same tree.
+    unsafe fn reduce_max(a: Self::F) -> f32;
+
+    /// To the nearest integer, ties to even; out of range gives `i32::MIN` or saturates.
+    unsafe fn to_i32(a: Self::F) -> Self::I;
+    unsafe fn from_i32(a: Self::I) -> Self::F;
+    /// `2^a` for `a` in -126..=127.
+    unsafe fn pow2(a: Self::I) -> Self::F;
+    /// Stores lanes that are in -128..=127 as bytes.
+    unsafe fn store_i8(p: *mut i8, a: Self::I);
+    /// Sum of all lanes.
+    unsafe fn reduce_add_i32(a: Self::I) -> i32;
+
+    unsafe fn load_bytes(p: *const u8) -> Self::B;
+    unsafe fn store_bytes(p: *mut u8, a: Self::B);
+    unsafe fn splat_bytes(x: u8) -> Self::B;
+    unsafe fn and_bytes(a: Self::B, b: Self::B) -> Self::B;
+    unsafe fn or_bytes(a: Self::B, b: Self::B) -> Self::B;
+    /// Shifts 16-bit lanes right by `N`: bits cross from odd bytes into even ones, so mask afterwards.
+    unsafe fn shr_bytes<const N: u32>(a: Self::B) -> Self::B;
+    /// Shifts 16-bit lanes left by `N`: bits cross from even bytes into odd ones, so mask afterwards.
+    unsafe fn shl_bytes<const N: u32>(a: Self::B) -> Self::B;
+
+    /// Begins a dot product at `bias`, one number for all lanes.
+    ///
+    /// `BITS` is 4, 5, 6 or 8: codes are below `2^BITS`, and x is in -127..=127. A running sum holds at most
+    /// 32 products per lane, so that tiers which sum in 16 bits stay in range.
+    unsafe fn dot_start<const BITS: u32>(bias: i32) -> Self::Acc;
+    /// Adds `w0 · x0 + w1 · x1`: per lane four codes times the four numbers at `x0`, and at `x1`.
+    unsafe fn dot<const BITS: u32>(acc: Self::Acc, w0: Self::B, w1: Self::B, x0: *const i8, x1: *const i8)
+    -> Self::Acc;
+    /// The sums, for the `bias` of [`Simd::dot_start`], as floats; exact below 2^24, which 32 products are.
+    unsafe fn dot_finish<const BITS: u32>(acc: Self::Acc, bias: i32) -> Self::F;
+
+    /// Asks for the cache line at `p`, which may be any address.
+    unsafe fn prefetch(p: *const u8);
+
+    /// `e^a` within 2 units in the last place; 0 below -87, infinity from 88.73 up.
+    #[inline(always)]
+    unsafe fn exp(a: Self::F) -> Self::F {
+        // SAFETY: as the caller's. The order of operands lets a NaN through.
+        unsafe {
+            let x = Self::min(Self::splat(89.0), Self::max(Self::splat(-88.0), a));
+            // At most 127, so that 2^n is finite; the rest of the range is the polynomial's.
+            let n = Self::min(Self::round(Self::mul(x, Self::splat(std::f32::consts::LOG2_E))), Self::splat(127.0));
+            // ln 2 in two parts: the first has few bits, so n times it is exact.
+            let r = Self::fma(n, Self::splat(-0.693_359_4), x);
+            let r = Self::fma(n, Self::splat(2.121_944_4e-4), r);
+            let mut p = Self::splat(1.987_569_1e-4);
+            for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_5e-2, 0.166_666_65, 0.5] {
+                p = Self::fma(p, r, Self::splat(c));
+            }
+            let p = Self::add(Self::fma(Self::mul(p, r), r, r), Self::splat(1.0));
+            let y = Self::mul(p, Self::pow2(Self::to_i32(n)));
+            Self::select_lt(a, Self::splat(-87.0), Self::zero(), y)
+        }
+    }
+
+    /// `1 / (1 + e^-a)`.
+    #[inline(always)]
+    unsafe fn sigmoid(a: Self::F) -> Self::F {
+        // SAFETY: as the caller's.
+        unsafe {
+            let one = Self::splat(1.0);
+            Self::div(one, Self::add(one, Self::exp(Self::sub(Self::zero(), a))))
+        }
+    }
+
+    /// Hyperbolic tangent, by its series near zero where the quotient would cancel.
+    #[inline(always)]
+    unsafe fn tanh(a: Self::F) -> Self::F {
+        // SAFETY: as the caller's.
+        unsafe {
+            let x = Self::abs(a);
+            let one = Self::splat(1.0);
+            // 1 - 2 / (e^2x + 1); beyond 10 the result is 1 in f32.
+            let e = Self::exp(Self::mul(Self::splat(2.0), Self::min(Self::splat(10.0), x)));
+            let far = Self::sub(one, Self::div(Self::splat(2.0), Self::add(e, one)));
+            let s = Self::mul(x, x);
+            let mut p = Self::splat(-5.704_988_7e-3);
+            for c in [2.063_908_9e-2, -5.373_971_5e-2, 0.133_314_42, -0.333_332_8] {
+                p = Self::fma(p, s, Self::splat(c));
+            }
+            let near = Self::fma(Self::mul(p, s), x, x);
+            Self::copysign(Self::select_lt(x, Self::splat(0.625), near, far), a)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

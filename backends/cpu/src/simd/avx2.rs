@@ -1,0 +1,312 @@
+//! AVX2 tier: two 256-bit registers per vector. Needs AVX2, FMA and F16C.
+
+use super::Simd;
+use std::arch::x86_64::*;
+
+/// The tier of Haswell, Zen and later.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2;
+
+type F = [__m256; 2];
+type I = [__m256i; 2];
+
+/// Lanes below `n` all ones, in the form that masked loads take; `half` is 0 or 8.
+#[inline(always)]
+unsafe fn mask(n: usize, half: i32) -> __m256i {
+    // SAFETY: the trait's contract.
+    unsafe {
+        let lanes = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(half));
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(n.min(16) as i32), lanes)
+    }
+}
+
+/// One function per half.
+macro_rules! halves {
+    ($a:expr, |$x:ident| $e:expr) => {{
+        let a = $a;
+        let lo = {
+            let $x = a[0];
+            $e
+        };
+        let hi = {
+            let $x = a[1];
+            $e
+        };
+        [lo, hi]
+    }};
+    ($a:expr, $b:expr, |$x:ident, $y:ident| $e:expr) => {{
+        let (a, b) = ($a, $b);
+        let lo = {
+            let ($x, $y) = (a[0], b[0]);
+            $e
+        };
+        let hi = {
+            let ($x, $y) = (a[1], b[1]);
+            $e
+        };
+        [lo, hi]
+    }};
+}
+
+// SAFETY of all functions: the trait's contract gives the features and the pointers' validity.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx2 {
+    type F = F;
+    type I = I;
+    type B = I;
+    type Acc = I;
+
+    const NAME: &'static str = "avx2";
+
+    #[inline(always)]
+    unsafe fn zero() -> F {
+        unsafe { [_mm256_setzero_ps(); 2] }
+    }
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> F {
+        unsafe { [_mm256_set1_ps(x); 2] }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> F {
+        unsafe { [_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))] }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, a: F) {
+        unsafe {
+            _mm256_storeu_ps(p, a[0]);
+            _mm256_storeu_ps(p.add(8), a[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_n(p: *const f32, n: usize) -> F {
+        // Masked lanes are not read, so the address may run past the end: hence the wrapping step.
+        unsafe { [_mm256_maskload_ps(p, mask(n, 0)), _mm256_maskload_ps(p.wrapping_add(8), mask(n, 8))] }
+    }
+    #[inline(always)]
+    unsafe fn store_n(p: *mut f32, a: F, n: usize) {
+        unsafe {
+            _mm256_maskstore_ps(p, mask(n, 0), a[0]);
+            _mm256_maskstore_ps(p.wrapping_add(8), mask(n, 8), a[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> F {
+        unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(p.cast())), _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast()))] }
+    }
+    #[inline(always)]
+    unsafe fn store_f16(p: *mut u16, a: F) {
+        unsafe {
+            _mm_storeu_si128(p.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a[0]));
+            _mm_storeu_si128(p.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a[1]));
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u16) -> F {
+        unsafe {
+            halves!([p, p.add(8)], |p| {
+                let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> F {
+        unsafe { halves!([p, p.add(8)], |p| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(a: F, b: F) -> F {
+        unsafe { halves!(a, b, |a, b| _mm256_add_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: F, b: F) -> F {
+        unsafe { halves!(a, b, |a, b| _mm256_sub_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: F, b: F) -> F {
+        unsafe { halves!(a, b, |a, b| _mm256_mul_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: F, b: F) -> F {
+        unsafe { halves!(a, b, |a, b| _mm256_div_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+    }
+    #[inline(always)]
+    unsafe fn max(a: F, b: F) -> F {
+        unsafe { halves!(a, b, |a, b| _mm256_max_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: F, b: F) -> F {
+        unsafe { halves!(a, b, |a, b| _mm256_min_ps(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn abs(a: F) -> F {
+        unsafe { halves!(a, |a| _mm256_andnot_ps(_mm256_set1_ps(-0.0), a)) }
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: F) -> F {
+        unsafe { halves!(a, |a| _mm256_sqrt_ps(a)) }
+    }
+    #[inline(always)]
+    unsafe fn copysign(a: F, sign: F) -> F {
+        unsafe {
+            let bit = _mm256_set1_ps(-0.0);
+            halves!(a, sign, |a, s| _mm256_or_ps(_mm256_andnot_ps(bit, a), _mm256_and_ps(bit, s)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn select_lt(a: F, b: F, yes: F, no: F) -> F {
+        unsafe {
+            let m = halves!(a, b, |a, b| _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
+            [_mm256_blendv_ps(no[0], yes[0], m[0]), _mm256_blendv_ps(no[1], yes[1], m[1])]
+        }
+    }
+    #[inline(always)]
+    unsafe fn round(a: F) -> F {
+        unsafe { halves!(a, |a| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)) }
+    }
+    #[inline(always)]
+    unsafe fn floor(a: F) -> F {
+        unsafe { halves!(a, |a| _mm256_floor_ps(a)) }
+    }
+    #[inline(always)]
+    unsafe fn reduce_add(a: F) -> f32 {
+        unsafe {
+            let a = _mm256_add_ps(a[0], a[1]);
+            let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
+            _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps::<1>(a, a)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn reduce_max(a: F) -> f32 {
+        unsafe {
+            let a = _mm256_max_ps(a[0], a[1]);
+            let a = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let a = _mm_max_ps(a, _mm_movehl_ps(a, a));
+            _mm_cvtss_f32(_mm_max_ss(a, _mm_shuffle_ps::<1>(a, a)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn to_i32(a: F) -> I {
+        unsafe { halves!(a, |a| _mm256_cvtps_epi32(a)) }
+    }
+    #[inline(always)]
+    unsafe fn from_i32(a: I) -> F {
+        unsafe { halves!(a, |a| _mm256_cvtepi32_ps(a)) }
+    }
+    #[inline(always)]
+    unsafe fn pow2(a: I) -> F {
+        unsafe {
+            let bias = _mm256_set1_epi32(127);
+            halves!(a, |a| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(a, bias))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, a: I) {
+        unsafe {
+            // Packing works within 128-bit lanes: 0-3 8-11 | 4-7 12-15 in words, put in order afterwards.
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a[0], a[1]));
+            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            _mm_storeu_si128(p.cast(), bytes);
+        }
+    }
+    #[inline(always)]
+    unsafe fn reduce_add_i32(a: I) -> i32 {
+        unsafe {
+            let a = _mm256_add_epi32(a[0], a[1]);
+            let a = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
+            let a = _mm_add_epi32(a, _mm_shuffle_epi32::<0b01_00_11_10>(a));
+            _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32::<1>(a)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bytes(p: *const u8) -> I {
+        unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())] }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(p: *mut u8, a: I) {
+        unsafe {
+            _mm256_storeu_si256(p.cast(), a[0]);
+            _mm256_storeu_si256(p.add(32).cast(), a[1]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn splat_bytes(x: u8) -> I {
+        unsafe { [_mm256_set1_epi8(x.cast_signed()); 2] }
+    }
+    #[inline(always)]
+    unsafe fn and_bytes(a: I, b: I) -> I {
+        unsafe { halves!(a, b, |a, b| _mm256_and_si256(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn or_bytes(a: I, b: I) -> I {
+        unsafe { halves!(a, b, |a, b| _mm256_or_si256(a, b)) }
+    }
+    #[inline(always)]
+    unsafe fn shr_bytes<const N: u32>(a: I) -> I {
+        // The count is a constant, which the compiler folds; const generics of the intrinsics are i32.
+        unsafe { halves!(a, |a| _mm256_srl_epi16(a, _mm_cvtsi32_si128(N as i32))) }
+    }
+    #[inline(always)]
+    unsafe fn shl_bytes<const N: u32>(a: I) -> I {
+        unsafe { halves!(a, |a| _mm256_sll_epi16(a, _mm_cvtsi32_si128(N as i32))) }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_start<const BITS: u32>(_bias: i32) -> I {
+        unsafe { [_mm256_setzero_si256(); 2] }
+    }
+    /// Four bits: sums stay in 16 bits. `maddubs` adds two products, each at most 15 * 127; a running sum has
+    /// 32 products per 32-bit lane, 16 per 16-bit lane: 16 * 15 * 127 = 30480 < 2^15.
+    ///
+    /// Five and six bits: the four products added in 16 bits are at most 4 * 63 * 127 = 32004 < 2^15; then 32 bits.
+    ///
+    /// Eight bits: codes are biased by 128. With the bias taken off, |w| <= 128 is an unsigned byte, x takes w's
+    /// sign, and two products are at most 2 * 128 * 127 = 32512 < 2^15.
+    #[inline(always)]
+    unsafe fn dot<const BITS: u32>(acc: I, w0: I, w1: I, x0: *const i8, x1: *const i8) -> I {
+        unsafe {
+            let x0 = _mm256_set1_epi32(x0.cast::<i32>().read_unaligned());
+            let x1 = _mm256_set1_epi32(x1.cast::<i32>().read_unaligned());
+            let mut out = acc;
+            for i in 0..2 {
+                if BITS <= 4 {
+                    let acc = _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w0[i], x0));
+                    out[i] = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w1[i], x1));
+                } else if BITS <= 6 {
+                    let sum = _mm256_add_epi16(_mm256_maddubs_epi16(w0[i], x0), _mm256_maddubs_epi16(w1[i], x1));
+                    out[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+                } else {
+                    for (w, x) in [(w0[i], x0), (w1[i], x1)] {
+                        let w = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+                        let sum = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+                        out[i] = _mm256_add_epi32(out[i], _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+                    }
+                }
+            }
+            out
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_finish<const BITS: u32>(acc: I, bias: i32) -> F {
+        unsafe {
+            // Eight-bit sums are of signed codes already: their bias, which undoes the offset, is not wanted.
+            halves!(acc, |a| {
+                let sums = if BITS <= 4 { _mm256_madd_epi16(a, _mm256_set1_epi16(1)) } else { a };
+                let sums = if BITS <= 6 { _mm256_add_epi32(sums, _mm256_set1_epi32(bias)) } else { sums };
+                _mm256_cvtepi32_ps(sums)
+            })
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+}
