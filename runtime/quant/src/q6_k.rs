@@ -13,7 +13,7 @@
 //! and its high bits in byte j, bits 2r..2r+2.
 
 use crate::f16_to_f32;
-use crate::search::{ScaleTooLarge, fit_symmetric, round_half_away, signed_extreme, to_scale};
+use crate::search::{ScaleTooLarge, fit_symmetric, nearest, signed_extreme, sum, to_scale};
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -96,7 +96,7 @@ pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLar
     let subs = src.as_chunks::<SUB_LEN>().0;
     let mut fits = [0.0f32; 16];
     for (x, fit) in subs.iter().zip(&mut fits) {
-        *fit = fit_symmetric(x, OFFSET);
+        *fit = fit_symmetric(x, 32.0);
     }
     // The largest scale maps to -128, the side with one step more.
     let d_bits = to_scale(signed_extreme(&fits) / -128.0)?;
@@ -107,7 +107,7 @@ pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLar
     for ((x, &fit), (codes, byte)) in subs.iter().zip(&fits).zip(coded) {
         let scale = correct(x, fit, d);
         *byte = scale.cast_unsigned();
-        round_codes(x, d * f32::from(scale), codes);
+        *codes = round_codes(x, d * f32::from(scale)).map(|code| (code + 32.0) as u8);
     }
 
     out[208..].copy_from_slice(&d_bits.to_le_bytes());
@@ -123,11 +123,11 @@ pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLar
     Ok(())
 }
 
-fn round_codes(x: &[f32; SUB_LEN], scale: f32, codes: &mut [u8; SUB_LEN]) {
+/// Signed codes, as whole floats, that a scale gives.
+#[inline]
+fn round_codes(x: &[f32; SUB_LEN], scale: f32) -> [f32; SUB_LEN] {
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    for (code, x) in codes.iter_mut().zip(x) {
-        *code = (round_half_away(x * inverse).clamp(-OFFSET, OFFSET - 1) + OFFSET) as u8;
-    }
+    core::array::from_fn(|i| nearest(x[i] * inverse, -32.0, 31.0))
 }
 
 /// Searches around the rounded fit for the 8-bit scale with the smallest error, weighted as in the fit.
@@ -135,23 +135,20 @@ fn correct(x: &[f32; SUB_LEN], fit: f32, d: f32) -> i8 {
     if d == 0.0 {
         return 0;
     }
-    let centre = round_half_away(fit / d);
+    let centre = nearest(fit / d, -128.0, 127.0);
     let mut best = 0;
     let mut best_error = f32::INFINITY;
-    for candidate in centre - 1..=centre + 1 {
-        let candidate = candidate.clamp(-128, 127) as i8;
-        let scale = d * f32::from(candidate);
-        let mut codes = [0; SUB_LEN];
-        round_codes(x, scale, &mut codes);
-        let error: f32 = (0..SUB_LEN)
-            .map(|i| {
-                let rest = scale * (i32::from(codes[i]) - OFFSET) as f32 - x[i];
-                x[i] * x[i] * rest * rest
-            })
-            .sum();
+    for step in [-1.0, 0.0, 1.0] {
+        let candidate = (centre + step).clamp(-128.0, 127.0);
+        let scale = d * candidate;
+        let codes = round_codes(x, scale);
+        let error = sum::<SUB_LEN>(|i| {
+            let rest = scale * codes[i] - x[i];
+            x[i] * x[i] * rest * rest
+        });
         if error < best_error {
             best_error = error;
-            best = candidate;
+            best = candidate as i8;
         }
     }
     best
