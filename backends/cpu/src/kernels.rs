@@ -1,1 +1,11 @@
-//! The arithmetic of the ops.
+//! The arithmetic of the ops, written once over [`Simd`](crate::simd::Simd).
+//!
+//! All functions here are `#[inline(always)]` and are instantiated per tier by [`tier_fn!`](crate::tier).
+//! Sums run in an order fixed by the length alone.
+
+pub mod activation;
+pub mod elementwise;
+pub mod loss;
+pub mod norm;
+pub mod rope;
+pub mod vector;

@@ -14,6 +14,9 @@
 //! Results depend on the tier, and on nothing else: not on the number of threads, nor on how a prompt is
 //! cut into steps, nor on what else is in the batch.
 
+pub mod check;
+pub mod device;
+pub mod exec;
 pub mod gate;
 pub mod kernels;
 pub mod matmul;
@@ -22,6 +25,11 @@ pub mod op;
 pub mod ops;
 pub mod pool;
 pub mod simd;
+pub mod state;
 pub mod stop;
 pub mod tier;
 pub mod weight;
+
+pub use device::{CpuDevice, CpuPlugin};
+
+tern_abi::export_plugin!(CpuPlugin);

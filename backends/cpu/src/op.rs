@@ -39,6 +39,12 @@ pub trait CompiledOp: Send + Sync {
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>);
 }
 
+/// Rows of `width` elements that are worth a worker of their own: below a few thousand elements another
+/// worker's cache misses cost more than it saves.
+pub fn grain(width: usize) -> usize {
+    (2048 / width.max(1)).max(1)
+}
+
 /// A tensor's memory in a step.
 #[derive(Clone, Copy)]
 pub struct Slot {
@@ -113,6 +119,10 @@ impl<'a> Step<'a> {
     /// Number of elements.
     pub fn len(&self, tensor: usize) -> usize {
         self.shape(tensor).iter().product()
+    }
+    /// Bytes of a plain tensor.
+    pub(crate) fn size_of(&self, tensor: usize) -> usize {
+        self.len(tensor) * tern_abi::dtype::plain_size(self.tensors[tensor].dtype).unwrap_or(0) as usize
     }
     /// Size of a dynamic dimension, see [`dim`].
     pub fn dim(&self, id: u32) -> usize {

@@ -1,8 +1,14 @@
 //! The ops, one family per file, and the table that finds an op's compiler by its id.
 
+pub mod elementwise;
 pub mod expert_linear;
 pub mod gather;
 pub mod linear;
+pub mod loss;
+pub mod moe;
+pub mod norm;
+pub mod rope;
+pub mod rows;
 
 use crate::op::{Compile, CompiledOp, Ctx};
 use tern_abi::ops;
@@ -12,8 +18,20 @@ use tern_abi::plugin::{GraphView, OpView, PluginError, Result};
 pub fn compile_op(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let compile: Compile = match op.op {
         ops::GATHER => gather::compile,
+        ops::ROWS => rows::compile,
+        ops::RMS_NORM | ops::LAYER_NORM => norm::compile,
         ops::LINEAR => linear::compile,
+        ops::ROPE_TABLE => rope::compile_table,
+        ops::ROPE => rope::compile,
+        ops::GLU => elementwise::compile_glu,
+        ops::ADD | ops::MUL => elementwise::compile_binary,
+        ops::SCALE => elementwise::compile_scale,
+        ops::ACTIVATION => elementwise::compile_activation,
+        ops::MOE_ROUTE => moe::compile_route,
         ops::EXPERT_LINEAR => expert_linear::compile,
+        ops::MOE_COMBINE => moe::compile_combine,
+        ops::CROSS_ENTROPY => loss::compile_cross_entropy,
+        ops::SUM => loss::compile_sum,
         id if id & ops::GRAD != 0 => {
             return Err(PluginError::unsupported(format!("gradient of op {} is not available", id & !ops::GRAD)));
         }

@@ -1,0 +1,64 @@
+//! Cross-entropy of a row of logits.
+
+use super::vector::{max, sum_over};
+use crate::simd::{LANES, Simd};
+
+/// Elements summed in f32 before the sum goes on in f64, so that a large vocabulary costs no accuracy.
+const BLOCK: usize = 2048;
+
+/// Writes `-log softmax(x)[target]`, or 0 where the target is negative.
+///
+/// # Safety
+/// `x` has `n` elements, `target < n`; see [`Simd`].
+#[inline(always)]
+unsafe fn cross_entropy_row<S: Simd>(x: *const f32, n: usize, target: i32, out: *mut f32) {
+    // SAFETY: passed on; partial loads stay within `n`.
+    unsafe {
+        let Ok(target) = usize::try_from(target) else {
+            *out = 0.0;
+            return;
+        };
+        let top = max::<S>(x, n);
+        let shift = S::splat(top);
+        let mut total = 0f64;
+        let mut first = 0;
+        while first < n {
+            let x = x.add(first);
+            let len = BLOCK.min(n - first);
+            total += f64::from(sum_over!(S, len, |i, lanes| {
+                if lanes == LANES {
+                    S::exp(S::sub(S::load(x.add(i)), shift))
+                } else {
+                    // Lanes past the end must not count.
+                    let mut e = [0f32; LANES];
+                    S::store_n(e.as_mut_ptr(), S::exp(S::sub(S::load_n(x.add(i), lanes), shift)), lanes);
+                    S::load(e.as_ptr())
+                }
+            }));
+            first += len;
+        }
+        *out = (total.ln() - (f64::from(*x.add(target)) - f64::from(top))) as f32;
+    }
+}
+
+#[inline(always)]
+unsafe fn sum_all<S: Simd>(x: *const f32, n: usize, factor: f32, out: *mut f32) {
+    // SAFETY: `x` has `n` elements.
+    unsafe {
+        let mut total = 0f64;
+        let mut first = 0;
+        while first < n {
+            let len = BLOCK.min(n - first);
+            total += f64::from(super::vector::sum::<S>(x.add(first), len));
+            first += len;
+        }
+        *out = (f64::from(factor) * total) as f32;
+    }
+}
+
+crate::tier::tier_fn! {
+    /// Loss of one row.
+    pub fn cross_entropy(x: *const f32, n: usize, target: i32, out: *mut f32) = cross_entropy_row;
+    /// `factor * Σ x`.
+    pub fn sum(x: *const f32, n: usize, factor: f32, out: *mut f32) = sum_all;
+}

@@ -1,0 +1,185 @@
+//! How states lie in memory, and their way to and from the canonical layout.
+
+use tern_abi::dtype;
+use tern_abi::plugin::{PluginError, Result};
+use tern_abi::state::{StateDesc, kind};
+
+/// Lanes of a vector: rows of states are padded to it.
+pub const LANES: usize = 16;
+/// A bound on every dimension of a state, so that products of them cannot overflow.
+const MAX_DIM: u64 = 1 << 14;
+
+/// A page of keys and values of one layer: per head the keys transposed, `[head_dim][page_size]`, then the
+/// values, `[page_size][head_stride]`. Scores of 16 positions and outputs of 16 dimensions are then one
+/// register each, and every sum runs inside a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    /// Key/value heads.
+    pub kv_heads: usize,
+    /// Dimensions of a head.
+    pub head_dim: usize,
+    /// Positions in a page.
+    pub page_size: usize,
+    /// Bytes of an element: 2 for F16, 4 for F32.
+    pub element: usize,
+}
+
+impl KvLayout {
+    /// Checks the sizes.
+    pub fn new(kv_heads: u64, head_dim: u64, page_size: u64, dtype: u32) -> Result<Self> {
+        for (what, n) in [("kv_heads", kv_heads), ("head_dim", head_dim), ("page_size", page_size)] {
+            if n == 0 || n > MAX_DIM {
+                return Err(PluginError::unsupported(format!("KV pages: {what} {n}, expected 1 to {MAX_DIM}")));
+            }
+        }
+        if page_size % LANES as u64 != 0 {
+            return Err(PluginError::unsupported(format!(
+                "KV pages: page size {page_size} is not a multiple of {LANES}"
+            )));
+        }
+        let element = match dtype {
+            dtype::F16 => 2,
+            dtype::F32 => 4,
+            other => return Err(PluginError::unsupported(format!("KV pages: dtype {other}, expected F16 or F32"))),
+        };
+        let layout =
+            Self { kv_heads: kv_heads as usize, head_dim: head_dim as usize, page_size: page_size as usize, element };
+        // `MAX_DIM` keeps this product below 2^49.
+        match usize::try_from(kv_heads * (head_dim + LANES as u64) * page_size * 8) {
+            Ok(n) if n <= isize::MAX as usize => Ok(layout),
+            _ => Err(PluginError::unsupported("KV pages: larger than the address space")),
+        }
+    }
+    /// Elements from one position's values to the next.
+    pub fn head_stride(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES)
+    }
+    /// Elements of one head of a page.
+    pub fn head_elements(&self) -> usize {
+        (self.head_dim + self.head_stride()) * self.page_size
+    }
+    /// Elements from a head's keys to its values.
+    pub fn values_at(&self) -> usize {
+        self.head_dim * self.page_size
+    }
+    /// Bytes of a page.
+    pub fn page_bytes(&self) -> usize {
+        self.kv_heads * self.head_elements() * self.element
+    }
+    /// Calls `f(at, canonical)` with element indices of each value: in the page, and in canonical layout.
+    fn each(&self, mut f: impl FnMut(usize, usize)) {
+        let (d, p) = (self.head_dim, self.page_size);
+        for head in 0..self.kv_heads {
+            let page = head * self.head_elements();
+            let keys = head * p * d;
+            let values = (self.kv_heads + head) * p * d;
+            for position in 0..p {
+                for dim in 0..d {
+                    f(page + dim * p + position, keys + position * d + dim);
+                    f(page + self.values_at() + position * self.head_stride() + dim, values + position * d + dim);
+                }
+            }
+        }
+    }
+}
+
+/// Layout of any state.
+#[derive(Clone, Copy, Debug)]
+pub enum Layout {
+    /// Keys and values.
+    Kv(KvLayout),
+    /// Fast weights, which lie as the canonical layout says: so many `f32`.
+    Fast(usize),
+}
+
+/// Values of one head's fast weights: matrix, bias, and the rows of the open mini-batch.
+pub fn fast_head_len(head_dim: usize, chunk: usize) -> usize {
+    head_dim * head_dim + head_dim + chunk * (2 * head_dim + 1)
+}
+
+impl Layout {
+    /// Of a state as the host describes it.
+    pub fn of(desc: &StateDesc) -> Result<Self> {
+        let [a, b, c, ..] = desc.dims;
+        match desc.kind {
+            kind::KV_PAGE => KvLayout::new(a, b, c, desc.dtype).map(Self::Kv),
+            kind::FAST_WEIGHT if desc.dtype == dtype::F32 => {
+                if [a, b, c].iter().any(|&n| n == 0 || n > MAX_DIM) {
+                    return Err(PluginError::unsupported(format!("fast weights: dimensions {a}, {b}, {c}")));
+                }
+                let len = (a as usize).checked_mul(fast_head_len(b as usize, c as usize));
+                match len.and_then(|n| n.checked_mul(4)) {
+                    Some(_) => Ok(Self::Fast(len.unwrap_or(0))),
+                    None => Err(PluginError::unsupported("fast weights: larger than the address space")),
+                }
+            }
+            kind => Err(PluginError::unsupported(format!("state of kind {kind} and dtype {}", desc.dtype))),
+        }
+    }
+    /// Bytes of a unit in memory.
+    pub fn unit_bytes(&self) -> usize {
+        match self {
+            Self::Kv(kv) => kv.page_bytes(),
+            Self::Fast(len) => len * 4,
+        }
+    }
+    /// Bytes of a unit in canonical layout.
+    pub fn canonical_bytes(&self) -> usize {
+        match self {
+            Self::Kv(kv) => kv.kv_heads * kv.page_size * kv.head_dim * 2 * kv.element,
+            Self::Fast(len) => len * 4,
+        }
+    }
+    /// Unit to canonical; the lengths are those above.
+    pub fn export(&self, unit: &[u8], canonical: &mut [u8]) {
+        match self {
+            Self::Kv(kv) => {
+                let n = kv.element;
+                kv.each(|at, c| canonical[c * n..][..n].copy_from_slice(&unit[at * n..][..n]));
+            }
+            Self::Fast(_) => canonical.copy_from_slice(unit),
+        }
+    }
+    /// Canonical to unit; the lengths are those above.
+    pub fn import(&self, canonical: &[u8], unit: &mut [u8]) {
+        match self {
+            Self::Kv(kv) => {
+                let n = kv.element;
+                kv.each(|at, c| unit[at * n..][..n].copy_from_slice(&canonical[c * n..][..n]));
+            }
+            Self::Fast(_) => unit.copy_from_slice(canonical),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tern_abi::Header;
+
+    #[test]
+    fn round_trip() {
+        for (head_dim, dtype) in [(64, dtype::F16), (20, dtype::F32)] {
+            let desc = StateDesc {
+                header: Header::of::<StateDesc>(),
+                kind: kind::KV_PAGE,
+                dtype,
+                dims: [3, head_dim, 32, 0, 0, 0],
+            };
+            let layout = Layout::of(&desc).unwrap();
+            let canonical: Vec<u8> = (0..layout.canonical_bytes()).map(|i| (i % 251) as u8).collect();
+            let mut unit = vec![0; layout.unit_bytes()];
+            let mut back = vec![0; canonical.len()];
+            layout.import(&canonical, &mut unit);
+            layout.export(&unit, &mut back);
+            assert_eq!(canonical, back);
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_hold() {
+        for (dims, dtype) in [([3, 64, 20], 1), ([0, 64, 64], 1), ([1 << 40, 64, 64], 1), ([3, 64, 64], 8)] {
+            assert!(KvLayout::new(dims[0], dims[1], dims[2], dtype).is_err());
+        }
+    }
+}
