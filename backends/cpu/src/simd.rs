@@ -156,7 +156,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
             let far = Self::sub(one, Self::div(Self::splat(2.0), Self::add(e, one)));
             let s = Self::mul(x, x);
             let mut p = Self::splat(-5.704_988_7e-3);
-            for c in [2.063_908_9e-2, -5.373_971_5e-2, 0.133_314_42, -0.333_332_8] {
+            for c in [2.063_909e-2, -5.373_971_5e-2, 0.133_314_42, -0.333_332_8] {
                 p = Self::fma(p, s, Self::splat(c));
             }
             let near = Self::fma(Self::mul(p, s), x, x);
