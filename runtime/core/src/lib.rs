@@ -1,3 +1,43 @@
 //! Tern: a small-language-model runtime that applications embed and that keeps learning where it runs.
+//!
+//! ```text
+//! runtime.rs   the entry point: backends, and models opened on them
+//! model.rs     a model: weights on a device, tokenizer, template
+//! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text
+//! sample.rs    choosing the next token
+//! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
+//! load.rs      from a file to definition, tensors, tokenizer
+//! models.rs    architectures, one file each
+//! plan.rs      graph -> fused -> placed -> compiled
+//! graph.rs     values and ops, gradients
+//! backend.rs   the host side of the plugin ABI
+//! ```
+//! Each uses only what stands below it.
 
 pub mod backend;
+pub mod context;
+pub mod graph;
+pub mod models;
+pub mod plan;
+
+mod chat;
+mod error;
+mod load;
+mod model;
+mod runtime;
+mod sample;
+mod score;
+mod session;
+
+pub use backend::CancelFlag;
+pub use chat::{Chat, Reply};
+pub use error::{Error, ErrorKind};
+pub use model::{Model, ModelInfo, TensorSummary};
+pub use runtime::{LoadProgress, ModelOptions, Runtime};
+pub use sample::Sampling;
+pub use score::{ScoreOptions, Scored};
+pub use session::{
+    DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, Session, SessionOptions, StopReason, Timings,
+    TokenEvent,
+};
+pub use tern_text::{Bos, DecodeOptions, EncodeOptions, Message, Tokenizer};

@@ -1,0 +1,197 @@
+//! The crate's error: data in every variant, one line for people.
+
+use crate::backend::BackendError;
+use crate::graph::GraphError;
+use crate::models::ConfigError;
+use crate::plan::PlanError;
+use tern_formats::FormatError;
+use tern_text::TextError;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file is not a model.
+    #[error("{path}: {what}; give a .gguf file or a Hugging Face folder with config.json and *.safetensors")]
+    NotAModel {
+        /// The file.
+        path: String,
+        /// What it is instead.
+        what: String,
+    },
+    /// The file breaks its format.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Hyper-parameters are missing, out of range or of an architecture that is not there.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A tensor that the architecture needs is missing.
+    #[error("{file}: tensor {tensor} is missing; the file is incomplete or of another architecture")]
+    MissingTensor {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor that the architecture does not know.
+    #[error("{file}: tensor {tensor} is not part of this architecture, so the result would be wrong without it")]
+    ExtraTensor {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor's shape differs from what the hyper-parameters say.
+    #[error("{file}: tensor {tensor} has shape {found:?}, but the hyper-parameters say {expected:?}")]
+    TensorShape {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// Outermost first.
+        found: Vec<u64>,
+        /// Outermost first.
+        expected: Vec<u64>,
+    },
+    /// More tokens than embeddings.
+    #[error("the tokenizer has {tokens} tokens, but the embedding only {rows} rows")]
+    Vocabulary {
+        /// Tokens.
+        tokens: usize,
+        /// Rows.
+        rows: u64,
+    },
+    /// The model has no chat template.
+    #[error("the model has no chat template; use plain text prompts")]
+    NoTemplate,
+    /// Text, tokens or a template.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A graph that does not fit together.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A plan that cannot be made.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A plugin's error.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Not enough memory, found out before any was taken.
+    #[error("{what} needs {needed} bytes, but {available} are available; about {fits} would fit")]
+    Memory {
+        /// What needs it.
+        what: String,
+        /// Bytes.
+        needed: u64,
+        /// Bytes.
+        available: u64,
+        /// How much of `what` (tokens, bytes) would fit.
+        fits: u64,
+    },
+    /// The context has no room for more tokens.
+    #[error(
+        "the context holds {used} of {capacity} tokens and has no room for {wanted} more; choose a larger context or reset"
+    )]
+    ContextFull {
+        /// Tokens in it.
+        used: usize,
+        /// Tokens to add.
+        wanted: usize,
+        /// Its size.
+        capacity: usize,
+    },
+    /// A token id outside the vocabulary.
+    #[error("token {id} is outside the vocabulary of {vocab}")]
+    Token {
+        /// The id.
+        id: u32,
+        /// Number of tokens.
+        vocab: usize,
+    },
+    /// A setting is out of range.
+    #[error("{setting} is {found}, expected {expected}")]
+    Setting {
+        /// Which.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// The range.
+        expected: &'static str,
+    },
+    /// Nothing to go on from: no tokens.
+    #[error("there are no tokens to go on from; give a prompt")]
+    Empty,
+    /// The session was changed while text was being generated from it.
+    #[error("the session was changed by another call while it was generating")]
+    Interrupted,
+    /// The caller gave up.
+    #[error("cancelled")]
+    Cancelled,
+    /// A defect of this library.
+    #[error("internal error: {what}; please report it")]
+    Internal {
+        /// What does not hold.
+        what: String,
+    },
+}
+
+/// Coarse kinds of [`Error`], for exit codes and retries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A file or setting is wrong.
+    Input,
+    /// Right, but not supported here.
+    Unsupported,
+    /// Not enough memory.
+    Memory,
+    /// The context is full.
+    Context,
+    /// The caller gave up.
+    Cancelled,
+    /// A plugin failed.
+    Backend,
+    /// The operating system failed.
+    Io,
+    /// A defect of this library.
+    Internal,
+}
+
+impl Error {
+    /// The coarse kind.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } => ErrorKind::Io,
+            Self::Config(ConfigError::UnknownArchitecture { .. } | ConfigError::Unsupported { .. }) => {
+                ErrorKind::Unsupported
+            }
+            Self::Plan(PlanError::Unsupported { .. }) => ErrorKind::Unsupported,
+            Self::Plan(PlanError::Backend(e)) | Self::Backend(e) => backend_kind(e),
+            Self::Plan(PlanError::Overflow { .. }) | Self::Memory { .. } => ErrorKind::Memory,
+            Self::ContextFull { .. } => ErrorKind::Context,
+            Self::Cancelled => ErrorKind::Cancelled,
+            Self::Internal { .. } | Self::Graph(_) => ErrorKind::Internal,
+            _ => ErrorKind::Input,
+        }
+    }
+
+    /// Did the caller give up, whoever noticed?
+    pub fn is_cancelled(&self) -> bool {
+        self.kind() == ErrorKind::Cancelled
+    }
+}
+
+fn backend_kind(e: &BackendError) -> ErrorKind {
+    match e {
+        BackendError::Cancelled { .. } => ErrorKind::Cancelled,
+        BackendError::OutOfMemory { .. } => ErrorKind::Memory,
+        _ => ErrorKind::Backend,
+    }
+}

@@ -1,0 +1,88 @@
+//! From a file to what a model needs: configuration, tensors, tokenizer, template.
+
+mod gguf;
+mod hf;
+mod source;
+mod weights;
+
+pub use source::open_file;
+pub use weights::{Resolved, load, resolve};
+
+use crate::error::Error;
+use crate::models::{Architecture, Definition, Hyper, find};
+use std::path::Path;
+use std::sync::Arc;
+use tern_formats::Checkpoint;
+use tern_text::Tokenizer;
+
+/// A model file, read and checked, with nothing computed yet.
+pub struct ModelFile {
+    /// "gguf" or "safetensors".
+    pub format: &'static str,
+    /// The architecture's name in the file.
+    pub architecture: String,
+    /// The model's own name.
+    pub name: Option<String>,
+    /// Its path, for messages.
+    pub path: String,
+    /// Hyper-parameters.
+    pub definition: Box<dyn Definition>,
+    /// Tensors.
+    pub checkpoint: Checkpoint,
+    /// The tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// The chat template's source.
+    pub template: Option<String>,
+}
+
+impl ModelFile {
+    /// Opens a GGUF file or a Hugging Face folder. With `map`, weights are mapped rather than read, where the platform can.
+    ///
+    /// # Errors
+    /// [`Error`]: the file is no model, breaks its format, is of an unknown architecture...
+    pub fn open(path: &Path, map: bool) -> Result<Self, Error> {
+        let name = path.display().to_string();
+        let io = |error| Error::Io { path: name.clone(), error };
+        if std::fs::metadata(path).map_err(io)?.is_dir() {
+            return hf::open(path, map);
+        }
+        let source = open_file(path, map).map_err(io)?;
+        let mut magic = [0; 8];
+        if source.len() >= 8 {
+            source.read_at(0, &mut magic).map_err(io)?;
+        }
+        if !magic.starts_with(b"GGUF") && !magic.starts_with(b"FUGG") {
+            return Err(Error::NotAModel { path: name, what: describe(source.len(), &magic) });
+        }
+        gguf::open(Arc::from(source))
+    }
+}
+
+/// What a file is that is not GGUF, as far as its first bytes tell.
+fn describe(len: u64, magic: &[u8; 8]) -> String {
+    let header = u64::from_le_bytes(*magic);
+    if len == 0 {
+        "the file is empty".into()
+    } else if magic.starts_with(b"PK") {
+        "this is a zip archive".into()
+    } else if header > 0 && header <= len && len > 16 && header < 1 << 27 {
+        "this looks like a safetensors file, which lacks the configuration; give its folder".into()
+    } else if magic.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
+        "this is a text file".into()
+    } else {
+        "this is not a model file".into()
+    }
+}
+
+fn read_definition(architecture: &'static Architecture, hyper: &Hyper<'_>) -> Result<Box<dyn Definition>, Error> {
+    Ok((architecture.read)(hyper)?)
+}
+
+fn check_vocabulary(definition: &dyn Definition, tokenizer: &Tokenizer) -> Result<(), Error> {
+    let (tokens, rows) = (tokenizer.vocab_size(), definition.common().vocab_rows);
+    if tokens as u64 > rows { Err(Error::Vocabulary { tokens, rows }) } else { Ok(()) }
+}
+
+fn architecture(name: &str, gguf: bool) -> Result<&'static Architecture, Error> {
+    Ok(find(name, gguf)?)
+}

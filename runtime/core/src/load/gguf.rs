@@ -1,0 +1,74 @@
+//! Models in GGUF.
+
+use super::{ModelFile, architecture, check_vocabulary, read_definition};
+use crate::error::Error;
+use crate::models::{ConfigError, Hyper};
+use std::sync::Arc;
+use tern_formats::Source;
+use tern_formats::gguf::{self, Metadata};
+use tern_text::{BpeSpec, Merges, SpecialIds, TokenType, Tokenizer};
+
+pub fn open(source: Arc<dyn Source>) -> Result<ModelFile, Error> {
+    let path = source.name().to_owned();
+    let file = gguf::open(source)?;
+    let (metadata, checkpoint) = (&file.metadata, file.checkpoint);
+    let name = metadata.require_str("general.architecture")?.to_owned();
+    let hyper = Hyper::Gguf { metadata, checkpoint: &checkpoint, architecture: &name };
+    let definition = read_definition(architecture(&name, true)?, &hyper)?;
+    let tokenizer = Arc::new(tokenizer(metadata)?);
+    check_vocabulary(&*definition, &tokenizer)?;
+    Ok(ModelFile {
+        format: "gguf",
+        name: metadata.str("general.name")?.map(str::to_owned),
+        template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
+        architecture: name,
+        path,
+        definition,
+        checkpoint,
+        tokenizer,
+    })
+}
+
+/// The tokenizer of a GGUF file. Keys: see [`BpeSpec`].
+fn tokenizer(m: &Metadata) -> Result<Tokenizer, Error> {
+    let model = m.require_str("tokenizer.ggml.model")?;
+    if model != "gpt2" {
+        let (key, supported) = ("tokenizer.ggml.model".to_owned(), "gpt2 (byte-level BPE)".to_owned());
+        return Err(ConfigError::Unsupported { key, found: model.to_owned(), supported }.into());
+    }
+    let texts = |key: &str| -> Result<Vec<&str>, Error> {
+        let array = m.array_str(key)?.ok_or_else(|| ConfigError::Missing { key: key.to_owned() })?;
+        let texts = (0..array.len()).map(|i| array.get_str(i).ok_or(i)).collect::<Result<Vec<_>, _>>();
+        texts.map_err(|i| {
+            let supported = "UTF-8".to_owned();
+            ConfigError::Unsupported { key: format!("{key}[{i}]"), found: "bytes".to_owned(), supported }.into()
+        })
+    };
+    let types = m.array_i32("tokenizer.ggml.token_type")?.unwrap_or_default();
+    let types = types.iter().map(|&t| {
+        TokenType::from_gguf(t).ok_or_else(|| {
+            let (key, supported) = ("tokenizer.ggml.token_type".to_owned(), "1 to 6".to_owned());
+            ConfigError::Unsupported { key, found: t.to_string(), supported }
+        })
+    });
+    let id = |name: &str| m.u32(&format!("tokenizer.ggml.{name}_token_id"));
+    let pre = m.str("tokenizer.ggml.pre")?.unwrap_or("default");
+    let spec = BpeSpec {
+        tokens: texts("tokenizer.ggml.tokens")?,
+        types: types.collect::<Result<_, _>>()?,
+        merges: Merges::Joined(texts("tokenizer.ggml.merges")?),
+        pre,
+        special: SpecialIds {
+            bos: id("bos")?,
+            eos: id("eos")?,
+            eot: id("eot")?,
+            pad: id("padding")?,
+            unk: id("unknown")?,
+        },
+        add_bos: m.bool("tokenizer.ggml.add_bos_token")?.unwrap_or_else(|| BpeSpec::gguf_adds_bos(pre)),
+        add_eos: m.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
+        ignore_merges: BpeSpec::gguf_ignores_merges(pre),
+        add_prefix_space: false,
+    };
+    Ok(Tokenizer::from_bpe(spec)?)
+}

@@ -1,0 +1,252 @@
+//! Models: a file's weights on a device, with tokenizer and template.
+
+use crate::backend::{Backend, Bound, Device};
+use crate::context::{Context, ContextSize};
+use crate::error::Error;
+use crate::graph::{ExternalKind, Graph, Op};
+use crate::load::{self, ModelFile, Resolved};
+use crate::models::{Computed, Definition, Net, NetOptions, TensorTable};
+use crate::runtime::{LoadProgress, ModelOptions};
+use crate::session::{Session, SessionOptions};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+use tern_abi::dtype::F32;
+use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
+
+/// A loaded model. Cheap to clone, `Send + Sync`; its memory goes when the last clone and session go.
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    info: ModelInfo,
+    definition: Box<dyn Definition>,
+    table: TensorTable,
+    dtypes: HashMap<String, u32>,
+    fixed: HashMap<String, Bound>,
+    tensors: Vec<TensorSummary>,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<String>,
+    device: Arc<Device>,
+}
+
+/// What a model is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelInfo {
+    /// "gguf" or "safetensors".
+    pub format: String,
+    /// The architecture's name in the file.
+    pub architecture: String,
+    /// The model's own name.
+    pub name: Option<String>,
+    /// Longest context the model was made for, in tokens.
+    pub context_length: u64,
+    /// Tokens of the tokenizer.
+    pub vocab: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Width of the residual stream.
+    pub width: u64,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Bytes of tensors in the file.
+    pub file_bytes: u64,
+    /// Bytes of weights, as in the file, that one decoded token reads.
+    pub bytes_per_token: u64,
+    /// Bytes by element type, largest first.
+    pub dtypes: Vec<(String, u64)>,
+    /// Device memory of the weights in bytes.
+    pub resident_bytes: u64,
+    /// Key/value cache bytes per token.
+    pub kv_bytes_per_token: u64,
+    /// Name of the backend.
+    pub backend: String,
+    /// Its instruction-set tier.
+    pub tier: String,
+    /// Threads asked for; 0 was the backend's choice.
+    pub threads: u32,
+    /// Time from the call to the loaded model, in milliseconds.
+    pub load_ms: f64,
+}
+
+/// A tensor of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSummary {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: String,
+    /// Outermost dimension first.
+    pub shape: Vec<u64>,
+    /// Size in the file.
+    pub bytes: u64,
+}
+
+impl Model {
+    pub(crate) fn open(backend: &Backend, path: &Path, options: &ModelOptions) -> Result<Self, Error> {
+        let start = Instant::now();
+        let file = ModelFile::open(path, options.map)?;
+        let table = file.definition.tensors();
+        let resolved = load::resolve(&file, &table)?;
+        let (graph, computed) = build(&*file.definition, &table, &resolved.dtypes, weights_only())?;
+        let device = backend.open(0, options.threads, &options.tier)?;
+        let progress = |done_bytes, total_bytes| {
+            if let Some(report) = &options.progress {
+                report(LoadProgress { done_bytes, total_bytes });
+            }
+        };
+        let loaded = load::load(&file, &resolved, &graph, &computed, &device, &options.cancel, &progress)?;
+        let mut info = describe(&file, &graph, &resolved);
+        info.resident_bytes = loaded.resident_bytes;
+        info.backend = backend.name().to_owned();
+        info.tier = device.info().tier.clone();
+        info.threads = options.threads;
+        let tensors = file.checkpoint.tensors().iter().map(|t| TensorSummary {
+            name: t.name.clone(),
+            dtype: t.dtype.name().to_owned(),
+            shape: t.shape.clone(),
+            bytes: t.bytes,
+        });
+        info.load_ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                info,
+                tensors: tensors.collect(),
+                definition: file.definition,
+                table,
+                dtypes: resolved.dtypes,
+                fixed: loaded.fixed,
+                tokenizer: file.tokenizer,
+                template: file.template,
+                device,
+            }),
+        })
+    }
+
+    /// What the model is.
+    pub fn info(&self) -> &ModelInfo {
+        &self.inner.info
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.inner.tokenizer
+    }
+
+    /// Source of the chat template.
+    pub fn template_source(&self) -> Option<&str> {
+        self.inner.template.as_deref()
+    }
+
+    /// The file's tensors.
+    pub fn tensors(&self) -> Vec<TensorSummary> {
+        self.inner.tensors.clone()
+    }
+
+    /// Token ids of plain text, with BOS where the model wants one. Text never becomes control tokens.
+    ///
+    /// # Errors
+    /// [`Error::Text`].
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
+        Ok(self.inner.tokenizer.encode(text, EncodeOptions { special: false, bos: Bos::Auto })?)
+    }
+
+    /// Token ids of a conversation under the model's own template. Only the template writes control tokens.
+    ///
+    /// # Errors
+    /// [`Error::NoTemplate`], [`Error::Text`].
+    pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, Error> {
+        let template = ChatTemplate::new(self.template_source().ok_or(Error::NoTemplate)?)?;
+        let options = RenderOptions { add_generation_prompt, ..Default::default() };
+        Ok(self.inner.tokenizer.encode_chat(&template, messages, &options)?)
+    }
+
+    /// A session with its own context.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] before anything is allocated, plan and backend errors.
+    pub fn session(&self, options: SessionOptions) -> Result<Session, Error> {
+        Session::new(self, options)
+    }
+
+    /// The ops that a session with a context of `context` tokens runs, one line each.
+    ///
+    /// # Errors
+    /// As [`Model::session`].
+    pub fn plan_listing(&self, context: u64) -> Result<Vec<String>, Error> {
+        let size = ContextSize { sequences: 1, positions: context, chunk: 64, outputs: 1 };
+        Ok(self.context(size)?.plan().listing.clone())
+    }
+
+    /// A context of `size` for this model.
+    pub(crate) fn context(&self, size: ContextSize) -> Result<Context, Error> {
+        let i = &*self.inner;
+        let options = NetOptions { real: F32, pages: Some(size.pages()), sequences: size.sequences, adapters: None };
+        let (graph, _) = build(&*i.definition, &i.table, &i.dtypes, options)?;
+        Context::new(&i.device, &graph, &i.fixed, size)
+    }
+}
+
+/// The options that list every weight, for loading.
+fn weights_only() -> NetOptions {
+    NetOptions { real: F32, pages: Some(1), sequences: 1, adapters: None }
+}
+
+fn build(
+    definition: &dyn Definition,
+    table: &TensorTable,
+    dtypes: &HashMap<String, u32>,
+    options: NetOptions,
+) -> Result<(Graph, HashMap<String, Computed>), Error> {
+    let mut net = Net::new(table, dtypes, options);
+    let logits = definition.build(&mut net);
+    Ok((net.g.finish(&[logits])?, net.computed))
+}
+
+fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
+    let common = file.definition.common();
+    let mut dtypes: Vec<(String, u64)> = Vec::new();
+    for t in file.checkpoint.tensors() {
+        match dtypes.iter_mut().find(|d| d.0 == t.dtype.name()) {
+            Some(d) => d.1 += t.bytes,
+            None => dtypes.push((t.dtype.name().to_owned(), t.bytes)),
+        }
+    }
+    dtypes.sort_by_key(|d| std::cmp::Reverse(d.1));
+    ModelInfo {
+        format: file.format.to_owned(),
+        architecture: file.architecture.clone(),
+        name: file.name.clone(),
+        context_length: common.context_length,
+        vocab: file.tokenizer.vocab_size() as u64,
+        layers: common.layers,
+        width: common.width,
+        parameters: file.checkpoint.tensors().iter().map(|t| t.elements()).sum(),
+        file_bytes: file.checkpoint.tensors().iter().map(|t| t.bytes).sum(),
+        bytes_per_token: bytes_per_token(file, graph, resolved),
+        dtypes,
+        resident_bytes: 0,
+        kv_bytes_per_token: common.kv_elements * 2,
+        backend: String::new(),
+        tier: String::new(),
+        threads: 0,
+        load_ms: 0.0,
+    }
+}
+
+/// Weights that are only gathered from give one row a token; all others are read whole.
+fn bytes_per_token(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> u64 {
+    let whole = |value| graph.nodes.iter().any(|n| n.op != Op::Gather && n.inputs.contains(&Some(value)));
+    graph
+        .externals
+        .iter()
+        .filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant))
+        .filter_map(|e| {
+            let t = resolved.info(file, &e.name)?;
+            Some(if whole(e.value) { t.bytes } else { t.bytes / t.shape.first().copied().unwrap_or(1).max(1) })
+        })
+        .sum()
+}

@@ -1,0 +1,66 @@
+//! Architectures: one short file each, one line here to register it.
+//!
+//! A file states hyper-parameters with their legal ranges, the tensor table with GGUF and Hugging Face names,
+//! and the block. Loader, exporter and trainer read the same table, so a name is written once.
+
+mod hyper;
+mod llama;
+mod net;
+mod rope;
+mod tensors;
+
+pub use hyper::{ConfigError, Hyper};
+pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, inputs};
+pub use tensors::{Kind, TensorSpec, TensorTable};
+
+use crate::graph::Value;
+
+/// What every model has, whatever its architecture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Common {
+    /// Longest context the model was made for, in tokens.
+    pub context_length: u64,
+    /// Rows of the embedding table; at least the tokenizer's vocabulary.
+    pub vocab_rows: u64,
+    /// Width of the residual stream.
+    pub width: u64,
+    /// Number of layers.
+    pub layers: u64,
+    /// Key and value elements per token over all layers: times the cache's element size gives bytes per token.
+    pub kv_elements: u64,
+}
+
+/// A model's hyper-parameters, read and checked.
+pub trait Definition: Send + Sync {
+    /// What every model has.
+    fn common(&self) -> Common;
+    /// Every tensor of the file.
+    fn tensors(&self) -> TensorTable;
+    /// The forward graph, from token ids to logits `[R, vocab_rows]`.
+    fn build(&self, net: &mut Net<'_>) -> Value;
+}
+
+/// A registered architecture.
+pub struct Architecture {
+    /// Values of `general.architecture` in GGUF.
+    pub gguf: &'static [&'static str],
+    /// Values of `architectures[0]` in a Hugging Face `config.json`.
+    pub hf: &'static [&'static str],
+    /// Reads and checks the hyper-parameters.
+    pub read: fn(&Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError>,
+}
+
+/// All architectures.
+pub const ARCHITECTURES: &[Architecture] = &[llama::ARCHITECTURE];
+
+/// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
+///
+/// # Errors
+/// [`ConfigError::UnknownArchitecture`] with the ones there are.
+pub fn find(name: &str, gguf: bool) -> Result<&'static Architecture, ConfigError> {
+    let names = |a: &'static Architecture| if gguf { a.gguf } else { a.hf };
+    ARCHITECTURES.iter().find(|a| names(a).contains(&name)).ok_or_else(|| ConfigError::UnknownArchitecture {
+        found: name.chars().take(64).collect(),
+        supported: ARCHITECTURES.iter().flat_map(names).copied().collect::<Vec<_>>().join(", "),
+    })
+}

@@ -1,0 +1,206 @@
+//! Hyper-parameters from GGUF metadata or `config.json`, read with one call each, with their legal range.
+
+use std::ops::RangeInclusive;
+use tern_formats::gguf::Metadata;
+use tern_formats::hf::Config;
+use tern_formats::{Checkpoint, FormatError};
+
+/// Where hyper-parameters come from.
+pub enum Hyper<'a> {
+    /// GGUF: keys are prefixed with the architecture's name.
+    Gguf {
+        /// Keys and values.
+        metadata: &'a Metadata,
+        /// Tensors.
+        checkpoint: &'a Checkpoint,
+        /// Value of `general.architecture`.
+        architecture: &'a str,
+    },
+    /// A Hugging Face folder.
+    Hf {
+        /// `config.json`.
+        config: &'a Config,
+        /// Tensors.
+        checkpoint: &'a Checkpoint,
+    },
+}
+
+/// Hyper-parameters that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Missing, of the wrong type, too large for it.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// No such architecture here.
+    #[error("architecture {found:?} is not supported; supported are: {supported}")]
+    UnknownArchitecture {
+        /// The file's.
+        found: String,
+        /// Ours.
+        supported: String,
+    },
+    /// A variant that is not supported.
+    #[error("{key} is {found:?}; supported are: {supported}")]
+    Unsupported {
+        /// The setting.
+        key: String,
+        /// The file's.
+        found: String,
+        /// Ours.
+        supported: String,
+    },
+    /// Needed and not there.
+    #[error("{key} is missing")]
+    Missing {
+        /// The setting.
+        key: String,
+    },
+    /// Out of its legal range.
+    #[error("{key} is {found}, expected {min} to {max}")]
+    Range {
+        /// The setting.
+        key: String,
+        /// The file's.
+        found: f64,
+        /// Smallest.
+        min: f64,
+        /// Largest.
+        max: f64,
+    },
+    /// Two settings contradict each other.
+    #[error("{a} ({a_value}) does not fit {b} ({b_value})")]
+    Conflict {
+        /// One setting.
+        a: String,
+        /// Its value.
+        a_value: u64,
+        /// The other.
+        b: String,
+        /// Its value.
+        b_value: u64,
+    },
+}
+
+type Result<T> = std::result::Result<T, ConfigError>;
+
+impl Hyper<'_> {
+    /// Is this GGUF?
+    pub fn is_gguf(&self) -> bool {
+        matches!(self, Self::Gguf { .. })
+    }
+
+    /// An integer in `range`: GGUF's `<architecture>.<gguf>`, or the first of the `hf` paths that is there. Without a
+    /// default it must be there.
+    pub fn int(&self, gguf: &str, hf: &[&str], range: RangeInclusive<u64>, default: Option<u64>) -> Result<u64> {
+        let found = match self {
+            Self::Gguf { metadata, .. } => metadata.u64(&self.key(gguf))?,
+            Self::Hf { config, .. } => first(hf, |path| config.u64(path))?,
+        };
+        let value = self.need(found, default, gguf, hf)?;
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let (min, max) = (*range.start() as f64, *range.end() as f64);
+        Err(ConfigError::Range { key: self.name(gguf, hf), found: value as f64, min, max })
+    }
+
+    /// A finite number in `range`, else as [`Hyper::int`].
+    pub fn float(&self, gguf: &str, hf: &[&str], range: RangeInclusive<f64>, default: Option<f64>) -> Result<f64> {
+        let found = match self {
+            Self::Gguf { metadata, .. } => metadata.f64(&self.key(gguf))?,
+            Self::Hf { config, .. } => first(hf, |path| config.f64(path))?,
+        };
+        let value = self.need(found, default, gguf, hf)?;
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        Err(ConfigError::Range { key: self.name(gguf, hf), found: value, min: *range.start(), max: *range.end() })
+    }
+
+    /// A text, or `default` where it is absent.
+    pub fn text_or(&self, gguf: &str, hf: &[&str], default: &str) -> Result<String> {
+        let found = match self {
+            Self::Gguf { metadata, .. } => metadata.str(&self.key(gguf))?.map(str::to_owned),
+            Self::Hf { config, .. } => first(hf, |path| config.str(path).map(|s| s.map(str::to_owned)))?,
+        };
+        Ok(found.unwrap_or_else(|| default.to_owned()))
+    }
+
+    /// Refuses a Hugging Face setting that is there and not among `supported`.
+    pub fn one_of(&self, hf: &str, supported: &[&str]) -> Result<()> {
+        if let Self::Hf { config, .. } = self
+            && let Some(found) = config.str(hf)?
+            && !supported.contains(&found)
+        {
+            return Err(ConfigError::Unsupported {
+                key: hf.into(),
+                found: found.into(),
+                supported: supported.join(", "),
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses where `a_value` does not divide `b_value`.
+    pub fn divides(&self, a: &str, a_value: u64, b: &str, b_value: u64) -> Result<()> {
+        if b_value.checked_rem(a_value) == Some(0) {
+            return Ok(());
+        }
+        Err(ConfigError::Conflict { a: a.into(), a_value, b: b.into(), b_value })
+    }
+
+    /// Refuses a value that is supported only when it equals another.
+    pub fn same(&self, key: &str, found: u64, expected: u64) -> Result<()> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(ConfigError::Unsupported { key: key.into(), found: found.to_string(), supported: expected.to_string() })
+    }
+
+    /// Is there a tensor of either name (the one for this format)?
+    pub fn has_tensor(&self, gguf: &str, hf: &str) -> bool {
+        self.tensor(gguf, hf).is_some()
+    }
+
+    /// Rows of a matrix, for tables whose height no setting states.
+    pub fn rows_of(&self, gguf: &str, hf: &str) -> Result<u64> {
+        let tensor = self.tensor(gguf, hf).ok_or_else(|| ConfigError::Missing {
+            key: format!("tensor {}", if self.is_gguf() { gguf } else { hf }),
+        })?;
+        Ok(tensor.shape.first().copied().unwrap_or(0))
+    }
+
+    fn tensor(&self, gguf: &str, hf: &str) -> Option<&tern_formats::TensorInfo> {
+        match self {
+            Self::Gguf { checkpoint, .. } => checkpoint.get(gguf),
+            Self::Hf { checkpoint, .. } => checkpoint.get(hf),
+        }
+    }
+
+    fn key(&self, gguf: &str) -> String {
+        match self {
+            Self::Gguf { architecture, .. } => format!("{architecture}.{gguf}"),
+            Self::Hf { .. } => gguf.to_owned(),
+        }
+    }
+
+    fn name(&self, gguf: &str, hf: &[&str]) -> String {
+        match self {
+            Self::Gguf { .. } => self.key(gguf),
+            Self::Hf { .. } => hf.first().copied().unwrap_or(gguf).to_owned(),
+        }
+    }
+
+    fn need<T>(&self, found: Option<T>, default: Option<T>, gguf: &str, hf: &[&str]) -> Result<T> {
+        found.or(default).ok_or_else(|| ConfigError::Missing { key: self.name(gguf, hf) })
+    }
+}
+
+fn first<T>(paths: &[&str], get: impl Fn(&str) -> std::result::Result<Option<T>, FormatError>) -> Result<Option<T>> {
+    for path in paths {
+        if let Some(value) = get(path)? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}

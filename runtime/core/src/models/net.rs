@@ -1,0 +1,270 @@
+//! A model's graph in the model's own words: layers, names, blocks.
+
+use super::{Kind, TensorTable};
+use crate::graph::{AttentionInputs, Dim, GraphBuilder, LinearExtras, Value};
+use std::collections::HashMap;
+use tern_abi::Header;
+use tern_abi::dtype::F16;
+use tern_abi::ops::{AttentionParams, RopeParams};
+use tern_abi::state::{StateDesc, kind};
+
+/// Names of a step's inputs.
+pub mod inputs {
+    /// Token ids `[T]`.
+    pub const TOKENS: &str = "tokens";
+    /// Positions `[T]`.
+    pub const POSITIONS: &str = "positions";
+    /// First row of each sequence, and the row count `[S + 1]`.
+    pub const SEQ_START: &str = "seq_start";
+    /// Place in the KV pages of each row `[T]`.
+    pub const KV_SLOTS: &str = "kv_slots";
+    /// Pages of each sequence `[S, P]`.
+    pub const KV_PAGES: &str = "kv_pages";
+    /// Rows whose logits are wanted `[R]`.
+    pub const OUTPUT_ROWS: &str = "output_rows";
+    /// Adapter of each row, -1 for none `[T]`.
+    pub const ADAPTER_INDEX: &str = "adapter_index";
+    /// Adapter of each output row `[R]`.
+    pub const OUTPUT_ADAPTER_INDEX: &str = "output_adapter_index";
+    /// Unit of each sequence in recurrent states `[S]`.
+    pub const STATE_SLOTS: &str = "state_slots";
+    /// Scales of the adapters `[A]`; a constant.
+    pub const ADAPTER_SCALE: &str = "adapter_scale";
+}
+
+/// Positions in a KV page: also the block in which attention works, so results depend on it.
+pub const PAGE_SIZE: u32 = 64;
+
+/// Banks of LoRA factors beside every matrix of the layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdapterBanks {
+    /// Adapters in a bank.
+    pub count: u64,
+    /// Their rank; smaller ones are padded with zeros.
+    pub rank: u64,
+}
+
+/// What a graph is built for.
+#[derive(Clone, Copy, Debug)]
+pub struct NetOptions {
+    /// Real type: F32, or F64 on the reference backend.
+    pub real: u32,
+    /// KV pages per sequence; `None` builds the form without a cache, for training.
+    pub pages: Option<u64>,
+    /// Most sequences of a step.
+    pub sequences: u64,
+    /// Adapter banks.
+    pub adapters: Option<AdapterBanks>,
+}
+
+/// Heads and their sizes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: u32,
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Dimensions of a head.
+    pub head_dim: u32,
+    /// Rotated dimensions.
+    pub n_rot: u32,
+    /// See [`tern_abi::ops::rope_layout`].
+    pub rope_layout: u32,
+    /// Positions seen, 0 for all.
+    pub window: u32,
+}
+
+/// A constant that is computed rather than read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Computed {
+    /// The values.
+    pub values: Vec<f32>,
+    /// A vector of the file by which they are divided.
+    pub divisors: Option<String>,
+}
+
+/// Builds a model's graph.
+pub struct Net<'a> {
+    /// For what is not in a model's own words.
+    pub g: GraphBuilder,
+    /// Constants that are computed rather than read, by name.
+    pub computed: HashMap<String, Computed>,
+    /// Element type of each tensor that the file has, by GGUF name.
+    dtypes: &'a HashMap<String, u32>,
+    table: HashMap<String, (Vec<u64>, Kind)>,
+    made: HashMap<String, Value>,
+    options: NetOptions,
+    layer: Option<u64>,
+    /// Have rows been reduced to those that are asked for?
+    reduced: bool,
+}
+
+impl<'a> Net<'a> {
+    /// A net over the tensors of `table` that are in `dtypes`.
+    pub fn new(table: &TensorTable, dtypes: &'a HashMap<String, u32>, options: NetOptions) -> Self {
+        let table = table.specs.iter().map(|s| (s.gguf.clone(), (s.shape.clone(), s.kind))).collect();
+        let (g, made) = (GraphBuilder::new(options.real), HashMap::new());
+        Self { g, computed: HashMap::new(), dtypes, table, made, options, layer: None, reduced: false }
+    }
+
+    /// Names now belong to layer `i`.
+    pub fn layer(&mut self, i: u64) {
+        self.layer = Some(i);
+    }
+
+    /// Names now belong to no layer.
+    pub fn top(&mut self) {
+        self.layer = None;
+    }
+
+    /// A step's i32 input, made on first use.
+    pub fn input(&mut self, name: &'static str) -> Value {
+        if let Some(&v) = self.made.get(name) {
+            return v;
+        }
+        let shape = match name {
+            inputs::SEQ_START => vec![Dim::Fixed(self.options.sequences + 1)],
+            inputs::STATE_SLOTS => vec![Dim::Sequences],
+            inputs::KV_PAGES => vec![Dim::Sequences, Dim::Fixed(self.options.pages.unwrap_or(1))],
+            inputs::OUTPUT_ROWS | inputs::OUTPUT_ADAPTER_INDEX => vec![Dim::Outputs],
+            _ => vec![Dim::Tokens],
+        };
+        let v = self.g.input_i32(name, &shape);
+        self.made.insert(name.to_owned(), v);
+        v
+    }
+
+    /// Does the file have this tensor (a full GGUF name, or one of the current layer)?
+    pub fn has(&self, name: &str) -> bool {
+        self.dtypes.contains_key(&self.full(name))
+    }
+
+    /// A tensor of the file, made on first use: a matrix as weight, a vector as constant.
+    pub fn tensor(&mut self, name: &str) -> Value {
+        let name = self.full(name);
+        if let Some(&v) = self.made.get(&name) {
+            return v;
+        }
+        let (shape, kind) = self.table.get(&name).cloned().unwrap_or((vec![0], Kind::Vector));
+        let v = match kind {
+            Kind::Weight(usage) => {
+                let dtype = self.dtypes.get(&name).copied().unwrap_or(tern_abi::dtype::F32);
+                self.g.weight(&name, dtype, &shape, usage)
+            }
+            Kind::Vector => self.g.constant(&name, &shape),
+        };
+        self.made.insert(name, v);
+        v
+    }
+
+    /// Rows of the embedding table for the step's tokens.
+    pub fn embed(&mut self, table: &str) -> Value {
+        let (table, ids) = (self.tensor(table), self.input(inputs::TOKENS));
+        self.g.gather(table, ids)
+    }
+
+    /// RMS norm with the layer's weight `name`.
+    pub fn rms_norm(&mut self, x: Value, name: &str, eps: f32) -> Value {
+        let w = self.tensor(&format!("{name}.weight"));
+        self.g.rms_norm(x, w, eps)
+    }
+
+    /// The matrix `name` with its bias, where the file has one, and adapters, where the graph has banks.
+    pub fn linear(&mut self, x: Value, name: &str) -> Value {
+        let w = self.tensor(&format!("{name}.weight"));
+        let bias = format!("{name}.bias");
+        let bias = self.has(&bias).then(|| self.tensor(&bias));
+        let (adapter, adapter_choice) = self.adapter(w, name);
+        self.g.linear(x, w, LinearExtras { bias, adapter, adapter_choice })
+    }
+
+    /// `x` plus the matrix `name` applied to `h`.
+    pub fn add_linear(&mut self, x: Value, h: Value, name: &str) -> Value {
+        let y = self.linear(h, name);
+        self.g.add(y, x)
+    }
+
+    /// `activation(gate) * up`.
+    pub fn glu(&mut self, gate: Value, up: Value, activation: u32) -> Value {
+        self.g.glu(gate, up, activation)
+    }
+
+    /// The step's rotation table. Where the file has the vector `divisors`, frequencies are divided by it.
+    pub fn rope_table(&mut self, frequencies: &[f32], divisors: &str) -> Value {
+        let positions = self.input(inputs::POSITIONS);
+        let name = "rope_inv_freq";
+        let inv_freq = self.g.constant_f32(name, &[frequencies.len() as u64]);
+        let divisors = self.has(divisors).then(|| divisors.to_owned());
+        self.computed.insert(name.to_owned(), Computed { values: frequencies.to_vec(), divisors });
+        self.g.rope_table(positions, inv_freq, 1.0)
+    }
+
+    /// Rotated causal attention of the current layer, over its cache where the graph has one.
+    pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Value, shape: &AttentionShape) -> Value {
+        let rotation = |heads| RopeParams {
+            heads,
+            head_dim: shape.head_dim,
+            n_rot: shape.n_rot,
+            layout: shape.rope_layout,
+            inverse: 0,
+        };
+        let q = self.g.rope(q, rope, rotation(shape.heads));
+        let k = self.g.rope(k, rope, rotation(shape.kv_heads));
+        let cache = self.options.pages.map(|_| {
+            let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim));
+            (state, self.input(inputs::KV_SLOTS), self.input(inputs::KV_PAGES))
+        });
+        let with = AttentionInputs {
+            positions: self.input(inputs::POSITIONS),
+            seq_start: self.input(inputs::SEQ_START),
+            cache,
+            sinks: None,
+        };
+        let params = AttentionParams {
+            heads: shape.heads,
+            kv_heads: shape.kv_heads,
+            head_dim: shape.head_dim,
+            page_size: PAGE_SIZE,
+            kv_dtype: F16,
+            scale: 1.0 / f64::from(shape.head_dim).sqrt() as f32,
+            window: shape.window,
+            ..Default::default()
+        };
+        self.g.attention(q, k, v, with, params).0
+    }
+
+    /// The rows that the step's caller asked for.
+    pub fn output_rows(&mut self, x: Value) -> Value {
+        self.reduced = true;
+        let rows = self.input(inputs::OUTPUT_ROWS);
+        self.g.rows(x, rows)
+    }
+
+    fn full(&self, name: &str) -> String {
+        match self.layer {
+            Some(i) => format!("blk.{i}.{name}"),
+            None => name.to_owned(),
+        }
+    }
+
+    fn adapter(&mut self, w: Value, name: &str) -> (Option<(Value, Value)>, Option<(Value, Value)>) {
+        let (Some(banks), Some(_)) = (self.options.adapters, self.layer) else { return (None, None) };
+        let &[Dim::Fixed(n), Dim::Fixed(k)] = self.g.graph().info(w).shape.as_slice() else { return (None, None) };
+        let name = self.full(name);
+        let a = self.g.constant(&format!("{name}.lora_a"), &[banks.count, banks.rank, k]);
+        let b = self.g.constant(&format!("{name}.lora_b"), &[banks.count, n, banks.rank]);
+        let scale = match self.made.get(inputs::ADAPTER_SCALE) {
+            Some(&v) => v,
+            None => self.g.constant(inputs::ADAPTER_SCALE, &[banks.count]),
+        };
+        self.made.insert(inputs::ADAPTER_SCALE.to_owned(), scale);
+        let index = if self.reduced { inputs::OUTPUT_ADAPTER_INDEX } else { inputs::ADAPTER_INDEX };
+        (Some((a, b)), Some((self.input(index), scale)))
+    }
+}
+
+/// One layer's pages.
+pub fn kv_page(kv_heads: u32, head_dim: u32) -> StateDesc {
+    let dims = [u64::from(kv_heads), u64::from(head_dim), u64::from(PAGE_SIZE), 0, 0, 0];
+    StateDesc { header: Header::of::<StateDesc>(), kind: kind::KV_PAGE, dtype: F16, dims }
+}
