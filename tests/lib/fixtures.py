@@ -54,10 +54,7 @@ def read_gguf(path):
 
 
 def hugging_face(metadata, tensors):
-    """(config, tensors) of a llama GGUF file under Hugging Face's names and layout.
-
-    GGUF keeps the rows of each query and key head interleaved for the adjacent-pairs RoPE; Hugging Face keeps the two halves one after the other.
-    """
+    """(config, tensors) of a llama GGUF file under Hugging Face's names and layout."""
     import numpy as np
 
     def key(name):
@@ -91,6 +88,15 @@ def hugging_face(metadata, tensors):
         "torch_dtype": "float32",
         "vocab_size": tensors["token_embd.weight"].shape[0],
     }
+    return config, hugging_face_tensors(tensors, heads, kv_heads)
+
+
+def hugging_face_tensors(tensors, heads, kv_heads):
+    """A llama GGUF file's tensors under Hugging Face's names.
+
+    GGUF keeps the rows of each query and key head interleaved for the adjacent-pairs RoPE; Hugging Face keeps the two halves one after the other.
+    """
+    import numpy as np
 
     def halves(weight, n):
         rows, columns = weight.shape
@@ -119,4 +125,4 @@ def hugging_face(metadata, tensors):
         if part == "attn_k":
             tensor = halves(tensor, kv_heads)
         renamed[f"model.layers.{layer}.{inner[part]}.weight"] = tensor
-    return config, renamed
+    return renamed
