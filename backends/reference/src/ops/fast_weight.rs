@@ -1,0 +1,250 @@
+//! FAST_WEIGHT: an inner model per head that learns along the sequence (TTT-Linear).
+
+use super::Operation;
+use super::linear::dot;
+use super::norm::standardized;
+use crate::state::{StateMemory, fast_weight_head};
+use crate::{Args, Error, Meta, Output, Real, Result, Signature};
+use tern_abi::ops::FastWeightParams;
+
+/// [`FAST_WEIGHT`](tern_abi::ops::FAST_WEIGHT).
+#[derive(Clone, Copy, Debug)]
+pub struct FastWeight(pub FastWeightParams);
+
+const Q: usize = 0;
+const K: usize = 1;
+const V: usize = 2;
+const LR: usize = 3;
+const W0: usize = 4;
+const B0: usize = 5;
+const LN_W: usize = 6;
+const LN_B: usize = 7;
+const TOKEN_SCALE: usize = 8;
+const POSITIONS: usize = 9;
+const SEQ_START: usize = 10;
+const STATE: usize = 11;
+const STATE_SLOTS: usize = 12;
+
+/// A row that the open mini-batch has taken in: key, gradient at the inner model's output, learning rate.
+#[derive(Clone)]
+struct Place<R> {
+    k: Vec<R>,
+    g: Vec<R>,
+    lr: R,
+}
+
+/// One head on its way along a sequence.
+struct Inner<R> {
+    /// `[in][out]`, as at the start of the mini-batch.
+    w: Vec<Vec<R>>,
+    b: Vec<R>,
+    open: Vec<Place<R>>,
+}
+
+/// The inner layer norm's parameters of one head.
+struct Norm<'a, R> {
+    w: &'a [R],
+    b: &'a [R],
+    eps: f32,
+}
+
+impl<R: Real> Norm<'_, R> {
+    fn affine(&self, normal: &[R]) -> Vec<R> {
+        normal.iter().zip(self.w.iter().zip(self.b)).map(|(&x, (&w, &b))| w * x + b).collect()
+    }
+}
+
+impl<R: Real> Inner<R> {
+    fn column(&self, i: usize) -> Vec<R> {
+        self.w.iter().map(|row| row[i]).collect()
+    }
+    /// `x W + b`.
+    fn apply(&self, x: &[R]) -> Vec<R> {
+        self.b.iter().enumerate().map(|(i, &b)| dot(x, &self.column(i)) + b).collect()
+    }
+    /// Gradient of `½ |LN(k W + b) - (v - k)|²` with respect to `k W + b`.
+    fn gradient(&self, k: &[R], v: &[R], norm: &Norm<'_, R>) -> Vec<R> {
+        let (normal, root) = standardized(&self.apply(k), norm.eps);
+        let y = norm.affine(&normal);
+        let e: Vec<R> = (0..k.len()).map(|i| (y[i] - (v[i] - k[i])) * norm.w[i]).collect();
+        let (sum, along) = (R::sum(e.iter().copied()), dot(&e, &normal));
+        let f = R::of(k.len() as f64);
+        (0..k.len()).map(|i| (f * e[i] - sum - normal[i] * along) / (f * root)).collect()
+    }
+    /// Output row, with what the mini-batch has learned so far.
+    fn output(&self, q: &[R], s: R, norm: &Norm<'_, R>) -> Vec<R> {
+        let z = self.apply(q);
+        let one = R::of(1.0);
+        let shares: Vec<R> = self.open.iter().map(|p| p.lr * (dot(q, &p.k) + one)).collect();
+        let learned = |i: usize| R::dot(shares.iter().copied().zip(self.open.iter().map(|p| p.g[i])));
+        let z: Vec<R> = z.into_iter().enumerate().map(|(i, z)| z - s * learned(i)).collect();
+        let (normal, _) = standardized(&z, norm.eps);
+        norm.affine(&normal).into_iter().zip(q).map(|(y, &q)| q + y).collect()
+    }
+    /// At the mini-batch's last place: what it learned becomes part of `W` and `b`.
+    fn commit(&mut self, s: R) {
+        for i in 0..self.b.len() {
+            for (a, row) in self.w.iter_mut().enumerate() {
+                row[i] = row[i] - s * R::dot(self.open.iter().map(|p| (p.lr * p.k[a], p.g[i])));
+            }
+            self.b[i] = self.b[i] - s * R::dot(self.open.iter().map(|p| (p.lr, p.g[i])));
+        }
+        self.open.clear();
+    }
+}
+
+impl FastWeight {
+    fn head_dim(&self) -> usize {
+        self.0.head_dim as usize
+    }
+    fn chunk(&self) -> usize {
+        self.0.chunk as usize
+    }
+    /// First element of a head in a state, after checking that the state has it.
+    fn head_in_state(&self, state: &StateMemory<'_>, slot: usize, head: usize) -> Result<u64> {
+        let (heads, f, chunk) = (u64::from(self.0.heads), u64::from(self.0.head_dim), u64::from(self.0.chunk));
+        let per_head = fast_weight_head(f, chunk).ok_or(Error::Internal("a head that overflows"))?;
+        let unit = per_head.saturating_mul(heads);
+        let units = state.len()? / unit;
+        if slot as u64 >= units {
+            let (found, high) = (slot as i64, units as i64 - 1);
+            return Err(Error::Index { op: Self::NAME, tensor: "state_slots", at: head, found, low: 0, high });
+        }
+        Ok(slot as u64 * unit + head as u64 * per_head)
+    }
+    /// The head as the state has it, `open` places into a mini-batch.
+    fn load<R: Real>(&self, state: &StateMemory<'_>, from: u64, open: usize) -> Result<Inner<R>> {
+        let f = self.head_dim();
+        let mut at = from;
+        let mut take = |n: usize| -> Result<Vec<R>> {
+            let data = state.get(at, n)?;
+            at += n as u64;
+            Ok(data.into_iter().map(R::of).collect())
+        };
+        let w = (0..f).map(|_| take(f)).collect::<Result<_>>()?;
+        let b = take(f)?;
+        let place = |_| Ok(Place { k: take(f)?, g: take(f)?, lr: take(1)?[0] });
+        Ok(Inner { w, b, open: (0..open).map(place).collect::<Result<_>>()? })
+    }
+    /// Writes the head; places that are not open are zero.
+    fn store<R: Real>(&self, state: &StateMemory<'_>, from: u64, inner: &Inner<R>) -> Result<()> {
+        let f = self.head_dim();
+        let mut data: Vec<R> = inner.w.concat();
+        data.extend(&inner.b);
+        for place in &inner.open {
+            data.extend(place.k.iter().chain(&place.g));
+            data.push(place.lr);
+        }
+        data.resize(f * f + f + self.chunk() * (2 * f + 1), R::zero());
+        state.set(from, &data.into_iter().map(R::value).collect::<Vec<_>>())
+    }
+    /// The slot of a sequence's state.
+    fn slot<R: Real>(&self, x: &Args<'_, R>, sequence: usize) -> Result<usize> {
+        x.index(STATE_SLOTS, "state_slots", sequence, usize::MAX)
+    }
+    /// Position of row `t`, checked against that of the row before in the same sequence.
+    fn position<R: Real>(x: &Args<'_, R>, t: usize, first: usize) -> Result<usize> {
+        let positions = x.int(POSITIONS)?;
+        let (found, start) = (i64::from(positions[t]), i64::from(positions[first]));
+        let want = start.max(0) + (t - first) as i64;
+        if found != want {
+            return Err(Error::Index { op: Self::NAME, tensor: "positions", at: t, found, low: want, high: want });
+        }
+        Ok(found as usize)
+    }
+}
+
+impl Operation for FastWeight {
+    const NAME: &'static str = "FAST_WEIGHT";
+
+    fn arity(&self) -> (usize, usize) {
+        (13, 2)
+    }
+    fn differentiable(&self, i: usize) -> bool {
+        i <= TOKEN_SCALE
+    }
+    fn infer(&self, s: &Signature) -> Result<Vec<Option<Meta>>> {
+        let p = &self.0;
+        s.parameter(p.heads > 0, "heads", p.heads.into(), "at least 1")?;
+        s.parameter(p.head_dim > 0, "head_dim", p.head_dim.into(), "at least 1")?;
+        s.parameter(p.chunk > 0, "chunk", p.chunk.into(), "at least 1")?;
+        s.parameter(p.inner == 0, "inner", p.inner.into(), "0")?;
+        let (h, f) = (p.heads as usize, p.head_dim as usize);
+        let [t, _] = s.real(Q, "q")?;
+        for (i, tensor) in [(Q, "q"), (K, "k"), (V, "v")] {
+            s.real_is(i, tensor, &[t, h * f])?;
+        }
+        s.real_is(LR, "lr", &[t, h])?;
+        s.real_is(W0, "w0", &[h, f, f])?;
+        for (i, tensor) in [(B0, "b0"), (LN_W, "ln_w"), (LN_B, "ln_b")] {
+            s.real_is(i, tensor, &[h, f])?;
+        }
+        s.real_is(TOKEN_SCALE, "token_scale", &[p.chunk as usize])?;
+        s.int_is(POSITIONS, "positions", [t])?;
+        let sequences = s.seq_start(SEQ_START)?;
+        let state = if s.get(STATE).is_some() {
+            let [slots] = s.int(STATE_SLOTS, "state_slots")?;
+            if slots < sequences {
+                return Err(s.shape_error(STATE_SLOTS, "state_slots", format!("at least {sequences} elements")));
+            }
+            Some(s.state(STATE, "state")?.clone())
+        } else {
+            None
+        };
+        Ok(vec![s.out(&[t, h * f]), state])
+    }
+    fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {
+        let (heads, f, chunk) = (self.0.heads as usize, self.head_dim(), self.chunk());
+        let [t, _] = x.shape(Q)?;
+        let (w0, b0, scales) = (x.real(W0)?, x.real(B0)?, x.real(TOKEN_SCALE)?);
+        let (q, k, v, lr) = (x.real(Q)?, x.real(K)?, x.real(V)?, x.real(LR)?);
+        let state = x.state(STATE)?;
+        let mut out = vec![R::zero(); t * heads * f];
+        for (sequence, rows) in x.sequences(SEQ_START, t)?.into_iter().enumerate() {
+            if rows.is_empty() {
+                continue;
+            }
+            let start = Self::position(x, rows.start, rows.start)?;
+            for head in 0..heads {
+                let norm = Norm {
+                    w: &x.real(LN_W)?[head * f..(head + 1) * f],
+                    b: &x.real(LN_B)?[head * f..(head + 1) * f],
+                    eps: self.0.eps,
+                };
+                let place = match state {
+                    Some(s) => Some((s, self.head_in_state(&s, self.slot(x, sequence)?, head)?)),
+                    None => None,
+                };
+                let mut inner = match place {
+                    Some((s, from)) if start > 0 => self.load(&s, from, start % chunk)?,
+                    _ => Inner {
+                        w: w0[head * f * f..(head + 1) * f * f].chunks(f).map(<[R]>::to_vec).collect(),
+                        b: b0[head * f..(head + 1) * f].to_vec(),
+                        open: Vec::new(),
+                    },
+                };
+                for t in rows.clone() {
+                    let o = Self::position(x, t, rows.start)? % chunk;
+                    let at = (t * heads + head) * f..(t * heads + head + 1) * f;
+                    let s = scales[o].positive();
+                    let g = inner.gradient(&k[at.clone()], &v[at.clone()], &norm);
+                    inner.open.push(Place { k: k[at.clone()].to_vec(), g, lr: lr[t * heads + head] });
+                    out[at.clone()].copy_from_slice(&inner.output(&q[at], s, &norm));
+                    if o == chunk - 1 {
+                        inner.commit(s);
+                    }
+                }
+                if let Some((s, from)) = place {
+                    self.store(&s, from, &inner)?;
+                }
+            }
+        }
+        let mut outputs = vec![Output::Real(out)];
+        outputs.extend(state.map(|_| Output::State));
+        Ok(outputs)
+    }
+}
+
+#[cfg(test)]
+#[path = "fast_weight_tests.rs"]
+mod tests;

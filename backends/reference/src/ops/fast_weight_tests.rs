@@ -1,0 +1,199 @@
+use super::*;
+use crate::memory::Memory;
+use crate::oracle::forward;
+use crate::{Data, Kernel, Value};
+use std::sync::Arc;
+use tern_abi::dtype;
+
+/// A small deterministic generator: values in -1..1.
+fn noise(seed: u64) -> impl FnMut(usize, f64) -> Vec<f64> {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |n, scale| {
+        (0..n)
+            .map(|_| {
+                x ^= x << 13;
+                x ^= x >> 7;
+                x ^= x << 17;
+                ((x >> 11) as f64 / (1u64 << 52) as f64 - 1.0) * scale
+            })
+            .collect()
+    }
+}
+
+struct Problem {
+    p: FastWeightParams,
+    t: usize,
+    data: Vec<Vec<f64>>,
+}
+
+fn problem(heads: usize, f: usize, chunk: usize, t: usize) -> Problem {
+    let mut noise = noise(7);
+    let w = heads * f;
+    let mut data = vec![noise(t * w, 1.0), noise(t * w, 1.0), noise(t * w, 1.0)];
+    data.push(noise(t * heads, 0.2).into_iter().map(|x| 0.3 + x).collect());
+    data.extend([noise(heads * f * f, 0.4), noise(w, 0.2)]);
+    data.push(noise(w, 0.3).into_iter().map(|x| 1.0 + x).collect());
+    data.push(noise(w, 0.2));
+    data.push((0..chunk).map(|i| 1.0 / (i + 1) as f64).collect());
+    let p = FastWeightParams { heads: heads as u32, head_dim: f as u32, chunk: chunk as u32, eps: 1e-6, inner: 0 };
+    Problem { p, t, data }
+}
+
+impl Problem {
+    /// Rows `from..to` of one sequence.
+    fn inputs(&self, from: usize, to: usize) -> Vec<Option<Value<'static, f64>>> {
+        let (h, f) = (self.p.heads as usize, self.p.head_dim as usize);
+        let rows = |x: &[f64], w: usize| Some(Value::real(&[to - from, w], x[from * w..to * w].to_vec()));
+        let whole = |shape: &[usize], i: usize| Some(Value::real(shape, self.data[i].clone()));
+        vec![
+            rows(&self.data[0], h * f),
+            rows(&self.data[1], h * f),
+            rows(&self.data[2], h * f),
+            rows(&self.data[3], h),
+            whole(&[h, f, f], 4),
+            whole(&[h, f], 5),
+            whole(&[h, f], 6),
+            whole(&[h, f], 7),
+            whole(&[self.p.chunk as usize], 8),
+            Some(Value::int(&[to - from], (from as i32..to as i32).collect())),
+            Some(Value::int(&[2], vec![0, (to - from) as i32])),
+        ]
+    }
+    fn run(&self, inputs: &[Option<Value<'_, f64>>]) -> Vec<f64> {
+        forward(&Kernel::FastWeight(FastWeight(self.p)), inputs).unwrap().remove(0)
+    }
+}
+
+/// The dual form, mini-batch by mini-batch with matrices, written independently of the streaming form:
+/// `Z̄ = Q W - (η ∘ tril(Q Kᵀ)) G + b - tril(η) G`, `W' = W - (η_last ∘ K)ᵀ G`, `b' = b - Σ η_last G`.
+fn dual(p: &Problem, head: usize) -> Vec<Vec<f64>> {
+    let (h, f, chunk) = (p.p.heads as usize, p.p.head_dim as usize, p.p.chunk as usize);
+    let row = |i: usize, t: usize| &p.data[i][(t * h + head) * f..(t * h + head + 1) * f];
+    let per_head = |i: usize| &p.data[i][head * f..(head + 1) * f];
+    let (gamma, beta) = (per_head(6), per_head(7));
+    let mut w = p.data[4][head * f * f..(head + 1) * f * f].to_vec();
+    let mut b = per_head(5).to_vec();
+    let affine = |x: &[f64], w: &[f64], b: &[f64]| -> Vec<f64> {
+        (0..f).map(|c| (0..f).map(|a| x[a] * w[a * f + c]).sum::<f64>() + b[c]).collect()
+    };
+    let normal = |z: &[f64]| -> (Vec<f64>, f64) {
+        let mean = z.iter().sum::<f64>() / f as f64;
+        let sigma = (z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / f as f64 + f64::from(p.p.eps)).sqrt();
+        (z.iter().map(|z| (z - mean) / sigma).collect(), sigma)
+    };
+    let mut out = Vec::new();
+    for start in (0..p.t).step_by(chunk) {
+        let n = chunk.min(p.t - start);
+        let g: Vec<Vec<f64>> = (start..start + n)
+            .map(|t| {
+                let (x, sigma) = normal(&affine(row(1, t), &w, &b));
+                let e: Vec<f64> =
+                    (0..f).map(|c| (gamma[c] * x[c] + beta[c] - (row(2, t)[c] - row(1, t)[c])) * gamma[c]).collect();
+                let (sum, ex) = (e.iter().sum::<f64>(), e.iter().zip(&x).map(|(e, x)| e * x).sum::<f64>());
+                (0..f).map(|c| (f as f64 * e[c] - sum - x[c] * ex) / (f as f64 * sigma)).collect()
+            })
+            .collect();
+        let eta = |i: usize, j: usize| p.data[8][i].max(0.0) * p.data[3][(start + j) * h + head];
+        for i in 0..n {
+            let q = row(0, start + i);
+            let mut z = affine(q, &w, &b);
+            for (j, g) in g.iter().enumerate().take(i + 1) {
+                let qk: f64 = q.iter().zip(row(1, start + j)).map(|(q, k)| q * k).sum();
+                (0..f).for_each(|c| z[c] -= eta(i, j) * qk * g[c] + eta(i, j) * g[c]);
+            }
+            let (x, _) = normal(&z);
+            out.push((0..f).map(|c| q[c] + gamma[c] * x[c] + beta[c]).collect());
+        }
+        if n == chunk {
+            for (j, g) in g.iter().enumerate() {
+                for c in 0..f {
+                    (0..f).for_each(|a| w[a * f + c] -= eta(n - 1, j) * row(1, start + j)[a] * g[c]);
+                    b[c] -= eta(n - 1, j) * g[c];
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn streaming_form_equals_dual_form() {
+    let p = problem(2, 8, 4, 19);
+    let got = p.run(&p.inputs(0, p.t));
+    for head in 0..2 {
+        for (t, want) in dual(&p, head).iter().enumerate() {
+            for (c, want) in want.iter().enumerate() {
+                let got = got[(t * 2 + head) * 8 + c];
+                assert!((got - want).abs() < 1e-12, "row {t} head {head}: {got} {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_step_by_hand() {
+    // f = 2, W = 0, b = (1, -1), eps = 0: z = (1, -1), normal (1, -1), root 1. With ln_w = 1, ln_b = 0,
+    // k = (1, 0), v - k = (3, -1): e = (-2, 0), Σe = -2, e·x̂ = -2, g = ((-4 + 2 + 2) / 2, (0 + 2 - 2) / 2) = 0:
+    // a layer norm over two values has only a sign left to learn. So the output is q + (1, -1).
+    let p = FastWeightParams { heads: 1, head_dim: 2, chunk: 4, eps: 0.0, inner: 0 };
+    let real = |shape: &[usize], x: &[f64]| Some(Value::real(shape, x.to_vec()));
+    let x = [
+        real(&[1, 2], &[5.0, 7.0]),
+        real(&[1, 2], &[1.0, 0.0]),
+        real(&[1, 2], &[4.0, -1.0]),
+        real(&[1, 1], &[0.5]),
+        real(&[1, 2, 2], &[0.0; 4]),
+        real(&[1, 2], &[1.0, -1.0]),
+        real(&[1, 2], &[1.0, 1.0]),
+        real(&[1, 2], &[0.0, 0.0]),
+        real(&[4], &[1.0; 4]),
+        Some(Value::int(&[1], vec![0])),
+        Some(Value::int(&[2], vec![0, 1])),
+    ];
+    assert_eq!(forward(&Kernel::FastWeight(FastWeight(p)), &x).unwrap()[0], [6.0, 6.0]);
+}
+
+#[test]
+fn gradient_is_that_of_the_inner_loss() {
+    let inner = Inner {
+        w: vec![vec![0.3, -0.2, 0.5], vec![0.1, 0.4, -0.6], vec![0.2, 0.2, 0.1]],
+        b: vec![0.1; 3],
+        open: vec![],
+    };
+    let (k, v) = ([0.5, -1.0, 0.25], [1.0, 0.3, -0.7]);
+    let norm = Norm { w: &[1.1, 0.9, 1.3], b: &[0.1, -0.2, 0.0], eps: 1e-6 };
+    let loss = |z: &[f64]| -> f64 {
+        let y = norm.affine(&standardized(z, 1e-6).0);
+        (0..3).map(|i| 0.5 * (y[i] - (v[i] - k[i])).powi(2)).sum()
+    };
+    let (z, g) = (inner.apply(&k), inner.gradient(&k, &v, &norm));
+    for i in 0..3 {
+        let at = |h: f64| {
+            let mut z = z.clone();
+            z[i] += h;
+            loss(&z)
+        };
+        assert!(((at(1e-6) - at(-1e-6)) / 2e-6 - g[i]).abs() < 1e-8);
+    }
+}
+
+#[test]
+fn resumes_anywhere_bit_for_bit() {
+    let p = problem(2, 4, 5, 17);
+    let whole = p.run(&p.inputs(0, p.t));
+    let bytes = fast_weight_head(4, 5).unwrap() * 2 * 8;
+    for cut in 0..=p.t {
+        let memory = Memory::new(2 * bytes, &Arc::default()).unwrap();
+        // Whatever the state held before: position 0 does not look.
+        memory.fill(0, 2 * bytes, 0xff).unwrap();
+        let mut got = Vec::new();
+        for (from, to) in [(0, cut), (cut, p.t)] {
+            let mut inputs = p.inputs(from, to);
+            let state = StateMemory { memory: &memory, offset: 0, bytes: 2 * bytes, dtype: dtype::F64 };
+            inputs.push(Some(Value { shape: vec![2 * bytes as usize / 8], data: Data::State(state) }));
+            inputs.push(Some(Value::int(&[1], vec![1])));
+            got.extend(p.run(&inputs));
+        }
+        assert_eq!(got, whole, "cut at {cut}");
+    }
+}

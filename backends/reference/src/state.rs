@@ -1,0 +1,87 @@
+//! States in memory: elements by index, rounded to the state's dtype.
+
+use crate::memory::Memory;
+use crate::{Error, Result};
+use tern_abi::dtype;
+use tern_abi::state::{StateDesc, kind};
+
+/// Bytes of an element of a state, or `None` for a dtype that states do not have.
+pub(crate) fn element_bytes(dtype: u32) -> Option<usize> {
+    match dtype {
+        dtype::F16 | dtype::F32 | dtype::F64 => dtype::plain_size(dtype).map(|n| n as usize),
+        _ => None,
+    }
+}
+
+/// Bytes of a unit. The layout is the canonical one, so this is also what an export has.
+///
+/// F64 is an extension of this backend: a graph in f64 keeps its states exact.
+pub(crate) fn unit_bytes(desc: &StateDesc) -> Result<u64> {
+    let unknown = Error::State { kind: desc.kind, dtype: desc.dtype, dims: desc.dims };
+    let element = match (desc.kind, desc.dtype) {
+        (kind::KV_PAGE, dtype::F16 | dtype::F32 | dtype::F64) | (kind::FAST_WEIGHT, dtype::F32 | dtype::F64) => {
+            element_bytes(desc.dtype).ok_or_else(|| unknown.clone())? as u64
+        }
+        _ => return Err(unknown),
+    };
+    let [a, b, c, ..] = desc.dims;
+    let elements = match desc.kind {
+        kind::KV_PAGE => a.checked_mul(b).and_then(|n| n.checked_mul(c)).and_then(|n| n.checked_mul(2)),
+        _ => fast_weight_head(b, c).and_then(|n| n.checked_mul(a)),
+    };
+    elements.and_then(|n| n.checked_mul(element)).filter(|&n| n > 0).ok_or(unknown)
+}
+
+/// Elements of one head of a fast-weight unit: `W`, `b`, then k, gradient and lr of each place.
+pub(crate) fn fast_weight_head(f: u64, chunk: u64) -> Option<u64> {
+    let places = f.checked_mul(2)?.checked_add(1)?.checked_mul(chunk)?;
+    f.checked_mul(f)?.checked_add(f)?.checked_add(places)
+}
+
+/// A bound state.
+#[derive(Clone, Copy, Debug)]
+pub struct StateMemory<'a> {
+    pub(crate) memory: &'a Memory,
+    pub(crate) offset: u64,
+    pub(crate) bytes: u64,
+    pub(crate) dtype: u32,
+}
+
+impl StateMemory<'_> {
+    fn element(&self) -> Result<u64> {
+        element_bytes(self.dtype).map(|n| n as u64).ok_or(Error::Internal("state of a dtype that was refused"))
+    }
+    /// Elements bound.
+    pub(crate) fn len(&self) -> Result<u64> {
+        Ok(self.bytes / self.element()?)
+    }
+    /// `n` elements from element `first` on.
+    pub(crate) fn get(&self, first: u64, n: usize) -> Result<Vec<f64>> {
+        let bytes = self.memory.get(self.at(first, n)?, n * self.element()? as usize)?;
+        Ok(match self.dtype {
+            dtype::F16 => bytes.as_chunks().0.iter().map(|b| half(*b)).collect(),
+            dtype::F32 => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            _ => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+        })
+    }
+    /// Rounds and writes.
+    pub(crate) fn set(&self, first: u64, src: &[f64]) -> Result<()> {
+        let bytes: Vec<u8> = match self.dtype {
+            dtype::F16 => src.iter().flat_map(|&x| tern_quant::f32_to_f16(x as f32).to_le_bytes()).collect(),
+            dtype::F32 => src.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(),
+            _ => src.iter().flat_map(|&x| x.to_le_bytes()).collect(),
+        };
+        self.memory.set(self.at(first, src.len())?, &bytes)
+    }
+    fn at(&self, first: u64, n: usize) -> Result<u64> {
+        let (element, end) = (self.element()?, first.checked_add(n as u64));
+        if end.is_none_or(|end| end > self.bytes / element) {
+            return Err(Error::Internal("element outside a state"));
+        }
+        Ok(self.offset + first * element)
+    }
+}
+
+fn half(bytes: [u8; 2]) -> f64 {
+    f64::from(tern_quant::f16_to_f32(u16::from_le_bytes(bytes)))
+}
