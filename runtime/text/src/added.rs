@@ -1,5 +1,7 @@
 //! Finding added tokens (control and user-defined) in a text: leftmost first, the longest among those that begin there.
 
+use std::ops::Range;
+
 use crate::error::TextError;
 use crate::limits::MAX_ADDED_TOKEN_BYTES;
 
@@ -26,6 +28,38 @@ pub(crate) struct Found {
     pub id: u32,
 }
 
+/// Where in a text control tokens may be found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Special<'a> {
+    Nowhere,
+    Anywhere,
+    /// Outside of these byte ranges (rising, apart), which begin `shift` bytes before the text searched.
+    Outside { user: &'a [Range<usize>], shift: usize },
+}
+
+impl Special<'_> {
+    /// The end of the stretch from `at` in which a control token may lie.
+    fn until(self, at: usize) -> usize {
+        match self {
+            Special::Nowhere => 0,
+            Special::Anywhere => usize::MAX,
+            Special::Outside { user, shift } => {
+                let at = at + shift;
+                let next = user.partition_point(|r| r.end <= at);
+                user.get(next).map_or(usize::MAX, |r| if r.start <= at { 0 } else { r.start.saturating_sub(shift) })
+            }
+        }
+    }
+
+    /// The same for the text from byte `at`.
+    pub(crate) fn from(self, at: usize) -> Self {
+        match self {
+            Special::Outside { user, shift } => Special::Outside { user, shift: shift + at },
+            other => other,
+        }
+    }
+}
+
 /// Searches for a set of added tokens.
 #[derive(Default)]
 pub(crate) struct AddedTokens {
@@ -50,13 +84,8 @@ impl AddedTokens {
         Ok(Self { sorted: tokens, first })
     }
 
-    /// The tokens, sorted by text.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &AddedToken> {
-        self.sorted.iter()
-    }
-
-    /// The next token at or after byte `from`. Control tokens count only if `special`.
-    pub(crate) fn find(&self, text: &str, from: usize, special: bool) -> Option<Found> {
+    /// The next token at or after byte `from`. Control tokens count only where `special` allows them.
+    pub(crate) fn find(&self, text: &str, from: usize, special: Special<'_>) -> Option<Found> {
         if self.sorted.is_empty() {
             return None;
         }
@@ -64,7 +93,7 @@ impl AddedTokens {
         let mut at = from;
         while at < bytes.len() {
             if self.first[usize::from(bytes[at])]
-                && let Some(token) = self.longest(&bytes[at..], special)
+                && let Some(token) = self.longest(&bytes[at..], special.until(at).saturating_sub(at))
             {
                 let end = at + token.text.len();
                 if !token.single_word || stands_alone(text, at, end) {
@@ -78,7 +107,8 @@ impl AddedTokens {
         None
     }
 
-    fn longest(&self, bytes: &[u8], special: bool) -> Option<&AddedToken> {
+    /// The longest token at the start of `bytes`; control tokens have `room` bytes.
+    fn longest(&self, bytes: &[u8], room: usize) -> Option<&AddedToken> {
         let (mut range, mut best) = (&self.sorted[..], None);
         for (depth, &byte) in bytes.iter().enumerate() {
             let from = range.partition_point(|t| t.text.as_bytes().get(depth).is_none_or(|&b| b < byte));
@@ -86,7 +116,7 @@ impl AddedTokens {
             range = &range[from..to];
             // A token that ends here is the first of those it begins.
             let Some(token) = range.first() else { break };
-            if token.text.len() == depth + 1 && (special || !token.control) {
+            if token.text.len() == depth + 1 && (depth < room || !token.control) {
                 best = Some(token);
             }
         }
@@ -120,10 +150,20 @@ mod tests {
     #[test]
     fn the_longest_of_the_leftmost_wins() {
         let set = AddedTokens::new(vec![token(1, "<a", false), token(2, "<a>", true), token(3, "<ab>", false)]).unwrap();
-        assert_eq!(set.find("x<a><ab>", 0, true), Some(Found { start: 1, end: 4, id: 2 }));
-        assert_eq!(set.find("x<a><ab>", 0, false), Some(Found { start: 1, end: 3, id: 1 }));
-        assert_eq!(set.find("x<a><ab>", 4, false), Some(Found { start: 4, end: 8, id: 3 }));
-        assert_eq!(set.find("<", 0, true), None);
+        assert_eq!(set.find("x<a><ab>", 0, Special::Anywhere), Some(Found { start: 1, end: 4, id: 2 }));
+        assert_eq!(set.find("x<a><ab>", 0, Special::Nowhere), Some(Found { start: 1, end: 3, id: 1 }));
+        assert_eq!(set.find("x<a><ab>", 4, Special::Nowhere), Some(Found { start: 4, end: 8, id: 3 }));
+        assert_eq!(set.find("<", 0, Special::Anywhere), None);
+    }
+
+    #[test]
+    fn control_tokens_keep_out_of_user_text() {
+        let set = AddedTokens::new(vec![token(1, "<a>", true), token(2, "<a", true), token(3, ">", false)]).unwrap();
+        let find = |user: Range<usize>, at| set.find("<a><a>", at, Special::Outside { user: std::slice::from_ref(&user), shift: 0 });
+        assert_eq!(find(0..3, 0), Some(Found { start: 2, end: 3, id: 3 }));
+        assert_eq!(find(0..3, 3), Some(Found { start: 3, end: 6, id: 1 }));
+        assert_eq!(find(2..3, 0), Some(Found { start: 0, end: 2, id: 2 }));
+        assert_eq!(find(4..5, 3), Some(Found { start: 5, end: 6, id: 3 }));
     }
 
     #[test]
@@ -133,8 +173,8 @@ mod tests {
         let mut wide = token(2, "<m>", false);
         (wide.lstrip, wide.rstrip) = (true, true);
         let set = AddedTokens::new(vec![word, wide]).unwrap();
-        assert_eq!(set.find("unmask mask_ mask", 0, false).unwrap().start, 13);
-        assert_eq!(set.find("a \n<m>\t b", 0, false), Some(Found { start: 1, end: 8, id: 2 }));
-        assert_eq!(set.find("a  <m>", 2, false).unwrap().start, 2);
+        assert_eq!(set.find("unmask mask_ mask", 0, Special::Nowhere).unwrap().start, 13);
+        assert_eq!(set.find("a \n<m>\t b", 0, Special::Nowhere), Some(Found { start: 1, end: 8, id: 2 }));
+        assert_eq!(set.find("a  <m>", 2, Special::Nowhere).unwrap().start, 2);
     }
 }

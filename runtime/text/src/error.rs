@@ -146,6 +146,36 @@ pub enum TextError {
         /// Number of tokens.
         vocab: usize,
     },
+    /// A template does not parse.
+    #[error("chat template, line {line}: {message}")]
+    TemplateSyntax {
+        /// Line, from 1.
+        line: usize,
+        /// What was found and expected.
+        message: String,
+    },
+    /// A template ran into a value it cannot work with.
+    #[error("chat template, line {line}: {message}")]
+    TemplateRuntime {
+        /// Line of the statement, from 1.
+        line: usize,
+        /// What happened.
+        message: String,
+    },
+    /// A template refused the conversation (`raise_exception`).
+    #[error("the chat template refuses this conversation: {message}")]
+    TemplateRaised {
+        /// The template's words.
+        message: String,
+    },
+    /// A template needs more than it may use.
+    #[error("the chat template goes over its limit of {value} {limit}")]
+    TemplateLimit {
+        /// What ran out: `steps`, `bytes held`, `bytes written`, `depth`, `nesting`, `value depth`.
+        limit: &'static str,
+        /// The cap.
+        value: usize,
+    },
     /// A stop string is empty.
     #[error("stop string {index} is empty")]
     EmptyStop {

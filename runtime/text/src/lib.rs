@@ -10,10 +10,12 @@
 mod added;
 mod alphabet;
 mod bpe;
+mod chat;
 mod detok;
 mod error;
 mod hash;
 mod hf;
+mod jinja;
 mod limits;
 mod pretok;
 mod spec;
@@ -21,6 +23,7 @@ mod stop;
 mod tokenizer;
 mod vocab;
 
+pub use chat::{ChatTemplate, DEFAULT_NOW, Message, RenderOptions, Segment};
 pub use detok::{Detokenizer, Utf8Stream};
 pub use error::TextError;
 pub use limits::*;

@@ -30,3 +30,26 @@ pub const MAX_STOPS: usize = 256;
 
 /// Most bytes in one stop string: text of that length may be held back.
 pub const MAX_STOP_BYTES: usize = 4 << 10;
+
+/// Most bytes in a chat template; the longest published ones have about 20 KiB.
+pub const MAX_TEMPLATE_BYTES: usize = 1 << 20;
+
+/// Deepest nesting of a template's source: expressions in expressions, blocks in blocks, links of a chain of operators.
+/// Bounds the stack that parsing needs.
+pub const MAX_TEMPLATE_NESTING: usize = 120;
+
+/// Deepest evaluation of a template: expressions, blocks and macro calls inside each other. Bounds the stack.
+pub const MAX_TEMPLATE_DEPTH: usize = 200;
+
+/// Deepest nesting of lists and maps, in messages and as made by a template. Bounds the stack for whatever walks them.
+pub const MAX_VALUE_DEPTH: usize = 100;
+
+/// Most steps of one rendering (a node evaluated is one; work on long strings counts by length), besides one per byte of
+/// input: about half a second. A usual conversation takes some ten thousand.
+pub const MAX_TEMPLATE_STEPS: u64 = 5_000_000;
+
+/// Most bytes that a rendering holds at once, besides eight per byte of input.
+pub const MAX_TEMPLATE_LIVE_BYTES: usize = 64 << 20;
+
+/// Most bytes in a rendered conversation, besides two per byte of input.
+pub const MAX_RENDERED_BYTES: usize = 16 << 20;

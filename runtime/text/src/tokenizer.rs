@@ -3,9 +3,11 @@
 pub(crate) mod build;
 mod cache;
 
+use std::ops::Range;
+
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use crate::added::AddedTokens;
+use crate::added::{AddedTokens, Special};
 use crate::bpe::{Bpe, Scratch};
 use crate::error::TextError;
 use crate::pretok::PreTokenizer;
@@ -91,30 +93,40 @@ impl Tokenizer {
             Bos::No => {}
         }
         let mut work = Work::new(text.len());
-        self.encode_text(text, options.special, &mut work, &mut out)?;
+        let special = if options.special { Special::Anywhere } else { Special::Nowhere };
+        self.encode_text(text, special, &mut work, &mut out)?;
         if options.bos == Bos::Auto {
             out.extend_from_slice(&self.after);
         }
         Ok(out)
     }
 
-    fn encode_text(&self, text: &str, special: bool, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
+    /// Tokens of a text of which the byte ranges `user` must not become control tokens; nothing is put around it.
+    pub(crate) fn encode_marked(&self, text: &str, user: &[Range<usize>]) -> Result<Vec<u32>, TextError> {
+        let mut out = Vec::with_capacity(text.len() / 4 + 2);
+        self.encode_text(text, Special::Outside { user, shift: 0 }, &mut Work::new(text.len()), &mut out)?;
+        Ok(out)
+    }
+
+    fn encode_text(&self, text: &str, special: Special<'_>, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
         let mut at = 0;
         while let Some(found) = self.raw.find(text, at, special) {
-            self.encode_unmarked(&text[at..found.start], special, work, out)?;
+            self.encode_unmarked(&text[at..found.start], special.from(at), work, out)?;
             out.push(found.id);
             at = found.end;
         }
-        self.encode_unmarked(&text[at..], special, work, out)
+        self.encode_unmarked(&text[at..], special.from(at), work, out)
     }
 
-    fn encode_unmarked(&self, text: &str, special: bool, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
+    fn encode_unmarked(&self, text: &str, special: Special<'_>, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
         let composed: String;
-        let text = if self.nfc && !is_nfc(text) {
+        let (text, special) = if self.nfc && !is_nfc(text) {
             composed = text.nfc().collect();
-            &composed
+            // Ranges of user bytes no longer fit: then no byte counts as the template's.
+            let special = if let Special::Outside { .. } = special { Special::Nowhere } else { special };
+            (composed.as_str(), special)
         } else {
-            text
+            (text, special)
         };
         let mut at = 0;
         while let Some(found) = self.normalized.find(text, at, special) {

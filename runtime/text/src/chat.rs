@@ -1,0 +1,172 @@
+//! Chat templates: a conversation to a prompt, and to tokens.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::TextError;
+use crate::jinja::{Input, Template};
+use crate::tokenizer::Tokenizer;
+
+/// The time that [`RenderOptions::now`] has by default: 2024-07-26 00:00, the date that templates themselves fall back to.
+pub const DEFAULT_NOW: i64 = 1_721_952_000;
+
+/// Longest role that may become part of a control token.
+const ROLE_BYTES: usize = 32;
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, `tool` ... Chosen by the application, never by its users: some templates
+    /// write `<|role|>`. A role of ASCII letters, digits, `_` and `-` (32 at most) counts as the template's own text for that
+    /// reason; any other is ordinary text.
+    pub role: String,
+    /// What is said: a string, a list of parts, or null where there are only tool calls.
+    #[serde(default)]
+    pub content: Value,
+    /// Other fields, such as `tool_calls`, `name`, `reasoning_content`: handed to the template as they are.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
+impl Message {
+    /// A message with text.
+    pub fn new(role: impl Into<String>, content: impl Into<Value>) -> Self {
+        Self { role: role.into(), content: content.into(), extra: Map::new() }
+    }
+
+    /// The same with one more field.
+    #[must_use]
+    pub fn with(mut self, field: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.insert(field.into(), value.into());
+        self
+    }
+}
+
+/// What a template gets besides the messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderOptions {
+    /// Whether to end with the beginning of a reply.
+    pub add_generation_prompt: bool,
+    /// Text of `bos_token`; [`Tokenizer::encode_chat`] fills it in.
+    pub bos_token: Option<String>,
+    /// Text of `eos_token`; [`Tokenizer::encode_chat`] fills it in.
+    pub eos_token: Option<String>,
+    /// Descriptions of tools, usually a list of JSON schemas.
+    pub tools: Option<Value>,
+    /// Further variables, such as `enable_thinking` or `documents`.
+    pub extra: Map<String, Value>,
+    /// Local time in seconds since 1970-01-01 00:00, for `strftime_now`.
+    pub now: i64,
+}
+
+impl Default for RenderOptions {
+    fn default() -> Self {
+        Self { add_generation_prompt: true, bos_token: None, eos_token: None, tools: None, extra: Map::new(), now: DEFAULT_NOW }
+    }
+}
+
+/// A part of a rendered conversation by who wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The text.
+    pub text: String,
+    /// True where the template wrote it, false where it was copied out of a message, a tool or another variable.
+    pub trusted: bool,
+}
+
+/// A model's chat template, compiled. Immutable.
+#[derive(Debug, Clone)]
+pub struct ChatTemplate {
+    template: Template,
+}
+
+impl ChatTemplate {
+    /// From the template's source (`tokenizer.chat_template` in GGUF, `chat_template` in `tokenizer_config.json`).
+    ///
+    /// # Errors
+    /// [`TextError::TemplateSyntax`], [`TextError::Unsupported`], [`TextError::TooLarge`], [`TextError::TemplateLimit`] for
+    /// sources nested too deep.
+    pub fn new(source: &str) -> Result<Self, TextError> {
+        Ok(Self { template: Template::new(source)? })
+    }
+
+    /// The prompt as text. To get tokens use [`Tokenizer::encode_chat`]: in this string, control tokens of the template and
+    /// look-alikes written by users can no longer be told apart.
+    ///
+    /// # Errors
+    /// [`TextError::TemplateRaised`] if the template refuses the conversation, [`TextError::TemplateRuntime`],
+    /// [`TextError::Unsupported`], [`TextError::TemplateLimit`].
+    pub fn render(&self, messages: &[Message], options: &RenderOptions) -> Result<String, TextError> {
+        self.output(messages, options).map(|out| out.text)
+    }
+
+    /// The prompt in parts, by who wrote them.
+    ///
+    /// Provenance is exact: it is tracked per byte through every operation of the template (see [`Segment::trusted`]).
+    ///
+    /// # Errors
+    /// As [`render`](Self::render).
+    pub fn render_segments(&self, messages: &[Message], options: &RenderOptions) -> Result<Vec<Segment>, TextError> {
+        let out = self.output(messages, options)?;
+        let mut segments = Vec::new();
+        let mut push = |text: &str, trusted| {
+            if !text.is_empty() {
+                segments.push(Segment { text: text.to_string(), trusted });
+            }
+        };
+        let mut at = 0;
+        for range in &out.user {
+            push(&out.text[at..range.start], true);
+            push(&out.text[range.clone()], false);
+            at = range.end;
+        }
+        push(&out.text[at..], true);
+        Ok(segments)
+    }
+
+    fn output(&self, messages: &[Message], options: &RenderOptions) -> Result<crate::jinja::Output, TextError> {
+        let roles: Vec<Value> = messages.iter().map(|m| Value::from(m.role.as_str())).collect();
+        let maps = messages.iter().zip(&roles).map(|(message, role)| {
+            let role = if is_plain_role(&message.role) { Input::Trusted(&message.role) } else { Input::Json(role) };
+            let fields = [("role", role), ("content", Input::Json(&message.content))];
+            fields.into_iter().chain(message.extra.iter().map(|(k, v)| (k.as_str(), Input::Json(v)))).collect()
+        });
+        let null = Value::Null;
+        let (bos, eos) = (options.bos_token.as_deref().unwrap_or_default(), options.eos_token.as_deref().unwrap_or_default());
+        let mut globals: Vec<(&str, Input<'_>)> =
+            options.extra.iter().map(|(k, v)| (k.as_str(), Input::Json(v))).collect();
+        globals.retain(|(name, _)| !["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"].contains(name));
+        globals.push(("messages", Input::Maps(maps.collect())));
+        globals.push(("add_generation_prompt", Input::Bool(options.add_generation_prompt)));
+        globals.push(("bos_token", Input::Trusted(bos)));
+        globals.push(("eos_token", Input::Trusted(eos)));
+        globals.push(("tools", Input::Json(options.tools.as_ref().unwrap_or(&null))));
+        if !options.extra.contains_key("documents") {
+            globals.push(("documents", Input::Json(&null)));
+        }
+        self.template.render(&globals, options.now)
+    }
+}
+
+fn is_plain_role(role: &str) -> bool {
+    role.len() <= ROLE_BYTES && role.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+impl Tokenizer {
+    /// Tokens of a conversation.
+    ///
+    /// Control tokens are recognised only where the template wrote every byte of them; text from messages, tools and other
+    /// variables never becomes one, however the template cuts and joins it. Nothing is put around the prompt: templates write
+    /// BOS themselves.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::render`] and [`encode`](Self::encode).
+    pub fn encode_chat(&self, template: &ChatTemplate, messages: &[Message], options: &RenderOptions) -> Result<Vec<u32>, TextError> {
+        let mut options = options.clone();
+        let text_of = |id: Option<u32>| id.and_then(|id| self.token_text(id)).map(str::to_string);
+        options.bos_token = options.bos_token.or_else(|| text_of(self.bos()));
+        options.eos_token = options.eos_token.or_else(|| text_of(self.eos()));
+        let out = template.output(messages, &options)?;
+        self.encode_marked(&out.text, &out.user)
+    }
+}

@@ -1,0 +1,129 @@
+//! The syntax tree: plain data, so that a compiled template can be shared among threads.
+
+/// An expression.
+#[derive(Debug, Clone)]
+pub(crate) enum Expr {
+    Const(Const),
+    Name(String),
+    List(Vec<Expr>),
+    Tuple(Vec<Expr>),
+    Dict(Vec<(Expr, Expr)>),
+    Not(Box<Expr>),
+    Neg(Box<Expr>),
+    Pos(Box<Expr>),
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Binary(Op, Box<Expr>, Box<Expr>),
+    /// `a < b <= c`
+    Compare(Box<Expr>, Vec<(Cmp, Expr)>),
+    /// `then if condition else otherwise`
+    If { condition: Box<Expr>, then: Box<Expr>, otherwise: Option<Box<Expr>> },
+    Attr(Box<Expr>, String),
+    Item(Box<Expr>, Box<Expr>),
+    Slice { of: Box<Expr>, start: Option<Box<Expr>>, stop: Option<Box<Expr>>, step: Option<Box<Expr>> },
+    Call { callee: Box<Expr>, args: Args },
+    Filter { of: Box<Expr>, name: String, args: Args },
+    Test { of: Box<Expr>, name: String, args: Args, negated: bool },
+}
+
+/// A literal.
+#[derive(Debug, Clone)]
+pub(crate) enum Const {
+    None,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    Str(String),
+}
+
+/// Operators that take two values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Op {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    FloorDiv,
+    Rem,
+    Pow,
+    Concat,
+}
+
+/// Comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cmp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    In,
+    NotIn,
+}
+
+/// Arguments of a call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Args {
+    pub positional: Vec<Expr>,
+    pub named: Vec<(String, Expr)>,
+}
+
+/// What is assigned to.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    Name(String),
+    Tuple(Vec<String>),
+    /// `namespace.attribute`
+    Attr(String, String),
+}
+
+/// A statement.
+#[derive(Debug, Clone)]
+pub(crate) struct Stmt {
+    pub line: usize,
+    pub kind: StmtKind,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum StmtKind {
+    Data(String),
+    Emit(Expr),
+    /// Conditions in order; the last branch may have none.
+    If(Vec<(Option<Expr>, Vec<Stmt>)>),
+    For(Box<For>),
+    Set(Target, Expr),
+    SetBlock { target: Target, filters: Vec<(String, Args)>, body: Vec<Stmt> },
+    With { bindings: Vec<(String, Expr)>, body: Vec<Stmt> },
+    FilterBlock { filters: Vec<(String, Args)>, body: Vec<Stmt> },
+    /// A block without effect of its own.
+    Plain(Vec<Stmt>),
+    /// Index into the template's macros.
+    Macro(usize),
+    CallBlock { callee: usize, call: Expr },
+    Break,
+    Continue,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct For {
+    pub target: Target,
+    pub iter: Expr,
+    pub condition: Option<Expr>,
+    pub body: Vec<Stmt>,
+    pub otherwise: Vec<Stmt>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Macro {
+    pub name: String,
+    pub params: Vec<(String, Option<Expr>)>,
+    pub body: Vec<Stmt>,
+}
+
+/// A parsed template.
+#[derive(Debug, Clone)]
+pub(crate) struct Ast {
+    pub body: Vec<Stmt>,
+    pub macros: Vec<Macro>,
+}

@@ -1,0 +1,417 @@
+//! Running a parsed template.
+
+use std::rc::Rc;
+
+use super::ast::{Ast, Const, Expr, For, Stmt, StmtKind, Target};
+use super::call::{FUNCTIONS, Given};
+use super::format;
+use super::methods::DICT_METHODS;
+use super::meter::Meter;
+use super::ops;
+use super::text::Text;
+use super::value::{Frames, Loop, Value, runtime};
+use crate::error::TextError;
+
+type Result<T> = std::result::Result<T, TextError>;
+
+/// What a statement asks of the loop around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Next,
+    Break,
+    Continue,
+}
+
+/// One rendering.
+pub(super) struct Interp<'t> {
+    pub(super) ast: &'t Ast,
+    pub(super) meter: Rc<Meter>,
+    pub(super) globals: Vec<(String, Value)>,
+    /// Variables by block, the outermost first. Visible are the first and those from `base`: a macro does not see the blocks
+    /// it is called from.
+    pub(super) scopes: Frames,
+    pub(super) base: usize,
+    pub(super) out: Text,
+    /// How many captures `out` is inside of.
+    pub(super) captures: usize,
+    pub(super) out_cap: usize,
+    pub(super) loop_depth: usize,
+    pub(super) now: i64,
+}
+
+impl<'t> Interp<'t> {
+    /// Runs statements in the current scope.
+    pub(super) fn run(&mut self, body: &'t [Stmt]) -> Result<Flow> {
+        let _deeper = self.meter.enter()?;
+        for stmt in body {
+            self.meter.tick(1)?;
+            let flow = self.statement(&stmt.kind).map_err(|e| match e {
+                TextError::TemplateRuntime { line: 0, message } => TextError::TemplateRuntime { line: stmt.line, message },
+                other => other,
+            })?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn scoped(&mut self, body: &'t [Stmt]) -> Result<Flow> {
+        self.scopes.push(Vec::new());
+        let result = self.run(body);
+        self.scopes.pop();
+        result
+    }
+
+    fn statement(&mut self, stmt: &'t StmtKind) -> Result<Flow> {
+        match stmt {
+            StmtKind::Data(text) => self.out.push(text, false)?,
+            StmtKind::Emit(expr) => {
+                let value = self.eval(expr)?;
+                format::display(&value, &mut self.out)?;
+            }
+            StmtKind::If(branches) => {
+                for (condition, body) in branches {
+                    let holds = match condition {
+                        Some(condition) => self.eval(condition)?.is_true(),
+                        None => true,
+                    };
+                    if holds {
+                        return self.run(body);
+                    }
+                }
+            }
+            StmtKind::For(statement) => self.for_loop(statement)?,
+            StmtKind::Set(target, value) => {
+                let value = self.eval(value)?;
+                self.assign(target, value)?;
+            }
+            StmtKind::SetBlock { target, filters, body } => {
+                let value = self.filtered_block(filters, body)?;
+                self.assign(target, value)?;
+            }
+            StmtKind::FilterBlock { filters, body } => {
+                let value = self.filtered_block(filters, body)?;
+                format::display(&value, &mut self.out)?;
+            }
+            StmtKind::With { bindings, body } => {
+                let mut frame = Vec::with_capacity(bindings.len());
+                for (name, value) in bindings {
+                    frame.push((name.clone(), self.eval(value)?));
+                }
+                self.scopes.push(frame);
+                let flow = self.run(body);
+                self.scopes.pop();
+                return flow;
+            }
+            StmtKind::Plain(body) => return self.run(body),
+            StmtKind::Macro(index) => {
+                if let Some(definition) = self.ast.macros.get(*index) {
+                    self.bind(&definition.name, Value::Macro(*index, None));
+                }
+            }
+            StmtKind::CallBlock { callee, call } => self.call_block(*callee, call)?,
+            StmtKind::Break => return Ok(Flow::Break),
+            StmtKind::Continue => return Ok(Flow::Continue),
+        }
+        if self.captures == 0 && self.out.as_str().len() > self.out_cap {
+            return Err(TextError::TemplateLimit { limit: "bytes written", value: self.out_cap });
+        }
+        Ok(Flow::Next)
+    }
+
+    fn filtered_block(&mut self, filters: &'t [(String, super::ast::Args)], body: &'t [Stmt]) -> Result<Value> {
+        self.scopes.push(Vec::new());
+        let text = self.capture(body);
+        self.scopes.pop();
+        let mut value = Value::text(text?);
+        for (name, args) in filters {
+            let given = self.given(args)?;
+            value = self.filter(name, value, &given)?;
+        }
+        Ok(value)
+    }
+
+    fn call_block(&mut self, callee: usize, call: &'t Expr) -> Result<()> {
+        let Expr::Call { callee: target, args } = call else { return Err(runtime("a call block needs a call")) };
+        let Value::Macro(index, around) = self.eval(target)? else { return Err(runtime("a call block calls a macro")) };
+        let given = self.given(args)?;
+        let visible: Frames = self.scopes[self.base.min(self.scopes.len())..].to_vec();
+        self.meter.tick(visible.iter().map(Vec::len).sum())?;
+        let caller = Value::Macro(callee, Some(Rc::new(visible)));
+        let value = self.call_macro(index, around, &given, Some(caller))?;
+        format::display(&value, &mut self.out)
+    }
+
+    fn for_loop(&mut self, statement: &'t For) -> Result<()> {
+        let source = self.eval(&statement.iter)?;
+        let mut items = self.iterate(&source)?;
+        if let Some(condition) = &statement.condition {
+            let mut kept = Vec::new();
+            for item in items {
+                self.meter.tick(1)?;
+                self.scopes.push(Vec::new());
+                let holds = self.assign(&statement.target, item.clone()).and_then(|()| self.eval(condition));
+                self.scopes.pop();
+                if holds?.is_true() {
+                    kept.push(item);
+                }
+            }
+            items = kept;
+        }
+        if items.is_empty() {
+            return self.scoped(&statement.otherwise).map(|_| ());
+        }
+        let Value::List(items) = Value::list(&self.meter, items)? else { return Ok(()) };
+        let mut state = Rc::new(Loop { items: Rc::clone(&items), index: 0, depth: self.loop_depth, last_changed: Default::default() });
+        self.loop_depth += 1;
+        for (index, item) in items.items.iter().enumerate() {
+            self.meter.tick(1)?;
+            if index > 0 {
+                let last_changed = std::cell::RefCell::new(state.last_changed.borrow().clone());
+                state = Rc::new(Loop { items: Rc::clone(&items), index, depth: self.loop_depth - 1, last_changed });
+            }
+            self.scopes.push(vec![("loop".to_string(), Value::Loop(Rc::clone(&state)))]);
+            let flow = self.assign(&statement.target, item.clone()).and_then(|()| self.run(&statement.body));
+            self.scopes.pop();
+            if flow? == Flow::Break {
+                break;
+            }
+        }
+        self.loop_depth -= 1;
+        Ok(())
+    }
+
+    fn assign(&mut self, target: &'t Target, value: Value) -> Result<()> {
+        match target {
+            Target::Name(name) => self.bind(name, value),
+            Target::Tuple(names) => {
+                let values = self.iterate(&value)?;
+                if values.len() != names.len() {
+                    return Err(runtime(format!("cannot unpack {} values into {}", values.len(), names.len())));
+                }
+                for (name, value) in names.iter().zip(values) {
+                    self.bind(name, value);
+                }
+            }
+            Target::Attr(name, attribute) => match self.lookup(name) {
+                Value::Namespace(fields) => fields.set(attribute, value)?,
+                other => return Err(runtime(format!("cannot set an attribute of a {}", other.kind()))),
+            },
+        }
+        Ok(())
+    }
+
+    /// Sets a variable of the innermost block.
+    pub(super) fn bind(&mut self, name: &str, value: Value) {
+        let Some(frame) = self.scopes.last_mut() else { return };
+        match frame.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => *old = value,
+            None => frame.push((name.to_string(), value)),
+        }
+    }
+
+    fn lookup(&self, name: &str) -> Value {
+        let inner = self.scopes.get(self.base..).unwrap_or_default().iter().rev();
+        let outer = self.scopes.first().into_iter().filter(|_| self.base > 0);
+        let found = inner.chain(outer).chain([&self.globals]).find_map(|frame| frame.iter().find(|(n, _)| n == name));
+        match found {
+            Some((_, value)) => value.clone(),
+            None => FUNCTIONS.iter().find(|f| **f == name).map_or(Value::Undefined, |f| Value::Func(f)),
+        }
+    }
+
+    /// The value of an expression.
+    pub(super) fn eval(&mut self, expr: &'t Expr) -> Result<Value> {
+        let _deeper = self.meter.enter()?;
+        self.meter.tick(1)?;
+        match expr {
+            Expr::Const(value) => self.constant(value),
+            Expr::Name(name) => Ok(self.lookup(name)),
+            Expr::List(items) | Expr::Tuple(items) => {
+                let values: Result<Vec<Value>> = items.iter().map(|item| self.eval(item)).collect();
+                Value::sequence(&self.meter, values?, matches!(expr, Expr::Tuple(_)))
+            }
+            Expr::Dict(entries) => self.dict(entries),
+            Expr::Not(inner) => Ok(Value::Bool(!self.eval(inner)?.is_true())),
+            Expr::Neg(inner) => match self.eval(inner)? {
+                Value::Float(value) => Ok(Value::Float(-value)),
+                value => match value.as_int().and_then(i128::checked_neg) {
+                    Some(value) => Ok(Value::Int(value)),
+                    None => Err(runtime(format!("a {} has no negative", value.kind()))),
+                },
+            },
+            Expr::Pos(inner) => self.eval(inner),
+            Expr::And(left, right) => {
+                let left = self.eval(left)?;
+                if left.is_true() { self.eval(right) } else { Ok(left) }
+            }
+            Expr::Or(left, right) => {
+                let left = self.eval(left)?;
+                if left.is_true() { Ok(left) } else { self.eval(right) }
+            }
+            Expr::Binary(op, left, right) => {
+                let (left, right) = (self.eval(left)?, self.eval(right)?);
+                ops::binary(*op, &left, &right, &self.meter)
+            }
+            Expr::Compare(first, links) => {
+                let mut left = self.eval(first)?;
+                for (cmp, right) in links {
+                    let right = self.eval(right)?;
+                    if !ops::compare(*cmp, &left, &right, &self.meter)? {
+                        return Ok(Value::Bool(false));
+                    }
+                    left = right;
+                }
+                Ok(Value::Bool(true))
+            }
+            Expr::If { condition, then, otherwise } => match (self.eval(condition)?.is_true(), otherwise) {
+                (true, _) => self.eval(then),
+                (false, Some(otherwise)) => self.eval(otherwise),
+                (false, None) => Ok(Value::Undefined),
+            },
+            Expr::Attr(of, name) => {
+                let of = self.eval(of)?;
+                self.attribute(&of, name)
+            }
+            Expr::Item(of, index) => {
+                let (of, index) = (self.eval(of)?, self.eval(index)?);
+                match (&of, &index) {
+                    (Value::Loop(_), Value::Str(name)) => self.attribute(&of, name.as_str()),
+                    _ => ops::item(&of, &index),
+                }
+            }
+            Expr::Slice { of, start, stop, step } => self.slice(of, [start, stop, step]),
+            Expr::Call { callee, args } => self.call_expr(callee, args),
+            Expr::Filter { of, name, args } => {
+                let of = self.eval(of)?;
+                let given = self.given(args)?;
+                self.filter(name, of, &given)
+            }
+            Expr::Test { of, name, args, negated } => {
+                let of = self.eval(of)?;
+                let given = self.given(args)?;
+                Ok(Value::Bool(self.test(name, &of, &given)? != *negated))
+            }
+        }
+    }
+
+    fn constant(&mut self, value: &Const) -> Result<Value> {
+        Ok(match value {
+            Const::None => Value::None,
+            Const::Bool(value) => Value::Bool(*value),
+            Const::Int(value) => Value::Int(*value),
+            Const::Float(value) => Value::Float(*value),
+            Const::Str(text) => Value::str(&self.meter, text)?,
+        })
+    }
+
+    fn dict(&mut self, entries: &'t [(Expr, Expr)]) -> Result<Value> {
+        let mut out: Vec<(Value, Value)> = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            let (key, value) = (self.eval(key)?, self.eval(value)?);
+            if matches!(key, Value::List(_) | Value::Map(_) | Value::Namespace(_) | Value::Loop(_) | Value::Macro(..)) {
+                return Err(runtime(format!("a {} cannot be a key", key.kind())));
+            }
+            let mut known = None;
+            for (i, (other, _)) in out.iter().enumerate() {
+                if other.equals(&key, &self.meter)? {
+                    known = Some(i);
+                    break;
+                }
+            }
+            match known {
+                Some(i) => out[i].1 = value,
+                None => out.push((key, value)),
+            }
+        }
+        Value::map(&self.meter, out)
+    }
+
+    fn slice(&mut self, of: &'t Expr, bounds: [&'t Option<Box<Expr>>; 3]) -> Result<Value> {
+        let of = self.eval(of)?;
+        let mut values = [Value::None, Value::None, Value::None];
+        for (value, bound) in values.iter_mut().zip(bounds) {
+            if let Some(bound) = bound {
+                *value = self.eval(bound)?;
+            }
+        }
+        let [start, stop, step] = &values;
+        ops::slice(&of, [start, stop, step], &self.meter)
+    }
+
+    fn call_expr(&mut self, callee: &'t Expr, args: &'t super::ast::Args) -> Result<Value> {
+        if let Expr::Attr(of, name) = callee {
+            let of = self.eval(of)?;
+            let given = self.given(args)?;
+            return match &of {
+                Value::Loop(state) => self.loop_call(state, name, &given),
+                Value::Namespace(_) => {
+                    let function = self.attribute(&of, name)?;
+                    self.call(&function, &given)
+                }
+                _ => self.method(&of, name, &given),
+            };
+        }
+        let function = self.eval(callee)?;
+        let given = self.given(args)?;
+        if let (Value::Undefined, Expr::Name(name)) = (&function, callee) {
+            return Err(runtime(format!("function {name:?} is undefined")));
+        }
+        self.call(&function, &given)
+    }
+
+    fn loop_call(&mut self, state: &Rc<Loop>, name: &str, given: &Given) -> Result<Value> {
+        match name {
+            "cycle" if !given.positional.is_empty() => Ok(given.positional[state.index % given.positional.len()].clone()),
+            "changed" => {
+                let now = Value::sequence(&self.meter, given.positional.clone(), true)?;
+                let same = match &*state.last_changed.borrow() {
+                    Some(before) => before.equals(&now, &self.meter)?,
+                    None => false,
+                };
+                *state.last_changed.borrow_mut() = Some(now);
+                Ok(Value::Bool(!same))
+            }
+            _ => Err(TextError::Unsupported { what: "chat template method", found: format!("loop.{}", crate::error::short(name)) }),
+        }
+    }
+
+    /// `of.name`
+    pub(super) fn attribute(&mut self, of: &Value, name: &str) -> Result<Value> {
+        Ok(match of {
+            Value::Undefined => return Err(runtime(format!("an undefined value has no attribute {name:?}"))),
+            // Python finds a dict's method before its key.
+            Value::Map(_) if DICT_METHODS.contains(&name) => {
+                DICT_METHODS.iter().find(|m| **m == name).map_or(Value::Undefined, |m| Value::Method(m))
+            }
+            Value::Map(map) => {
+                self.meter.tick(map.entries.len() / 16)?;
+                map.get_str(name).cloned().unwrap_or(Value::Undefined)
+            }
+            Value::Namespace(fields) => {
+                let fields = fields.fields.borrow();
+                fields.iter().find(|(k, _)| k == name).map_or(Value::Undefined, |(_, v)| v.clone())
+            }
+            Value::Loop(state) => {
+                let (at, n) = (state.index, state.items.items.len());
+                let neighbour = |at: Option<usize>| at.and_then(|at| state.items.items.get(at)).cloned().unwrap_or(Value::Undefined);
+                match name {
+                    "index" => Value::Int(at as i128 + 1),
+                    "index0" => Value::Int(at as i128),
+                    "revindex" => Value::Int((n - at) as i128),
+                    "revindex0" => Value::Int((n - at) as i128 - 1),
+                    "first" => Value::Bool(at == 0),
+                    "last" => Value::Bool(at + 1 == n),
+                    "length" => Value::Int(n as i128),
+                    "depth" => Value::Int(state.depth as i128 + 1),
+                    "depth0" => Value::Int(state.depth as i128),
+                    "previtem" => neighbour(at.checked_sub(1)),
+                    "nextitem" => neighbour(at.checked_add(1)),
+                    _ => Value::Undefined,
+                }
+            }
+            _ => Value::Undefined,
+        })
+    }
+}

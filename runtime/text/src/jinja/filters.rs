@@ -1,0 +1,359 @@
+//! Filters: `value | name(args)`.
+
+use std::rc::Rc;
+
+use super::call::Given;
+use super::eval::Interp;
+use super::format::{self, JsonStyle};
+use super::ops;
+use super::text::Text;
+use super::text_ops::{self, Ends};
+use super::value::{Value, runtime};
+use crate::error::{TextError, short};
+
+type Result<T> = std::result::Result<T, TextError>;
+
+/// Widest indentation; wider ones only serve to use up memory.
+const MAX_INDENT: i128 = 256;
+
+impl Interp<'_> {
+    /// Applies a filter.
+    pub(super) fn filter(&mut self, name: &str, of: Value, given: &Given) -> Result<Value> {
+        let meter = Rc::clone(&self.meter);
+        let text = || format::to_text(&of, &meter);
+        let list = |items: Vec<Value>| Value::list(&meter, items);
+        Ok(match name {
+            "tojson" => {
+                let mut out = Text::new(&meter);
+                format::json(&of, &json_style(given)?, 0, &mut out)?;
+                Value::text(out)
+            }
+            "trim" => Value::text(text_ops::strip(&*text()?, Ends::Both, given.get(0, "chars").and_then(Value::as_str))?),
+            "upper" => Value::text(text_ops::upper(&*text()?)?),
+            "lower" => Value::text(text_ops::lower(&*text()?)?),
+            "capitalize" => Value::text(text_ops::capitals(&*text()?, |_| false)?),
+            "title" => Value::text(text_ops::capitals(&*text()?, |c| text_ops::is_space(c) || "-({[<".contains(c))?),
+            "string" => Value::Str(text()?),
+            // Autoescape is off: there is nothing that is safe or unsafe.
+            "safe" => of,
+            "escape" | "e" => Value::text(text()?.map_chars(|c, out| match c {
+                '&' => out.push_str("&amp;"),
+                '<' => out.push_str("&lt;"),
+                '>' => out.push_str("&gt;"),
+                '"' => out.push_str("&#34;"),
+                '\'' => out.push_str("&#39;"),
+                c => out.push(c),
+            })?),
+            "replace" => {
+                let (old, new) = (given.need(0, "old", name)?, given.need(1, "new", name)?);
+                let count = given.get(2, "count").and_then(Value::as_int).and_then(|n| usize::try_from(n).ok());
+                let (old, new) = (format::to_text(old, &meter)?, format::to_text(new, &meter)?);
+                Value::text(text_ops::replace(&*text()?, old.as_str(), &new, count)?)
+            }
+            "indent" => {
+                let width = match given.get(0, "width") {
+                    Some(Value::Str(with)) => with.as_str().to_string(),
+                    Some(width) => spaces(width)?,
+                    None => " ".repeat(4),
+                };
+                let flag = |i, name| given.get(i, name).is_some_and(Value::is_true);
+                Value::text(text_ops::indent(&*text()?, &width, flag(1, "first"), flag(2, "blank"))?)
+            }
+            "format" => {
+                let tuple = Value::sequence(&meter, given.positional.clone(), true)?;
+                Value::text(text_ops::percent(&text()?, &tuple)?)
+            }
+            "length" | "count" => Value::Int(self.length(&of)?),
+            "default" | "d" => {
+                let falsy = given.get(1, "boolean").is_some_and(Value::is_true) && !of.is_true();
+                if matches!(of, Value::Undefined) || falsy {
+                    match given.get(0, "default_value") {
+                        Some(value) => value.clone(),
+                        None => Value::str(&meter, "")?,
+                    }
+                } else {
+                    of
+                }
+            }
+            "int" => int(&of, given),
+            "float" => match of.as_float().or_else(|| of.as_str().and_then(|s| s.trim().parse().ok())) {
+                Some(value) => Value::Float(value),
+                None => given.get(0, "default").cloned().unwrap_or(Value::Float(0.0)),
+            },
+            "abs" => match (of.as_int(), of.as_float()) {
+                (Some(value), _) => Value::Int(value.saturating_abs()),
+                (_, Some(value)) => Value::Float(value.abs()),
+                _ => return Err(runtime(format!("a {} has no absolute value", of.kind()))),
+            },
+            "round" => {
+                let value = of.as_float().ok_or_else(|| runtime(format!("cannot round a {}", of.kind())))?;
+                let scale = 10f64.powi(given.get(0, "precision").and_then(Value::as_int).unwrap_or(0).clamp(-300, 300) as i32);
+                Value::Float(match given.get(1, "method").and_then(Value::as_str) {
+                    Some("ceil") => (value * scale).ceil() / scale,
+                    Some("floor") => (value * scale).floor() / scale,
+                    _ => (value * scale).round_ties_even() / scale,
+                })
+            }
+            "first" => self.iterate(&of)?.into_iter().next().unwrap_or(Value::Undefined),
+            "last" => self.iterate(&of)?.pop().unwrap_or(Value::Undefined),
+            "list" => list(self.iterate(&of)?)?,
+            "reverse" => match &of {
+                Value::Str(_) => ops::slice(&of, [&Value::None, &Value::None, &Value::Int(-1)], &meter)?,
+                _ => {
+                    let mut items = self.iterate(&of)?;
+                    items.reverse();
+                    list(items)?
+                }
+            },
+            "join" => {
+                let items = match given.get(1, "attribute") {
+                    None => self.iterate(&of)?,
+                    Some(path) => self.attributes(self.iterate(&of)?, path)?,
+                };
+                let separator = given.get(0, "d").map_or_else(|| Ok(Rc::new(Text::new(&meter))), |d| format::to_text(d, &meter))?;
+                Value::text(text_ops::join(&separator, &items)?)
+            }
+            "items" => match of {
+                Value::Undefined => list(Vec::new())?,
+                of => self.map_items(&of)?,
+            },
+            "dictsort" => self.dictsort(&of, given)?,
+            "sort" => {
+                let items = self.iterate(&of)?;
+                list(self.sorted(items, given.get(2, "attribute"), given.get(0, "reverse").is_some_and(Value::is_true), given.get(1, "case_sensitive").is_some_and(Value::is_true))?)?
+            }
+            "unique" => {
+                let mut out: Vec<Value> = Vec::new();
+                'items: for item in self.iterate(&of)? {
+                    for seen in &out {
+                        if seen.equals(&item, &meter)? {
+                            continue 'items;
+                        }
+                    }
+                    out.push(item);
+                }
+                list(out)?
+            }
+            "sum" => {
+                let items = self.iterate(&of)?;
+                let items = match given.get(0, "attribute") {
+                    Some(path) => self.attributes(items, path)?,
+                    None => items,
+                };
+                let mut total = given.get(1, "start").cloned().unwrap_or(Value::Int(0));
+                for item in items {
+                    total = ops::binary(super::ast::Op::Add, &total, &item, &meter)?;
+                }
+                total
+            }
+            "min" | "max" => {
+                let mut best: Option<Value> = None;
+                for item in self.iterate(&of)? {
+                    let better = match &best {
+                        None => true,
+                        Some(best) => item.compare(best, &meter)? == if name == "min" { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater },
+                    };
+                    if better {
+                        best = Some(item);
+                    }
+                }
+                best.unwrap_or(Value::Undefined)
+            }
+            "attr" => {
+                let attribute = given.need(0, "name", name)?.as_str().unwrap_or_default().to_string();
+                self.attribute(&of, &attribute)?
+            }
+            "map" => self.map_filter(&of, given)?,
+            "select" | "reject" => self.select(&of, given, name == "select", false)?,
+            "selectattr" | "rejectattr" => self.select(&of, given, name == "selectattr", true)?,
+            _ => return Err(TextError::Unsupported { what: "chat template filter", found: short(name) }),
+        })
+    }
+
+    /// `len(value)`.
+    pub(super) fn length(&self, of: &Value) -> Result<i128> {
+        Ok(match of {
+            Value::Undefined => 0,
+            Value::Str(text) => {
+                self.meter.tick(text.as_str().len() / 64)?;
+                text.as_str().chars().count() as i128
+            }
+            Value::List(list) => list.items.len() as i128,
+            Value::Map(map) => map.entries.len() as i128,
+            Value::Loop(state) => state.items.items.len() as i128,
+            _ => return Err(runtime(format!("a {} has no length", of.kind()))),
+        })
+    }
+
+    /// The items of whatever can be looped over: characters, items, keys.
+    pub(super) fn iterate(&self, of: &Value) -> Result<Vec<Value>> {
+        match of {
+            Value::Undefined => Ok(Vec::new()),
+            Value::List(list) => {
+                self.meter.tick(list.items.len() / 8)?;
+                Ok(list.items.clone())
+            }
+            Value::Map(map) => {
+                self.meter.tick(map.entries.len() / 8)?;
+                Ok(map.entries.iter().map(|(k, _)| k.clone()).collect())
+            }
+            Value::Str(text) => {
+                self.meter.tick(text.as_str().len())?;
+                let chars = text.as_str().char_indices();
+                chars.map(|(at, c)| text.part(at..at + c.len_utf8()).map(Value::text)).collect()
+            }
+            _ => Err(runtime(format!("cannot loop over a {}", of.kind()))),
+        }
+    }
+
+    /// `dict.items()`.
+    pub(super) fn map_items(&self, of: &Value) -> Result<Value> {
+        let Value::Map(map) = of else { return Err(runtime(format!("a {} has no items", of.kind()))) };
+        self.meter.tick(map.entries.len())?;
+        let pairs: Result<Vec<Value>> =
+            map.entries.iter().map(|(k, v)| Value::sequence(&self.meter, vec![k.clone(), v.clone()], true)).collect();
+        Value::list(&self.meter, pairs?)
+    }
+
+    /// The attribute `path` (dots between, numbers index) of each item.
+    fn attributes(&mut self, items: Vec<Value>, path: &Value) -> Result<Vec<Value>> {
+        items.into_iter().map(|item| self.path(item, path)).collect()
+    }
+
+    fn path(&mut self, item: Value, path: &Value) -> Result<Value> {
+        let Some(names) = path.as_str() else { return ops::item(&item, path) };
+        let mut value = item;
+        for name in names.split('.') {
+            self.meter.tick(1)?;
+            value = match name.parse::<i128>() {
+                Ok(index) => ops::item(&value, &Value::Int(index))?,
+                Err(_) => ops::item(&value, &Value::str(&self.meter, name)?)?,
+            };
+        }
+        Ok(value)
+    }
+
+    fn map_filter(&mut self, of: &Value, given: &Given) -> Result<Value> {
+        let items = self.iterate(of)?;
+        let mut out = Vec::with_capacity(items.len());
+        if let Some((_, path)) = given.named.iter().find(|(name, _)| name == "attribute") {
+            let default = given.named.iter().find(|(name, _)| name == "default").map(|(_, v)| v.clone());
+            for item in items {
+                let value = self.path(item, path)?;
+                out.push(match (&value, &default) {
+                    (Value::Undefined, Some(default)) => default.clone(),
+                    _ => value,
+                });
+            }
+        } else {
+            let (name, rest) = given.split_first("map")?;
+            for item in items {
+                self.meter.tick(1)?;
+                out.push(self.filter(&name, item, &rest)?);
+            }
+        }
+        Value::list(&self.meter, out)
+    }
+
+    fn select(&mut self, of: &Value, given: &Given, keep: bool, by_attribute: bool) -> Result<Value> {
+        let (attribute, given) = if by_attribute {
+            let (name, rest) = given.split_first("selectattr")?;
+            (Some(Value::str(&self.meter, &name)?), rest)
+        } else {
+            (None, given.clone())
+        };
+        let test = if given.positional.is_empty() { None } else { Some(given.split_first("select")?) };
+        let mut out = Vec::new();
+        for item in self.iterate(of)? {
+            self.meter.tick(1)?;
+            let value = match &attribute {
+                Some(path) => self.path(item.clone(), path)?,
+                None => item.clone(),
+            };
+            let holds = match &test {
+                Some((name, rest)) => self.test(name, &value, rest)?,
+                None => value.is_true(),
+            };
+            if holds == keep {
+                out.push(item);
+            }
+        }
+        Value::list(&self.meter, out)
+    }
+
+    fn dictsort(&mut self, of: &Value, given: &Given) -> Result<Value> {
+        let Value::List(pairs) = self.map_items(of)? else { return Ok(Value::Undefined) };
+        let by = if given.get(1, "by").and_then(Value::as_str) == Some("value") { 1 } else { 0 };
+        let sensitive = given.get(0, "case_sensitive").is_some_and(Value::is_true);
+        let reverse = given.get(2, "reverse").is_some_and(Value::is_true);
+        let sorted = self.sorted(pairs.items.clone(), Some(&Value::Int(by)), reverse, sensitive)?;
+        Value::list(&self.meter, sorted)
+    }
+
+    fn sorted(&mut self, items: Vec<Value>, by: Option<&Value>, reverse: bool, sensitive: bool) -> Result<Vec<Value>> {
+        let mut keyed = Vec::with_capacity(items.len());
+        for item in items {
+            let key = match by {
+                Some(path) => self.path(item.clone(), path)?,
+                None => item.clone(),
+            };
+            let key = match &key {
+                Value::Str(text) if !sensitive => Value::text(text_ops::lower(text)?),
+                _ => key,
+            };
+            keyed.push((key, item));
+        }
+        let mut error = None;
+        keyed.sort_by(|a, b| {
+            let order = a.0.compare(&b.0, &self.meter).unwrap_or_else(|e| {
+                error.get_or_insert(e);
+                std::cmp::Ordering::Equal
+            });
+            if reverse { order.reverse() } else { order }
+        });
+        match error {
+            Some(error) => Err(error),
+            None => Ok(keyed.into_iter().map(|(_, item)| item).collect()),
+        }
+    }
+}
+
+fn int(of: &Value, given: &Given) -> Value {
+    let parsed = match of {
+        Value::Float(value) if value.is_finite() => Some(*value as i128),
+        Value::Str(text) => {
+            let s = text.as_str().trim();
+            s.parse().ok().or_else(|| s.parse::<f64>().ok().filter(|f| f.is_finite()).map(|f| f as i128))
+        }
+        other => other.as_int(),
+    };
+    match parsed {
+        Some(value) => Value::Int(value),
+        None => given.get(0, "default").cloned().unwrap_or(Value::Int(0)),
+    }
+}
+
+fn spaces(width: &Value) -> Result<String> {
+    let width = width.as_int().filter(|w| (0..=MAX_INDENT).contains(w));
+    let width = width.and_then(|w| usize::try_from(w).ok());
+    Ok(" ".repeat(width.ok_or_else(|| runtime(format!("indentation must be between 0 and {MAX_INDENT}")))?))
+}
+
+fn json_style(given: &Given) -> Result<JsonStyle> {
+    let flag = |name| given.get(usize::MAX, name).is_some_and(Value::is_true);
+    // `tojson(2)` is Jinja's own order of arguments, `indent=2` what Hugging Face's templates write.
+    let indent = match given.get(usize::MAX, "indent").or(given.positional.first()) {
+        None | Some(Value::None | Value::Undefined | Value::Bool(_)) => None,
+        Some(width) => Some(spaces(width)?.len()),
+    };
+    let separators = match given.get(usize::MAX, "separators") {
+        Some(Value::List(list)) => match (list.items.first().and_then(Value::as_str), list.items.get(1).and_then(Value::as_str)) {
+            (Some(a), Some(b)) => Some((a.to_string(), b.to_string())),
+            _ => return Err(runtime("separators of tojson are two strings")),
+        },
+        _ => None,
+    };
+    let (item_separator, key_separator) =
+        separators.unwrap_or_else(|| ((if indent.is_some() { "," } else { ", " }).to_string(), ": ".to_string()));
+    Ok(JsonStyle { indent, item_separator, key_separator, sort_keys: flag("sort_keys"), ascii: flag("ensure_ascii") })
+}

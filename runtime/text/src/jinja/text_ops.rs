@@ -1,0 +1,257 @@
+//! What Python's strings can do, with provenance kept.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::format;
+use super::text::Text;
+use super::value::{Value, runtime};
+use crate::error::TextError;
+
+type Result<T> = std::result::Result<T, TextError>;
+
+/// Python's idea of whitespace: Unicode's and four separators of ASCII.
+pub(crate) fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
+
+/// Which ends to strip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Both,
+    Left,
+    Right,
+}
+
+/// `strip`, `lstrip`, `rstrip`.
+pub(crate) fn strip(text: &Text, ends: Ends, chars: Option<&str>) -> Result<Text> {
+    let s = text.as_str();
+    let inside = |c: char| match chars {
+        Some(chars) => chars.contains(c),
+        None => is_space(c),
+    };
+    let start = if ends == Ends::Right { 0 } else { s.len() - s.trim_start_matches(inside).len() };
+    let end = if ends == Ends::Left { s.len() } else { start + s[start..].trim_end_matches(inside).len() };
+    text.part(start..end)
+}
+
+/// `replace`.
+pub(crate) fn replace(text: &Text, old: &str, new: &Text, count: Option<usize>) -> Result<Text> {
+    let s = text.as_str();
+    text.meter().tick(s.len() / 64)?;
+    let mut out = Text::new(text.meter());
+    let mut at = 0;
+    for (found, _) in s.match_indices(old).take(count.unwrap_or(usize::MAX)) {
+        text.meter().tick(1)?;
+        out.push_part(text, at..found)?;
+        out.push_text(new)?;
+        at = found + old.len();
+    }
+    out.push_part(text, at..s.len())?;
+    Ok(out)
+}
+
+/// `split` and `rsplit`, as ranges.
+fn cuts(s: &str, separator: Option<&str>, limit: usize, from_right: bool) -> Vec<Range<usize>> {
+    let mut cuts: Vec<Range<usize>> = Vec::new();
+    match separator {
+        Some(separator) if from_right => cuts.extend(s.rmatch_indices(separator).take(limit).map(|(at, m)| at..at + m.len())),
+        Some(separator) => cuts.extend(s.match_indices(separator).take(limit).map(|(at, m)| at..at + m.len())),
+        None => {
+            let mut start = None;
+            for (at, c) in s.char_indices().chain([(s.len(), 'x')]) {
+                match (is_space(c), start) {
+                    (true, None) => start = Some(at),
+                    (false, Some(from)) => {
+                        cuts.push(from..at);
+                        start = None;
+                    }
+                    _ => {}
+                }
+            }
+            // Whitespace at the ends separates nothing.
+            cuts.retain(|c| c.start > 0 && c.end < s.len());
+            if from_right {
+                cuts.reverse();
+            }
+            cuts.truncate(limit);
+        }
+    }
+    if from_right {
+        cuts.reverse();
+    }
+    cuts
+}
+
+/// The parts between separators; without one, between runs of whitespace.
+pub(crate) fn split(text: &Text, separator: Option<&str>, limit: Option<usize>, from_right: bool) -> Result<Vec<Value>> {
+    if separator == Some("") {
+        return Err(runtime("an empty string separates nothing"));
+    }
+    let s = text.as_str();
+    text.meter().tick(s.len() / 16)?;
+    let (mut at, mut end) = (0, s.len());
+    if separator.is_none() {
+        at = s.len() - s.trim_start_matches(is_space).len();
+        end = at + s[at..].trim_end_matches(is_space).len();
+        if at == end {
+            return Ok(Vec::new());
+        }
+    }
+    let base = at;
+    let cuts = cuts(&s[at..end], separator, limit.unwrap_or(usize::MAX), from_right);
+    text.meter().tick(cuts.len())?;
+    let mut out = Vec::with_capacity(cuts.len() + 1);
+    for cut in cuts {
+        out.push(Value::text(text.part(at..base + cut.start)?));
+        at = base + cut.end;
+    }
+    // With a limit, Python keeps whitespace at the far end; templates never see the difference after `trim`.
+    out.push(Value::text(text.part(at..end)?));
+    Ok(out)
+}
+
+/// `splitlines`.
+pub(crate) fn split_lines(text: &Text, keep_ends: bool) -> Result<Vec<Value>> {
+    let s = text.as_str();
+    text.meter().tick(s.len() / 16)?;
+    let mut out = Vec::new();
+    let mut start = 0;
+    let mut chars = s.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        if !matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}') {
+            continue;
+        }
+        let mut end = at + c.len_utf8();
+        if c == '\r' && chars.peek().is_some_and(|&(_, next)| next == '\n') {
+            chars.next();
+            end += 1;
+        }
+        out.push(Value::text(text.part(start..if keep_ends { end } else { at })?));
+        start = end;
+    }
+    if start < s.len() {
+        out.push(Value::text(text.part(start..s.len())?));
+    }
+    Ok(out)
+}
+
+/// `upper`, `lower`.
+pub(crate) fn upper(text: &Text) -> Result<Text> {
+    text.map_chars(|c, out| out.extend(c.to_uppercase()))
+}
+
+/// See [`upper`].
+pub(crate) fn lower(text: &Text) -> Result<Text> {
+    text.map_chars(|c, out| out.extend(c.to_lowercase()))
+}
+
+/// The first character as a capital, the others small; `begins` says behind which characters a word begins.
+pub(crate) fn capitals(text: &Text, begins: impl Fn(char) -> bool) -> Result<Text> {
+    let mut start = true;
+    text.map_chars(|c, out| {
+        if start { out.extend(c.to_uppercase()) } else { out.extend(c.to_lowercase()) }
+        start = begins(c);
+    })
+}
+
+/// `separator.join(items)`.
+pub(crate) fn join(separator: &Text, items: &[Value]) -> Result<Text> {
+    let mut out = Text::new(separator.meter());
+    for (i, item) in items.iter().enumerate() {
+        separator.meter().tick(1)?;
+        if i > 0 {
+            out.push_text(separator)?;
+        }
+        format::display(item, &mut out)?;
+    }
+    Ok(out)
+}
+
+/// `pattern % value`, with `%s`, `%r`, `%d`, `%i`, `%f` with a precision, and `%%`.
+pub(crate) fn percent(pattern: &Rc<Text>, value: &Value) -> Result<Text> {
+    let args = match value {
+        Value::List(list) if list.tuple => list.items.clone(),
+        other => vec![other.clone()],
+    };
+    let s = pattern.as_str();
+    let mut out = Text::new(pattern.meter());
+    let mut args = args.into_iter();
+    let mut at = 0;
+    while let Some(found) = s[at..].find('%') {
+        pattern.meter().tick(1)?;
+        out.push_part(pattern, at..at + found)?;
+        let rest = &s[at + found + 1..];
+        if rest.starts_with('%') {
+            out.push("%", false)?;
+            at += found + 2;
+            continue;
+        }
+        let (precision, skip) = match rest.strip_prefix('.') {
+            Some(tail) => {
+                let digits = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
+                (tail[..digits].parse::<usize>().ok(), digits + 1)
+            }
+            None => (None, 0),
+        };
+        let Some(value) = args.next() else { return Err(runtime("more % fields than values")) };
+        match (rest[skip..].chars().next(), &value) {
+            (Some('s'), _) => format::display(&value, &mut out)?,
+            (Some('r'), _) => format::repr(&value, &mut out)?,
+            (Some('d' | 'i'), _) if value.as_float().is_some() => {
+                out.push(&(value.as_int().unwrap_or(value.as_float().unwrap_or(0.0) as i128)).to_string(), false)?;
+            }
+            (Some('f'), _) if value.as_float().is_some() => {
+                out.push(&format!("{:.*}", precision.unwrap_or(6).min(64), value.as_float().unwrap_or(0.0)), false)?;
+            }
+            (field, _) => return Err(runtime(format!("cannot write a {} as %{}", value.kind(), field.unwrap_or(' ')))),
+        }
+        at += found + 1 + skip + 1;
+    }
+    out.push_part(pattern, at..s.len())?;
+    Ok(out)
+}
+
+/// `str.format` with plain fields: `{}`, `{0}`, `{name}`, `{{`, `}}`.
+pub(crate) fn braces(pattern: &Rc<Text>, positional: &[Value], named: &[(String, Value)]) -> Result<Text> {
+    let s = pattern.as_str();
+    let mut out = Text::new(pattern.meter());
+    let (mut at, mut next) = (0, 0);
+    while let Some(found) = s[at..].find(['{', '}']) {
+        pattern.meter().tick(1)?;
+        out.push_part(pattern, at..at + found)?;
+        let rest = &s[at + found..];
+        if rest.starts_with("{{") || rest.starts_with("}}") {
+            out.push(&rest[..1], false)?;
+            at += found + 2;
+            continue;
+        }
+        let end = rest.find('}').filter(|_| rest.starts_with('{')).ok_or_else(|| runtime("unbalanced braces in format"))?;
+        let field = &rest[1..end];
+        let value = if field.is_empty() {
+            next += 1;
+            positional.get(next - 1)
+        } else if let Ok(index) = field.parse::<usize>() {
+            positional.get(index)
+        } else {
+            named.iter().find(|(name, _)| name == field).map(|(_, v)| v)
+        };
+        format::display(value.ok_or_else(|| runtime(format!("format has no value for {field:?}")))?, &mut out)?;
+        at += found + end + 1;
+    }
+    out.push_part(pattern, at..s.len())?;
+    Ok(out)
+}
+
+/// `indent`: every line but the first (unless `first`), blank ones only if `blank`.
+pub(crate) fn indent(text: &Text, with: &str, first: bool, blank: bool) -> Result<Text> {
+    let mut out = Text::new(text.meter());
+    for (i, line) in split_lines(text, true)?.iter().enumerate() {
+        let Value::Str(line) = line else { continue };
+        if (i > 0 || first) && (blank || !line.as_str().trim_end_matches(['\n', '\r']).is_empty()) {
+            out.push(with, false)?;
+        }
+        out.push_text(line)?;
+    }
+    Ok(out)
+}
