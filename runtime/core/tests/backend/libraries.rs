@@ -183,3 +183,23 @@ fn damaged_libraries_are_refused() {
     let (error, _) = Folder::new().describe("good", &manifest("good", &library)).refusal();
     assert!(matches!(error, BackendError::Load { .. }), "no library at all: {error}");
 }
+
+/// The command that the README gives.
+#[cfg(unix)]
+#[test]
+fn the_plugins_that_the_script_builds_are_found() {
+    let target = built().ancestors().nth(2).unwrap();
+    let folder = Folder::new();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().join("backends/build-plugins");
+    let mut command = Command::new(script);
+    command.arg(&folder.0).arg("reference").env("CARGO_TARGET_DIR", target).env("PROFILE", "dev");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), folder.0.to_str().unwrap());
+    let registry = folder.search();
+    assert_eq!(registry.names(), ["reference"], "{:?}", registry.reports());
+    let device = registry.best().unwrap().open(0, 0, "").unwrap();
+    let mut rows = [0.0; 4];
+    crate::setup::weight(&device).unwrap().read_rows(1, &mut rows).unwrap();
+    assert_eq!(rows, [4.0, 5.0, 6.0, 7.0]);
+}
