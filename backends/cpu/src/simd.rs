@@ -41,6 +41,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// As in `TERN_CPU_TIER`.
     const NAME: &'static str;
+    /// Tokens that the matrix kernels take at a time; with [`PAIR`](Self::PAIR) two panels of rows at once. As many
+    /// sums as there are registers for.
+    const TILE: usize;
+    /// The same for float weights.
+    const FLOAT_TILE: usize;
+    /// Are there registers for two panels?
+    const PAIR: bool;
 
     unsafe fn zero() -> Self::F;
     unsafe fn splat(x: f32) -> Self::F;

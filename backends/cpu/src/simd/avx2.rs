@@ -57,6 +57,9 @@ impl Simd for Avx2 {
     type Acc = I;
 
     const NAME: &'static str = "avx2";
+    const TILE: usize = 4;
+    const FLOAT_TILE: usize = 6;
+    const PAIR: bool = false;
 
     #[inline(always)]
     unsafe fn zero() -> F {

@@ -22,6 +22,9 @@ impl Simd for Avx512 {
     type Acc = __m512i;
 
     const NAME: &'static str = "avx512";
+    const TILE: usize = 8;
+    const FLOAT_TILE: usize = 12;
+    const PAIR: bool = true;
 
     #[inline(always)]
     unsafe fn zero() -> __m512 {

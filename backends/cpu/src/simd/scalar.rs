@@ -67,6 +67,9 @@ impl Simd for Scalar {
     type Acc = Lanes<i32>;
 
     const NAME: &'static str = "scalar";
+    const TILE: usize = 4;
+    const FLOAT_TILE: usize = 4;
+    const PAIR: bool = false;
 
     #[inline(always)]
     unsafe fn zero() -> Self::F {

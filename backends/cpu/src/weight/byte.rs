@@ -11,7 +11,7 @@ pub struct Q8_0;
 
 impl Blocks for Q8_0 {
     const BITS: u32 = 8;
-    const OFFSET_SHIFT: Option<u32> = Some(4);
+    const OFFSET: u32 = 128;
     const HALVES: bool = false;
     const MINS: bool = false;
     const CODE_BYTES: usize = 512;

@@ -20,8 +20,8 @@ pub const QUAD: usize = 64;
 pub trait Blocks: 'static {
     /// Codes are below `2^BITS`.
     const BITS: u32;
-    /// Code `8 << shift` means zero; `None`: code 0 does.
-    const OFFSET_SHIFT: Option<u32>;
+    /// The code that means zero.
+    const OFFSET: u32;
     /// Scales belong to 16 columns instead of 32.
     const HALVES: bool;
     /// There is something to add to each weight of a block.

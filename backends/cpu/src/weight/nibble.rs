@@ -49,7 +49,7 @@ fn get(block: &[u8], row: usize) -> [u8; 32] {
 
 impl Blocks for Q4_0 {
     const BITS: u32 = 4;
-    const OFFSET_SHIFT: Option<u32> = Some(0);
+    const OFFSET: u32 = 8;
     const HALVES: bool = false;
     const MINS: bool = false;
     const CODE_BYTES: usize = 256;
@@ -96,7 +96,7 @@ impl Blocks for Q4_0 {
 
 impl Blocks for Q4_1 {
     const BITS: u32 = 4;
-    const OFFSET_SHIFT: Option<u32> = None;
+    const OFFSET: u32 = 0;
     const HALVES: bool = false;
     const MINS: bool = true;
     const CODE_BYTES: usize = 256;
@@ -144,7 +144,7 @@ impl Blocks for Q4_1 {
 
 impl Blocks for Q5_0 {
     const BITS: u32 = 5;
-    const OFFSET_SHIFT: Option<u32> = Some(1);
+    const OFFSET: u32 = 16;
     const HALVES: bool = false;
     const MINS: bool = false;
     const CODE_BYTES: usize = 320;

@@ -15,7 +15,7 @@ const META: usize = 320;
 
 impl Blocks for Q4K {
     const BITS: u32 = 4;
-    const OFFSET_SHIFT: Option<u32> = None;
+    const OFFSET: u32 = 0;
     const HALVES: bool = false;
     const MINS: bool = true;
     const CODE_BYTES: usize = 256;

@@ -16,7 +16,7 @@ const META: usize = 288;
 
 impl Blocks for Q6K {
     const BITS: u32 = 6;
-    const OFFSET_SHIFT: Option<u32> = Some(2);
+    const OFFSET: u32 = 32;
     const HALVES: bool = true;
     const MINS: bool = false;
     const CODE_BYTES: usize = 384;

@@ -1,0 +1,215 @@
+//! Products of block formats with quantized activations.
+//!
+//! Per block an exact integer dot product, then `sum = fma(dot * weight_scale, token_scale, sum)`, blocks in order: the
+//! arithmetic of an output depends on nothing but its row and its token. So a few tokens may go through [`small`],
+//! which decodes weights on the way to the multiplier, and many through [`tile`], which reads codes that [`unpack`] has
+//! decoded once: the results are the same bits.
+
+use super::tokens::{Field, RECORD};
+use super::{Product, Unpacked};
+use crate::simd::{LANES, Simd};
+use crate::weight::{BLOCK, Blocks, QUAD};
+
+/// Bytes ahead of the reader to ask for: some 50 ns at memory speed, about its latency.
+const AHEAD: usize = 2048;
+/// More tokens than any tier's tile has.
+const MAX_TILE: usize = 16;
+
+/// Calls a function of [`Simd`] that wants the format's bits as a constant, which generics cannot pass on.
+macro_rules! with_bits {
+    ($B:ident, $S:ident::$f:ident($($arg:expr),*)) => {
+        match $B::BITS {
+            4 => $S::$f::<4>($($arg),*),
+            5 => $S::$f::<5>($($arg),*),
+            6 => $S::$f::<6>($($arg),*),
+            _ => $S::$f::<8>($($arg),*),
+        }
+    };
+}
+
+#[inline(always)]
+unsafe fn number(record: *const u8, field: Field, width: usize, token: usize) -> f32 {
+    // SAFETY: the caller's record has all fields of all tokens.
+    unsafe { record.add(field.at(width, token)).cast::<f32>().read_unaligned() }
+}
+
+/// What undoes the format's offset in a dot product of a block, or half of it.
+#[inline(always)]
+unsafe fn bias<B: Blocks>(record: *const u8, half: usize, width: usize, token: usize) -> i32 {
+    match Field::undoing(B::OFFSET, half) {
+        // SAFETY: the caller's record has all fields of all tokens.
+        Some(field) => unsafe { record.add(field.at(width, token)).cast::<i32>().read_unaligned() },
+        None => 0,
+    }
+}
+
+/// Number of sums of a block, and the pairs of quads in the sum `half`.
+#[inline(always)]
+const fn halves<B: Blocks>() -> usize {
+    if B::HALVES { 2 } else { 1 }
+}
+#[inline(always)]
+fn pairs<B: Blocks>(half: usize) -> std::ops::Range<usize> {
+    if B::HALVES { 2 * half..2 * half + 2 } else { 0..4 }
+}
+
+/// Panels times `T` tokens, straight from packed weights.
+///
+/// # Safety
+/// As for [`Simd`] and [`Product`].
+#[inline(always)]
+pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
+    // SAFETY: reads the panels and the tile's records; writes the results.
+    unsafe {
+        let blocks = a.columns / BLOCK;
+        for panel in 0..a.panels {
+            let codes = a.w.add(panel * a.panel_bytes);
+            let meta = codes.add(blocks * B::CODE_BYTES);
+            let mut sum = [S::zero(); T];
+            for block in 0..blocks {
+                let w = codes.add(block * B::CODE_BYTES);
+                for line in 0..B::CODE_BYTES / 64 {
+                    S::prefetch(w.wrapping_add(AHEAD + 64 * line));
+                }
+                let record = a.x.add(block * T * RECORD);
+                for half in 0..halves::<B>() {
+                    let mut acc = [with_bits!(B, S::dot_start(0)); T];
+                    for t in 0..T {
+                        acc[t] = with_bits!(B, S::dot_start(bias::<B>(record, half, T, t)));
+                    }
+                    for pair in pairs::<B>(half) {
+                        let (w0, w1) = B::codes::<S>(w, pair);
+                        let (q0, q1) = B::quads(pair);
+                        for t in 0..T {
+                            let x = record.add(BLOCK * t).cast::<i8>();
+                            acc[t] = with_bits!(B, S::dot(acc[t], w0, w1, x.add(4 * q0), x.add(4 * q1)));
+                        }
+                    }
+                    let scale = B::scale::<S>(meta, block, half);
+                    for t in 0..T {
+                        let dot = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
+                        let token = S::splat(number(record, Field::Scale, T, t));
+                        sum[t] = S::fma(S::mul(dot, scale), token, sum[t]);
+                    }
+                }
+                if B::MINS {
+                    let min = B::min::<S>(meta, block);
+                    for t in 0..T {
+                        sum[t] = S::fma(min, S::splat(number(record, Field::Sum, T, t)), sum[t]);
+                    }
+                }
+            }
+            for t in 0..T {
+                S::store(a.y.add((panel * T + t) * LANES), sum[t]);
+            }
+        }
+    }
+}
+
+/// Decodes panels for [`tile`].
+///
+/// # Safety
+/// As for [`Simd`] and [`Product`]; `to` has room for them.
+#[inline(always)]
+pub unsafe fn unpack<S: Simd, B: Blocks>(a: &Product, to: &Unpacked) {
+    // SAFETY: reads the panels, writes what `Unpacked` describes.
+    unsafe {
+        let blocks = a.columns / BLOCK;
+        for panel in 0..a.panels {
+            let codes = a.w.add(panel * a.panel_bytes);
+            let meta = codes.add(blocks * B::CODE_BYTES);
+            for block in 0..blocks {
+                let at = panel * blocks + block;
+                let (from, quads) = (codes.add(block * B::CODE_BYTES), to.codes.add(at * 8 * QUAD));
+                for pair in 0..4 {
+                    let (w0, w1) = B::codes::<S>(from, pair);
+                    let (q0, q1) = B::quads(pair);
+                    S::store_bytes(quads.add(q0 * QUAD), w0);
+                    S::store_bytes(quads.add(q1 * QUAD), w1);
+                }
+                for half in 0..halves::<B>() {
+                    let scale = B::scale::<S>(meta, block, half);
+                    S::store(to.scales.add((at * halves::<B>() + half) * LANES), scale);
+                }
+                if B::MINS {
+                    S::store(to.mins.add(at * LANES), B::min::<S>(meta, block));
+                }
+            }
+        }
+    }
+}
+
+/// Decoded panels times a full tile of tokens.
+///
+/// # Safety
+/// As for [`Simd`] and [`Product`]; `w` is what [`unpack`] wrote.
+#[inline(always)]
+pub unsafe fn tile<S: Simd, B: Blocks>(a: &Product, w: &Unpacked) {
+    // SAFETY: passed on.
+    unsafe {
+        if S::PAIR && a.panels == 2 {
+            panels::<S, B, 2>(a, w, 0);
+        } else {
+            for panel in 0..a.panels {
+                panels::<S, B, 1>(a, w, panel);
+            }
+        }
+    }
+}
+
+/// `P` panels at once: each activation that is loaded serves them all.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn panels<S: Simd, B: Blocks, const P: usize>(a: &Product, w: &Unpacked, first: usize) {
+    // SAFETY: passed on.
+    unsafe {
+        let blocks = a.columns / BLOCK;
+        let mut sum = [[S::zero(); MAX_TILE]; P];
+        for block in 0..blocks {
+            let record = a.x.add(block * S::TILE * RECORD);
+            let at = |p: usize| (first + p) * blocks + block;
+            for half in 0..halves::<B>() {
+                let mut acc = [[with_bits!(B, S::dot_start(0)); MAX_TILE]; P];
+                for t in 0..S::TILE {
+                    for acc in &mut acc {
+                        acc[t] = with_bits!(B, S::dot_start(bias::<B>(record, half, S::TILE, t)));
+                    }
+                }
+                for pair in pairs::<B>(half) {
+                    let quads: [*const u8; P] =
+                        std::array::from_fn(|p| w.codes.add((8 * at(p) + 2 * pair) * QUAD).cast_const());
+                    for t in 0..S::TILE {
+                        let x = record.add(BLOCK * t + 8 * pair).cast::<i8>();
+                        for p in 0..P {
+                            let (w0, w1) = (S::load_bytes(quads[p]), S::load_bytes(quads[p].add(QUAD)));
+                            acc[p][t] = with_bits!(B, S::dot(acc[p][t], w0, w1, x, x.add(4)));
+                        }
+                    }
+                }
+                for p in 0..P {
+                    let scale = S::load(w.scales.add((at(p) * halves::<B>() + half) * LANES));
+                    for t in 0..S::TILE {
+                        let dot = with_bits!(B, S::dot_finish(acc[p][t], bias::<B>(record, half, S::TILE, t)));
+                        let token = S::splat(number(record, Field::Scale, S::TILE, t));
+                        sum[p][t] = S::fma(S::mul(dot, scale), token, sum[p][t]);
+                    }
+                }
+            }
+            if B::MINS {
+                for p in 0..P {
+                    let min = S::load(w.mins.add(at(p) * LANES));
+                    for t in 0..S::TILE {
+                        sum[p][t] = S::fma(min, S::splat(number(record, Field::Sum, S::TILE, t)), sum[p][t]);
+                    }
+                }
+            }
+        }
+        for p in 0..P {
+            for t in 0..S::TILE {
+                S::store(a.y.add(((first + p) * S::TILE + t) * LANES), sum[p][t]);
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Activations as the kernels read them: tiles of a few tokens, so that one pointer and constant offsets reach all.
+//!
+//! For quantized weights a tile has one record per block of 32 columns, 64 bytes per token: first 32 codes of every
+//! token, then one field after another, each for all tokens (see [`Field`]). Codes are `round(x / scale)` with
+//! `scale = max|x| / 127` of the block, ties to even.
+//! For float weights a tile has the tokens' values, column by column.
+
+use crate::simd::{LANES, Simd};
+use crate::weight::BLOCK;
+
+/// Bytes of a record per token.
+pub const RECORD: usize = 64;
+
+/// Numbers of a record, besides its codes. Offsets are undone from sums of codes, which are exact.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Field {
+    /// f32: the scale.
+    Scale = 0,
+    /// f32: scale times the sum of codes, for minima.
+    Sum = 1,
+    /// i32: -8 times the sum of codes.
+    Minus8 = 2,
+    /// i32: -16 times.
+    Minus16 = 3,
+    /// i32: -128 times.
+    Minus128 = 4,
+    /// i32: -32 times the sum of the first 16 codes.
+    Minus32Low = 5,
+    /// i32: -32 times the sum of the last 16.
+    Minus32High = 6,
+}
+
+impl Field {
+    /// The field that undoes `offset`, in half `half` for formats with halves.
+    #[inline(always)]
+    pub const fn undoing(offset: u32, half: usize) -> Option<Self> {
+        match (offset, half) {
+            (8, _) => Some(Self::Minus8),
+            (16, _) => Some(Self::Minus16),
+            (128, _) => Some(Self::Minus128),
+            (32, 0) => Some(Self::Minus32Low),
+            (32, _) => Some(Self::Minus32High),
+            _ => None,
+        }
+    }
+    /// Its place in a record of a tile of `width` tokens.
+    #[inline(always)]
+    pub const fn at(self, width: usize, token: usize) -> usize {
+        width * BLOCK + 4 * (width * self as usize + token)
+    }
+}
+
+/// How tokens are cut into tiles: full ones, then 4, 2 and 1. Any cut gives the same results.
+#[derive(Clone, Copy, Debug)]
+pub struct Tiling {
+    tokens: usize,
+    full: usize,
+}
+
+impl Tiling {
+    /// Tiles of up to `full` tokens, which pay only where weights can be unpacked once for two of them.
+    pub fn new(tokens: usize, full: usize) -> Self {
+        Self { tokens, full: if tokens >= 2 * full { full } else { 4.min(full) } }
+    }
+    /// Width of the widest tile.
+    pub fn full(&self) -> usize {
+        self.full
+    }
+    /// The tile that begins at `first`, a place where one does.
+    pub fn width(&self, first: usize) -> usize {
+        let left = self.tokens - first;
+        [self.full, 4, 2].into_iter().find(|&w| w <= left && w <= self.full).unwrap_or(1)
+    }
+    /// Tiles from token `first` up to `end`, both between tiles.
+    pub fn tiles(self, first: usize, end: usize) -> impl Iterator<Item = Tile> {
+        let mut at = first;
+        std::iter::from_fn(move || {
+            (at < end).then(|| {
+                let tile = Tile { first: at, width: self.width(at) };
+                at += tile.width;
+                tile
+            })
+        })
+    }
+}
+
+/// Consecutive tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    /// First token.
+    pub first: usize,
+    /// Number of tokens.
+    pub width: usize,
+}
+
+/// Quantizes a row of `columns` values to place `token` of a tile of `width`.
+///
+/// A NaN or an infinity makes the block's scale NaN, and so every output; beneath 1e-36 a block counts as zero,
+/// because the inverse of its scale would not be finite.
+///
+/// # Safety
+/// As for [`Simd`]; `tile` has `width * columns / 32` records; `columns` is a multiple of 32.
+#[inline(always)]
+unsafe fn quantize_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) {
+    // SAFETY: reads `columns` floats, writes into the records of the tile.
+    unsafe {
+        for block in 0..columns / BLOCK {
+            let record = tile.add(block * width * RECORD);
+            let (a, b) = (S::load(x.add(BLOCK * block)), S::load(x.add(BLOCK * block + LANES)));
+            let top = S::reduce_max(S::max(S::abs(a), S::abs(b)));
+            let zero = S::zero();
+            let poison = S::reduce_add(S::add(S::mul(a, zero), S::mul(b, zero)));
+            let scale = top / 127.0;
+            let inverse = S::splat(if top > 1e-36 { 127.0 / top } else { 0.0 });
+            let (a, b) = (S::to_i32(S::mul(a, inverse)), S::to_i32(S::mul(b, inverse)));
+            let codes = record.add(BLOCK * token).cast::<i8>();
+            S::store_i8(codes, a);
+            S::store_i8(codes.add(LANES), b);
+            let (low, high) = (S::reduce_add_i32(a), S::reduce_add_i32(b));
+            let sum = low.wrapping_add(high);
+            let scale = scale + poison;
+            let put = |field: Field, bits: u32| {
+                record.add(field.at(width, token)).cast::<u32>().write(bits);
+            };
+            let times = |sum: i32, factor: i32| sum.wrapping_mul(factor).cast_unsigned();
+            put(Field::Scale, scale.to_bits());
+            put(Field::Sum, (scale * sum as f32).to_bits());
+            put(Field::Minus8, times(sum, -8));
+            put(Field::Minus16, times(sum, -16));
+            put(Field::Minus128, times(sum, -128));
+            put(Field::Minus32Low, times(low, -32));
+            put(Field::Minus32High, times(high, -32));
+        }
+    }
+}
+
+/// Puts a row of `columns` values at place `token` of a tile of `width` for float weights.
+///
+/// # Safety
+/// As for [`Simd`]; `tile` has `width * columns` floats.
+#[inline(always)]
+unsafe fn spread_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) {
+    // SAFETY: reads `columns` floats, writes `columns` places of the tile.
+    unsafe {
+        let tile = tile.cast::<f32>().add(token);
+        if width == 1 {
+            tile.copy_from_nonoverlapping(x, columns);
+            return;
+        }
+        for k in 0..columns {
+            tile.add(k * width).write(x.add(k).read());
+        }
+    }
+}
+
+crate::tier::tier_fn! {
+    /// Quantizes a row into a tile: row, columns, tile, width, token.
+    pub fn quantize(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) = quantize_row;
+    /// Spreads a row over a tile for float weights: row, columns, tile, width, token.
+    pub fn spread(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) = spread_row;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tiles_cover_all_tokens_once() {
+        for full in [4, 6, 8, 12] {
+            for tokens in 0..70 {
+                let tiling = Tiling::new(tokens, full);
+                let mut at = 0;
+                for tile in tiling.tiles(0, tokens) {
+                    assert_eq!(tile.first, at);
+                    assert!([full, 4, 2, 1].contains(&tile.width));
+                    at += tile.width;
+                }
+                assert_eq!(at, tokens);
+            }
+        }
+    }
+}
