@@ -35,7 +35,7 @@ impl<'s> Cursor<'s> {
     /// Checks that `count` items of `size` bytes can follow, and gives their size.
     pub(crate) fn need(&self, what: &'static str, count: u64, size: u64) -> Result<u64, Problem> {
         let available = self.remaining();
-        let needed = count.checked_mul(size).unwrap_or(u64::MAX);
+        let needed = count.saturating_mul(size);
         if needed > available {
             return Err(Problem::Truncated { what, offset: self.position, needed, available });
         }

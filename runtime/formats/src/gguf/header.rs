@@ -2,13 +2,15 @@
 
 use super::cursor::Cursor;
 use super::metadata::Metadata;
+use super::parse;
 use super::types::{GgmlType, ggml_type, supported};
-use super::value::{self, Value};
+use super::value::Value;
 use super::{ALIGNMENT_KEY, MAGIC};
 use crate::layout::{check_extents, tensor_bytes};
 use crate::limits::{
     ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, MAX_GGUF_DIMS, MAX_KEY_BYTES, MAX_KEYS, MAX_NAME_BYTES, MAX_TENSORS,
 };
+use crate::names::NameIndex;
 use crate::{Checkpoint, DType, FormatError, Problem, Source, TensorInfo};
 use std::sync::Arc;
 
@@ -90,6 +92,9 @@ impl Header {
         let metadata = Metadata::new(source.name(), entries)?;
         let alignment = alignment(&metadata).map_err(fail)?;
         let mut tensors = (0..tensor_count).map(|_| tensor(&mut c)).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        if let Err(i) = NameIndex::build(&tensors, |t| &t.name) {
+            return Err(fail(Problem::Duplicate { what: "tensor", name: tensors[i].name.clone() }));
+        }
         let data_start = place(&mut tensors, c.position(), source.len(), alignment).map_err(fail)?;
         let end = if tensors.is_empty() {
             c.position()
@@ -157,7 +162,7 @@ fn hint(found: [u8; 4]) -> &'static str {
 fn name(c: &mut Cursor<'_>, what: &'static str, limit: u64) -> Result<String, Problem> {
     let offset = c.position();
     let mut bytes = Vec::new();
-    value::string(c, limit, &mut bytes)?;
+    parse::string(c, limit, &mut bytes)?;
     if bytes.is_empty() {
         return Err(Problem::EmptyName { what, offset });
     }
@@ -166,8 +171,8 @@ fn name(c: &mut Cursor<'_>, what: &'static str, limit: u64) -> Result<String, Pr
 
 fn entry(c: &mut Cursor<'_>) -> Result<(String, Value), Problem> {
     let key = name(c, "a key", MAX_KEY_BYTES)?;
-    let kind = value::read_type(c, &key)?;
-    let value = value::read(c, &key, kind)?;
+    let kind = parse::read_type(c, &key)?;
+    let value = parse::read_value(c, &key, kind)?;
     Ok((key, value))
 }
 

@@ -15,6 +15,7 @@
 mod cursor;
 mod header;
 mod metadata;
+mod parse;
 mod types;
 mod value;
 mod writer;

@@ -1,8 +1,5 @@
-//! Metadata values and how they are stored.
+//! Metadata values in memory.
 
-use super::cursor::Cursor;
-use crate::Problem;
-use crate::limits::MAX_STRING_BYTES;
 use std::fmt;
 
 macro_rules! value_types {
@@ -92,9 +89,9 @@ pub enum Array {
 /// sequences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringArray {
-    bytes: Box<[u8]>,
+    pub(super) bytes: Box<[u8]>,
     /// Where each string ends; it begins where the one before ends.
-    ends: Box<[u32]>,
+    pub(super) ends: Box<[u32]>,
 }
 
 impl StringArray {
@@ -180,26 +177,6 @@ impl Value {
     }
 }
 
-/// Applies one expression to the slice in whichever variant, strings apart.
-macro_rules! with_elements {
-    ($array:expr, $v:ident => $each:expr, $s:ident => $strings:expr) => {
-        match $array {
-            Array::U8($v) => $each,
-            Array::I8($v) => $each,
-            Array::U16($v) => $each,
-            Array::I16($v) => $each,
-            Array::U32($v) => $each,
-            Array::I32($v) => $each,
-            Array::F32($v) => $each,
-            Array::Bool($v) => $each,
-            Array::U64($v) => $each,
-            Array::I64($v) => $each,
-            Array::F64($v) => $each,
-            Array::String($s) => $strings,
-        }
-    };
-}
-
 impl Array {
     /// The type of its elements.
     pub fn element_type(&self) -> ValueType {
@@ -221,7 +198,20 @@ impl Array {
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        with_elements!(self, v => v.len(), s => s.len())
+        match self {
+            Self::U8(v) => v.len(),
+            Self::I8(v) => v.len(),
+            Self::U16(v) => v.len(),
+            Self::I16(v) => v.len(),
+            Self::U32(v) => v.len(),
+            Self::I32(v) => v.len(),
+            Self::F32(v) => v.len(),
+            Self::Bool(v) => v.len(),
+            Self::String(v) => v.len(),
+            Self::U64(v) => v.len(),
+            Self::I64(v) => v.len(),
+            Self::F64(v) => v.len(),
+        }
     }
 
     /// Whether it has none.
@@ -243,118 +233,4 @@ impl Array {
             _ => None,
         }
     }
-}
-
-/// Reads a value of a type.
-pub(super) fn read(c: &mut Cursor<'_>, key: &str, kind: ValueType) -> Result<Value, Problem> {
-    const WHAT: &str = "a metadata value";
-    Ok(match kind {
-        ValueType::U8 => Value::U8(u8::from_le_bytes(c.array(WHAT)?)),
-        ValueType::I8 => Value::I8(i8::from_le_bytes(c.array(WHAT)?)),
-        ValueType::U16 => Value::U16(u16::from_le_bytes(c.array(WHAT)?)),
-        ValueType::I16 => Value::I16(i16::from_le_bytes(c.array(WHAT)?)),
-        ValueType::U32 => Value::U32(u32::from_le_bytes(c.array(WHAT)?)),
-        ValueType::I32 => Value::I32(i32::from_le_bytes(c.array(WHAT)?)),
-        ValueType::F32 => Value::F32(f32::from_le_bytes(c.array(WHAT)?)),
-        ValueType::U64 => Value::U64(u64::from_le_bytes(c.array(WHAT)?)),
-        ValueType::I64 => Value::I64(i64::from_le_bytes(c.array(WHAT)?)),
-        ValueType::F64 => Value::F64(f64::from_le_bytes(c.array(WHAT)?)),
-        ValueType::Bool => {
-            let offset = c.position();
-            let [byte] = c.array(WHAT)?;
-            Value::Bool(boolean(byte, key, offset)?)
-        }
-        ValueType::String => {
-            let offset = c.position();
-            let mut bytes = Vec::new();
-            string(c, MAX_STRING_BYTES, &mut bytes)?;
-            let text = String::from_utf8(bytes);
-            Value::String(text.map_err(|_| Problem::NotUtf8 { what: format!("the string of key '{key}'"), offset })?)
-        }
-        ValueType::Array => Value::Array(read_array(c, key)?),
-    })
-}
-
-/// Reads the type id before a value or before the elements of an array.
-pub(super) fn read_type(c: &mut Cursor<'_>, key: &str) -> Result<ValueType, Problem> {
-    let offset = c.position();
-    let found = c.u32("a value type")?;
-    ValueType::from_code(found).ok_or_else(|| Problem::UnknownValueType { key: key.to_owned(), found, offset })
-}
-
-/// Reads a length and appends that many bytes to `out`.
-pub(super) fn string(c: &mut Cursor<'_>, limit: u64, out: &mut Vec<u8>) -> Result<(), Problem> {
-    let offset = c.position();
-    let found = c.u64("a string length")?;
-    // What remains first: a truncated file is more likely than a hostile one, and the message differs.
-    c.need("a string", found, 1)?;
-    if found > limit {
-        return Err(Problem::TooLong { what: "the string", offset, found, limit });
-    }
-    c.append("a string", found, out)
-}
-
-fn boolean(byte: u8, key: &str, offset: u64) -> Result<bool, Problem> {
-    match byte {
-        0 => Ok(false),
-        1 => Ok(true),
-        found => Err(Problem::BadBool { key: key.to_owned(), found, offset }),
-    }
-}
-
-fn read_array(c: &mut Cursor<'_>, key: &str) -> Result<Array, Problem> {
-    let offset = c.position();
-    let kind = read_type(c, key)?;
-    let n = c.u64("an array length")?;
-    Ok(match kind {
-        ValueType::U8 => Array::U8(numbers(c, n, u8::from_le_bytes)?),
-        ValueType::I8 => Array::I8(numbers(c, n, i8::from_le_bytes)?),
-        ValueType::U16 => Array::U16(numbers(c, n, u16::from_le_bytes)?),
-        ValueType::I16 => Array::I16(numbers(c, n, i16::from_le_bytes)?),
-        ValueType::U32 => Array::U32(numbers(c, n, u32::from_le_bytes)?),
-        ValueType::I32 => Array::I32(numbers(c, n, i32::from_le_bytes)?),
-        ValueType::F32 => Array::F32(numbers(c, n, f32::from_le_bytes)?),
-        ValueType::U64 => Array::U64(numbers(c, n, u64::from_le_bytes)?),
-        ValueType::I64 => Array::I64(numbers(c, n, i64::from_le_bytes)?),
-        ValueType::F64 => Array::F64(numbers(c, n, f64::from_le_bytes)?),
-        ValueType::Bool => {
-            let begin = c.position();
-            let bytes = numbers(c, n, u8::from_le_bytes)?;
-            let bools = bytes.iter().zip(begin..).map(|(&byte, offset)| boolean(byte, key, offset));
-            Array::Bool(bools.collect::<Result<_, _>>()?)
-        }
-        ValueType::String => Array::String(strings(c, n)?),
-        ValueType::Array => return Err(Problem::NestedArray { key: key.to_owned(), offset }),
-    })
-}
-
-fn numbers<T, const B: usize>(c: &mut Cursor<'_>, n: u64, from: fn([u8; B]) -> T) -> Result<Box<[T]>, Problem> {
-    const WHAT: &str = "an array";
-    let bytes = c.need(WHAT, n, B as u64)?;
-    let none = || Problem::OutOfMemory { what: WHAT, bytes };
-    let n = usize::try_from(n).map_err(|_| none())?;
-    let mut out = Vec::new();
-    out.try_reserve_exact(n).map_err(|_| none())?;
-    let mut chunk = [[0u8; B]; 256];
-    while out.len() < n {
-        let take = (n - out.len()).min(chunk.len());
-        let part = &mut chunk[..take];
-        c.fill(WHAT, part.as_flattened_mut())?;
-        out.extend(part.iter().map(|&b| from(b)));
-    }
-    Ok(out.into_boxed_slice())
-}
-
-fn strings(c: &mut Cursor<'_>, n: u64) -> Result<StringArray, Problem> {
-    // Each string has at least its length field, so this bounds `n` by what is really in the file.
-    let least = c.need("an array of strings", n, 8)?;
-    let none = || Problem::OutOfMemory { what: "an array of strings", bytes: least };
-    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-    ends.try_reserve_exact(usize::try_from(n).map_err(|_| none())?).map_err(|_| none())?;
-    for _ in 0..n {
-        string(c, MAX_STRING_BYTES, &mut bytes)?;
-        // The cap on headers keeps the total below 4 GiB.
-        ends.push(u32::try_from(bytes.len()).map_err(|_| none())?);
-    }
-    Ok(StringArray { bytes: bytes.into(), ends: ends.into() })
 }

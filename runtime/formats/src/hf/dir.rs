@@ -13,6 +13,17 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// As [`super::open`]; [`io::ErrorKind::PermissionDenied`] for a link that leads out.
 pub fn open_dir(path: impl AsRef<Path>) -> Result<Folder, FormatError> {
+    open_dir_with(path, &|target, name| Ok(Box::new(FileSource::from_file(name, std::fs::File::open(target)?)?)))
+}
+
+/// As [`open_dir`], with files opened by `open(target, name)`: mapped ones, say. `name` is for messages.
+///
+/// # Errors
+/// As [`open_dir`].
+pub fn open_dir_with(
+    path: impl AsRef<Path>,
+    open: &dyn Fn(&Path, String) -> io::Result<Box<dyn Source>>,
+) -> Result<Folder, FormatError> {
     let path = path.as_ref();
     let name = path.display().to_string();
     let allowed = allowed(path).map_err(|error| FormatError::new(&name, Problem::Open { error }))?;
@@ -24,8 +35,7 @@ pub fn open_dir(path: impl AsRef<Path>) -> Result<Folder, FormatError> {
             let message = format!("a link that leads out of the folder, to {}", target.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
-        let source = FileSource::from_file(file.display().to_string(), std::fs::File::open(target)?)?;
-        Ok(Box::new(source) as Box<dyn Source>)
+        open(&target, file.display().to_string())
     })
 }
 
