@@ -4,8 +4,11 @@
 //! Sums run in an order fixed by the length alone.
 
 pub mod activation;
+pub mod attention;
 pub mod elementwise;
+pub mod fast_weight;
 pub mod loss;
 pub mod norm;
+pub mod product;
 pub mod rope;
 pub mod vector;

@@ -1,7 +1,9 @@
 //! The ops, one family per file, and the table that finds an op's compiler by its id.
 
+pub mod attention;
 pub mod elementwise;
 pub mod expert_linear;
+pub mod fast_weight;
 pub mod gather;
 pub mod linear;
 pub mod loss;
@@ -9,6 +11,7 @@ pub mod moe;
 pub mod norm;
 pub mod rope;
 pub mod rows;
+pub mod sequences;
 
 use crate::op::{Compile, CompiledOp, Ctx};
 use tern_abi::ops;
@@ -23,6 +26,7 @@ pub fn compile_op(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Bo
         ops::LINEAR => linear::compile,
         ops::ROPE_TABLE => rope::compile_table,
         ops::ROPE => rope::compile,
+        ops::ATTENTION => attention::compile,
         ops::GLU => elementwise::compile_glu,
         ops::ADD | ops::MUL => elementwise::compile_binary,
         ops::SCALE => elementwise::compile_scale,
@@ -30,6 +34,7 @@ pub fn compile_op(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Bo
         ops::MOE_ROUTE => moe::compile_route,
         ops::EXPERT_LINEAR => expert_linear::compile,
         ops::MOE_COMBINE => moe::compile_combine,
+        ops::FAST_WEIGHT => fast_weight::compile,
         ops::CROSS_ENTROPY => loss::compile_cross_entropy,
         ops::SUM => loss::compile_sum,
         id if id & ops::GRAD != 0 => {

@@ -1,0 +1,154 @@
+//! Attention of a tile of query rows over pages of keys and values.
+//!
+//! The arithmetic of a row depends on its absolute position only. Every page is a block with its own
+//! maximum; pages are merged in order into groups of fixed positions, groups in order into the result. A row
+//! never multiplies what it may not see, so nothing that lies there, not even NaN, can reach it. One token
+//! or many, one worker or many, half-precision pages or their copy in f32: the same operations on the same
+//! numbers.
+
+mod merge;
+mod page;
+mod softmax;
+mod write;
+
+pub use merge::{Finish, Merge, finish, merge};
+pub use page::{attend_f16, attend_f32};
+pub use write::{Fresh, MAX_HEAD_DIM, write_f16, write_f32};
+
+use crate::state::KvLayout;
+
+/// Positions of a group of pages, or one page if that is larger. Fixed, because the order of merging
+/// is part of the result.
+pub const GROUP: usize = 512;
+
+/// From this many query rows on, converting a page to f32 once beats converting in every product.
+const CONVERT_ROWS: usize = 12;
+
+/// Running softmax of rows: `acc / l` is the result, relative to the maximum `m`.
+#[derive(Clone, Copy)]
+pub struct State {
+    /// `[rows]`; minus infinity while nothing was seen.
+    pub m: *mut f32,
+    /// `[rows]`.
+    pub l: *mut f32,
+    /// `[rows, head_stride]`.
+    pub acc: *mut f32,
+}
+
+impl State {
+    /// Floats that a state of `rows` rows takes.
+    pub fn floats(rows: usize, head_stride: usize) -> usize {
+        let rows_padded = rows.next_multiple_of(16);
+        2 * rows_padded + rows * head_stride
+    }
+    /// A state in memory of [`State::floats`].
+    ///
+    /// # Safety
+    /// `at` has as many elements.
+    pub unsafe fn at(at: *mut f32, rows: usize) -> Self {
+        let rows_padded = rows.next_multiple_of(16);
+        // SAFETY: within `floats`.
+        unsafe { Self { m: at, l: at.add(rows_padded), acc: at.add(2 * rows_padded) } }
+    }
+}
+
+/// Consecutive tokens of one sequence, with the query heads of one key/value head. Row `i * group + h` is
+/// token `i`, head `h`.
+#[derive(Clone, Copy)]
+pub struct Tile {
+    /// `[rows, head_dim]`, rotated.
+    pub q: *const f32,
+    /// Tokens.
+    pub tokens: usize,
+    /// Query heads per key/value head.
+    pub group: usize,
+    /// Position of the first token.
+    pub position: usize,
+    /// 0: none.
+    pub window: usize,
+    /// Factor on scores.
+    pub scale: f32,
+    /// 0: none.
+    pub softcap: f32,
+    /// Of a page.
+    pub layout: KvLayout,
+    /// This key/value head in page 0.
+    pub base: *const u8,
+    /// Page numbers of the sequence. Only those with a position that a row sees are read.
+    pub pages: *const i32,
+    /// Result so far.
+    pub total: State,
+    /// Worker's own memory, see [`Work`].
+    pub work: Work,
+}
+
+/// Where a kernel keeps what is in progress.
+#[derive(Clone, Copy)]
+pub struct Work {
+    /// State of the current group.
+    part: State,
+    /// `[MAX_ROWS, page_size]`.
+    scores: *mut f32,
+    /// `[MAX_ROWS, head_stride]`.
+    out: *mut f32,
+    /// `[MAX_ROWS]` each.
+    m: *mut f32,
+    l: *mut f32,
+    /// `[head_dim, page_size]`.
+    keys: *mut f32,
+    /// `[page_size, head_stride]`.
+    values: *mut f32,
+}
+
+impl Work {
+    /// Floats for tiles of up to `rows` rows.
+    pub fn floats(rows: usize, layout: &KvLayout) -> usize {
+        let block = super::product::MAX_ROWS * (layout.page_size + layout.head_stride()) + 32;
+        (State::floats(rows, layout.head_stride()) + block + layout.head_elements()).next_multiple_of(16)
+    }
+    /// In memory of [`Work::floats`].
+    ///
+    /// # Safety
+    /// `at` has as many elements.
+    pub unsafe fn at(at: *mut f32, rows: usize, layout: &KvLayout) -> Self {
+        let (page, stride) = (layout.page_size, layout.head_stride());
+        // SAFETY: within `floats`, in the same order.
+        unsafe {
+            let part = State::at(at, rows);
+            let scores = at.add(State::floats(rows, stride));
+            let out = scores.add(super::product::MAX_ROWS * page);
+            let m = out.add(super::product::MAX_ROWS * stride);
+            let keys = m.add(32);
+            Self { part, scores, out, m, l: m.add(16), keys, values: keys.add(layout.values_at()) }
+        }
+    }
+}
+
+impl Tile {
+    /// Query rows.
+    pub fn rows(&self) -> usize {
+        self.tokens * self.group
+    }
+    /// First position that the token at `position` sees.
+    pub fn first_seen(position: usize, window: usize) -> usize {
+        if window > 0 { (position + 1).saturating_sub(window) } else { 0 }
+    }
+    /// Pages that any row sees.
+    pub fn seen_pages(&self) -> std::ops::Range<usize> {
+        let page = self.layout.page_size;
+        let first = Self::first_seen(self.position, self.window) / page;
+        first..(self.position + self.tokens - 1) / page + 1
+    }
+    /// Places in the page at position `start` that row `row` sees: `from..to`.
+    #[inline(always)]
+    fn seen(&self, row: usize, start: usize) -> (usize, usize) {
+        let position = self.position + row / self.group;
+        let to = (position + 1).saturating_sub(start).min(self.layout.page_size);
+        (Self::first_seen(position, self.window).saturating_sub(start), to)
+    }
+}
+
+/// Pages of a group.
+pub fn group_pages(page_size: usize) -> usize {
+    (GROUP / page_size).max(1)
+}

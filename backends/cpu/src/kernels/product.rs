@@ -1,0 +1,160 @@
+//! Small matrix products for attention: `C = A B`, every element one chain over k in order, so that the
+//! result does not depend on how rows and columns are grouped, or on where a sum is interrupted.
+
+use crate::simd::{LANES, Simd};
+
+/// Elements that `B` may have.
+pub trait Element: Copy {
+    /// Zero.
+    const ZERO: Self;
+    /// Sixteen of them.
+    ///
+    /// # Safety
+    /// `p` has 16 elements; see [`Simd`].
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F;
+    /// Rounds and stores sixteen.
+    ///
+    /// # Safety
+    /// `p` has 16 elements; see [`Simd`].
+    unsafe fn store<S: Simd>(p: *mut Self, x: S::F);
+}
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F {
+        // SAFETY: passed on.
+        unsafe { S::load(p) }
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(p: *mut Self, x: S::F) {
+        // SAFETY: passed on.
+        unsafe { S::store(p, x) }
+    }
+    const ZERO: Self = 0.0;
+}
+/// Bits of a half.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Half(pub u16);
+impl Element for Half {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F {
+        // SAFETY: passed on.
+        unsafe { S::load_f16(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn store<S: Simd>(p: *mut Self, x: S::F) {
+        // SAFETY: passed on.
+        unsafe { S::store_f16(p.cast(), x) }
+    }
+    const ZERO: Self = Self(0);
+}
+
+/// Rows that one call of [`product`] takes at most.
+pub const MAX_ROWS: usize = 6;
+
+/// A product's operands. Row `r` of `A` is at `a + r * a_stride`, and so on.
+#[derive(Clone, Copy)]
+pub struct Product<E> {
+    /// `[rows, k]`.
+    pub a: *const f32,
+    /// Elements between rows of A.
+    pub a_stride: usize,
+    /// `[k, width]`.
+    pub b: *const E,
+    /// Elements between rows of B.
+    pub b_stride: usize,
+    /// `[rows, width]`.
+    pub c: *mut f32,
+    /// Elements between rows of C.
+    pub c_stride: usize,
+    /// Terms of each sum.
+    pub k: usize,
+    /// Columns, a multiple of 16.
+    pub width: usize,
+    /// Continue the sums in C, instead of starting at zero.
+    pub resume: bool,
+}
+
+/// Does a tier have 32 registers of 16 lanes?
+#[inline(always)]
+fn wide<S: Simd>() -> bool {
+    align_of::<S::F>() >= 64
+}
+
+/// Multiplies `rows <= MAX_ROWS` rows.
+///
+/// # Safety
+/// As the fields say; see [`Simd`].
+#[inline(always)]
+pub unsafe fn product<S: Simd, E: Element>(p: &Product<E>, rows: usize) {
+    // SAFETY: passed on.
+    unsafe {
+        match rows {
+            1 => columns::<S, E, 1>(p),
+            2 => columns::<S, E, 2>(p),
+            3 => columns::<S, E, 3>(p),
+            4 => columns::<S, E, 4>(p),
+            5 => columns::<S, E, 5>(p),
+            6 => columns::<S, E, 6>(p),
+            _ => {}
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn columns<S: Simd, E: Element, const R: usize>(p: &Product<E>) {
+    let mut at = 0;
+    // SAFETY: columns below `width`.
+    unsafe {
+        // As many sums at once as the registers hold: the fewer rows, the more columns.
+        if wide::<S>() {
+            while at + 4 * LANES <= p.width {
+                block::<S, E, R, 4>(p, at);
+                at += 4 * LANES;
+            }
+        } else if R <= 3 {
+            while at + 2 * LANES <= p.width {
+                block::<S, E, R, 2>(p, at);
+                at += 2 * LANES;
+            }
+        }
+        while at < p.width {
+            block::<S, E, R, 1>(p, at);
+            at += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product<E>, at: usize) {
+    // SAFETY: rows below R, columns below `width`, terms below `k`.
+    unsafe {
+        let mut acc = [[S::zero(); C]; R];
+        if p.resume {
+            for r in 0..R {
+                for c in 0..C {
+                    acc[r][c] = S::load(p.c.add(r * p.c_stride + at + c * LANES));
+                }
+            }
+        }
+        let mut b = p.b.add(at);
+        for k in 0..p.k {
+            let mut column = [S::zero(); C];
+            for c in 0..C {
+                column[c] = E::load::<S>(b.add(c * LANES));
+            }
+            for r in 0..R {
+                let a = S::splat(*p.a.add(r * p.a_stride + k));
+                for c in 0..C {
+                    acc[r][c] = S::fma(a, column[c], acc[r][c]);
+                }
+            }
+            b = b.wrapping_add(p.b_stride);
+        }
+        for r in 0..R {
+            for c in 0..C {
+                S::store(p.c.add(r * p.c_stride + at + c * LANES), acc[r][c]);
+            }
+        }
+    }
+}
