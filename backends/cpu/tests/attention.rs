@@ -1,0 +1,341 @@
+//! ATTENTION against plain code, and against itself: threads, chunks, batches and tiers of work must not
+//! change a bit.
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use common::{Failure, Net, Rig, bits, noise, tiers, worst};
+use tern_abi::ops::{ATTENTION, AttentionParams, rope_layout};
+use tern_abi::state::{StateDesc, kind};
+use tern_abi::{Header, dtype, status};
+
+/// A sequence with all its rows.
+#[derive(Clone)]
+struct Case {
+    p: AttentionParams,
+    /// Length of each sequence.
+    lengths: Vec<usize>,
+    rope: bool,
+    sinks: bool,
+}
+
+struct Data {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    table: Vec<f32>,
+    sinks: Vec<f32>,
+}
+
+fn params(heads: u32, kv_heads: u32, head_dim: u32, page_size: u32) -> AttentionParams {
+    AttentionParams {
+        heads,
+        kv_heads,
+        head_dim,
+        page_size,
+        kv_dtype: dtype::F16,
+        scale: 1.0 / (head_dim as f32).sqrt(),
+        ..Default::default()
+    }
+}
+
+impl Case {
+    /// Rows of sequence `s`; the same whatever else is in the batch.
+    fn data(&self, s: usize) -> Data {
+        let (n, d) = (self.lengths[s], self.p.head_dim as usize);
+        let seed = 17 * s as u64 + 1;
+        let r = self.p.n_rot as usize / 2;
+        Data {
+            q: noise(n * self.p.heads as usize * d, seed).iter().map(|x| x * 3.0).collect(),
+            k: noise(n * self.p.kv_heads as usize * d, seed + 1).iter().map(|x| x * 3.0).collect(),
+            v: noise(n * self.p.kv_heads as usize * d, seed + 2),
+            table: (0..n)
+                .flat_map(|t| {
+                    (0..r).flat_map(move |i| {
+                        [(t as f32 * 0.7f32.powi(i as i32)).cos(), (t as f32 * 0.7f32.powi(i as i32)).sin()]
+                    })
+                })
+                .collect(),
+            sinks: noise(self.p.heads as usize, 5),
+        }
+    }
+
+    fn rotate(&self, x: &[f32], table: &[f32]) -> Vec<f32> {
+        let mut y = x.to_vec();
+        let n = self.p.n_rot as usize;
+        for i in 0..n / 2 {
+            let (a, b) = if self.p.rope_layout == rope_layout::HALVES { (i, i + n / 2) } else { (2 * i, 2 * i + 1) };
+            let (c, s) = (table[2 * i], table[2 * i + 1]);
+            y[a] = x[a] * c - x[b] * s;
+            y[b] = x[a] * s + x[b] * c;
+        }
+        y
+    }
+
+    /// The plain computation, in f64.
+    fn expected(&self, s: usize, stated: bool) -> Vec<f32> {
+        let data = self.data(s);
+        let (h, kvh, d) = (self.p.heads as usize, self.p.kv_heads as usize, self.p.head_dim as usize);
+        let round = |x: f32| {
+            if stated && self.p.kv_dtype == dtype::F16 { tern_quant::f16_to_f32(tern_quant::f32_to_f16(x)) } else { x }
+        };
+        let head = |x: &[f32], t: usize, heads: usize, i: usize, turn: bool| {
+            let x = &x[(t * heads + i) * d..][..d];
+            let n = self.p.n_rot as usize;
+            if turn && self.rope { self.rotate(x, &data.table[t * n..][..n]) } else { x.to_vec() }
+        };
+        let mut out = Vec::new();
+        for t in 0..self.lengths[s] {
+            for i in 0..h {
+                let q = head(&data.q, t, h, i, true);
+                let kv = i / (h / kvh);
+                let from = if self.p.window > 0 { (t + 1).saturating_sub(self.p.window as usize) } else { 0 };
+                let mut scores: Vec<f64> = (from..=t)
+                    .map(|j| {
+                        let k: Vec<f32> = head(&data.k, j, kvh, kv, true).into_iter().map(round).collect();
+                        let dot: f64 = q.iter().zip(&k).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                        let x = dot * f64::from(self.p.scale);
+                        let c = f64::from(self.p.softcap);
+                        if c > 0.0 { c * (x / c).tanh() } else { x }
+                    })
+                    .collect();
+                if self.sinks {
+                    scores.push(f64::from(data.sinks[i]));
+                }
+                let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let total: f64 = scores.iter().map(|x| (x - top).exp()).sum();
+                for dim in 0..d {
+                    let sum: f64 = (from..=t)
+                        .map(|j| {
+                            (scores[j - from] - top).exp() * f64::from(round(head(&data.v, j, kvh, kv, false)[dim]))
+                        })
+                        .sum();
+                    out.push((sum / total) as f32);
+                }
+            }
+        }
+        out
+    }
+
+    fn desc(&self) -> StateDesc {
+        StateDesc {
+            header: Header::of::<StateDesc>(),
+            kind: kind::KV_PAGE,
+            dtype: self.p.kv_dtype,
+            dims: [self.p.kv_heads.into(), self.p.head_dim.into(), self.p.page_size.into(), 0, 0, 0],
+        }
+    }
+
+    /// Adds the op for `rows` of each sequence, with a state or without.
+    fn net(&self, rows: &[std::ops::Range<usize>], state: Option<u64>) -> (Net, u32) {
+        let (h, kvh, d) = (self.p.heads as usize, self.p.kv_heads as usize, self.p.head_dim as usize);
+        let n = self.p.n_rot as usize;
+        let mut all = Data { q: vec![], k: vec![], v: vec![], table: vec![], sinks: vec![] };
+        let (mut positions, mut starts, mut slots) = (vec![], vec![0], vec![]);
+        let page = self.p.page_size.max(1) as usize;
+        let per = self.lengths.iter().max().unwrap().div_ceil(page);
+        // Pages of the sequences are interleaved and in descending order; page 0 is nobody's.
+        let number = |s: usize, j: usize| (1 + (per - 1 - j) * self.lengths.len() + s) as i32;
+        for (s, r) in rows.iter().enumerate() {
+            let data = self.data(s);
+            all.q.extend(&data.q[r.start * h * d..r.end * h * d]);
+            all.k.extend(&data.k[r.start * kvh * d..r.end * kvh * d]);
+            all.v.extend(&data.v[r.start * kvh * d..r.end * kvh * d]);
+            all.table.extend(&data.table[r.start * n..r.end * n]);
+            all.sinks = data.sinks;
+            positions.extend(r.clone().map(|t| t as i32));
+            slots.extend(r.clone().map(|t| number(s, t / page) * page as i32 + (t % page) as i32));
+            starts.push(positions.len() as i32);
+        }
+        let t = positions.len();
+        let mut net = Net::default();
+        let q = net.f32(&[t, h * d], &all.q);
+        let k = net.f32(&[t, kvh * d], &all.k);
+        let v = net.f32(&[t, kvh * d], &all.v);
+        let table = self.rope.then(|| net.f32(&[t, n], &all.table));
+        let positions = net.i32(&[t], &positions);
+        let starts = net.i32(&[starts.len()], &starts);
+        let sinks = self.sinks.then(|| net.f32(&[h], &all.sinks));
+        let out = net.out(&[t, h * d]);
+        let (mut past, mut state_out) = ([None; 3], None);
+        if let Some(buffer) = state {
+            let state = net.state(buffer);
+            let numbers: Vec<i32> =
+                (0..rows.len()).flat_map(|s| (0..per).map(move |j| (s, j))).map(|(s, j)| number(s, j)).collect();
+            past = [Some(state), Some(net.i32(&[t], &slots)), Some(net.i32(&[rows.len(), per], &numbers))];
+            state_out = Some(state);
+        }
+        net.op(
+            ATTENTION,
+            &[Some(q), Some(k), Some(v), table, Some(positions), Some(starts), past[0], past[1], past[2], sinks],
+            &[Some(out), state_out],
+            self.p,
+        );
+        (net, out)
+    }
+
+    /// A state whose memory is full of NaN.
+    fn fresh_state(&self, rig: &Rig) -> u64 {
+        let pages = 1 + self.lengths.iter().max().unwrap().div_ceil(self.p.page_size as usize) * self.lengths.len();
+        let bytes = pages * rig.state_layout(&self.desc()).unwrap().0;
+        let buffer = rig.alloc(bytes);
+        rig.write(buffer, &vec![0xff; bytes]);
+        buffer
+    }
+
+    /// All sequences, in steps of at most `chunk` rows each; yields each sequence's output.
+    fn run(&self, rig: &Rig, chunk: usize) -> Vec<Vec<f32>> {
+        let state = self.fresh_state(rig);
+        let mut outputs = vec![Vec::new(); self.lengths.len()];
+        let longest = *self.lengths.iter().max().unwrap();
+        for from in (0..longest).step_by(chunk) {
+            let rows: Vec<_> = self.lengths.iter().map(|&n| from.min(n)..(from + chunk).min(n)).collect();
+            let (net, out) = self.net(&rows, Some(state));
+            let result = rig.run(&net, &[out]).unwrap().remove(0);
+            let mut at = 0;
+            for (s, r) in rows.iter().enumerate() {
+                let n = r.len() * (self.p.heads * self.p.head_dim) as usize;
+                outputs[s].extend(&result[at..at + n]);
+                at += n;
+            }
+        }
+        rig.free(state);
+        outputs
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let plain = Case { p: params(9, 3, 64, 64), lengths: vec![150], rope: false, sinks: false };
+    let mut list = vec![plain.clone()];
+    let p = AttentionParams { n_rot: 64, rope_layout: rope_layout::HALVES, ..plain.p };
+    list.push(Case { p, rope: true, lengths: vec![70, 0, 131], ..plain.clone() });
+    let p = AttentionParams { n_rot: 20, window: 37, ..params(4, 4, 40, 32) };
+    list.push(Case { p, rope: true, ..plain.clone() });
+    let p = AttentionParams { softcap: 2.0, window: 64, kv_dtype: dtype::F32, ..params(8, 1, 20, 16) };
+    list.push(Case { p, sinks: true, lengths: vec![33, 90], ..plain.clone() });
+    // Several groups of pages.
+    list.push(Case { p: params(2, 1, 16, 64), lengths: vec![1200], ..plain.clone() });
+    let p = AttentionParams { window: 700, ..params(2, 1, 16, 16) };
+    list.push(Case { p, lengths: vec![1300], sinks: true, ..plain });
+    list
+}
+
+#[test]
+fn agrees_with_plain_code() {
+    for tier in tiers() {
+        let rig = Rig::new(tier, 2);
+        for case in cases() {
+            let got = case.run(&rig, usize::MAX / 2);
+            for (s, got) in got.iter().enumerate() {
+                let want = case.expected(s, true);
+                assert!(worst(got, &want) < 2e-5, "{tier} {:?}: {}", case.p, worst(got, &want));
+            }
+        }
+    }
+}
+
+#[test]
+fn agrees_without_a_state() {
+    for tier in tiers() {
+        let rig = Rig::new(tier, 2);
+        for case in cases() {
+            let rows: Vec<_> = case.lengths.iter().map(|&n| 0..n).collect();
+            let (net, out) = case.net(&rows, None);
+            let got = rig.run(&net, &[out]).unwrap().remove(0);
+            let want: Vec<f32> = (0..case.lengths.len()).flat_map(|s| case.expected(s, false)).collect();
+            assert!(worst(&got, &want) < 2e-5, "{tier} {:?}: {}", case.p, worst(&got, &want));
+        }
+    }
+}
+
+#[test]
+fn same_bits_however_it_is_cut() {
+    for tier in tiers() {
+        let rigs = [1, 2, 3, 8].map(|n| Rig::new(tier, n));
+        for case in cases() {
+            let want: Vec<_> = case.run(&rigs[0], usize::MAX / 2).iter().map(|x| bits(x)).collect();
+            for (i, rig) in rigs.iter().enumerate() {
+                // One token at a time last: it is the slowest.
+                for chunk in [usize::MAX / 2, 97, 16, 5, 1] {
+                    if chunk < 16 && i > 1 && case.lengths[0] > 1000 {
+                        continue;
+                    }
+                    let got: Vec<_> = case.run(rig, chunk).iter().map(|x| bits(x)).collect();
+                    assert!(got == want, "{tier}, rig {i}, chunks of {chunk}: {:?}", case.p);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_rest_of_the_batch_does_not_matter() {
+    for tier in tiers() {
+        let rig = Rig::new(tier, 2);
+        let mut case = Case { lengths: vec![60, 130, 7], ..cases()[0].clone() };
+        let together = case.run(&rig, usize::MAX / 2);
+        case.lengths = vec![60];
+        assert_eq!(bits(&case.run(&rig, 11)[0]), bits(&together[0]));
+    }
+}
+
+#[test]
+fn exported_pages_are_canonical() {
+    let case = &cases()[0];
+    let rig = Rig::new("", 2);
+    let state = case.fresh_state(&rig);
+    let (net, out) = case.net(&[0..150], Some(state));
+    rig.run(&net, &[out]).unwrap();
+    // The sequence's first page is number 3: its three pages come in descending order.
+    let page = rig.export(&case.desc(), state, 3);
+    let half = |at: usize| u16::from_le_bytes([page[2 * at], page[2 * at + 1]]);
+    let data = case.data(0);
+    for position in [0, 5, 63] {
+        for head in 0..3 {
+            for dim in [0, 17, 63] {
+                let row = (position * 3 + head) * 64 + dim;
+                let at = (head * 64 + position) * 64 + dim;
+                assert_eq!(half(at), tern_quant::f32_to_f16(data.k[row]));
+                assert_eq!(half(3 * 64 * 64 + at), tern_quant::f32_to_f16(data.v[row]));
+            }
+        }
+    }
+    rig.free(state);
+}
+
+#[test]
+fn bad_places_are_errors() {
+    let case = &cases()[0];
+    let rig = Rig::new("", 2);
+    let state = case.fresh_state(&rig);
+    let (net, _) = case.net(&[0..150], Some(state));
+    let mut ready = rig.ready(&net).unwrap();
+    // Tensors in the order in which `net` makes them: q k v positions starts out state slots table.
+    let (positions, starts, slots, table) = (3, 4, 7, 8);
+    let good: Vec<(u32, Vec<i32>)> = [positions, starts, slots, table].map(|t| (t, ready.i32(t))).to_vec();
+    for (which, at, value) in [
+        (0, 0, -1),
+        (0, 3, 7),
+        (1, 0, 1),
+        (1, 1, 149),
+        (1, 1, i32::MAX),
+        (2, 5, -1),
+        (2, 5, 4 * 64),
+        (3, 0, -1),
+        (3, 2, 4),
+    ] {
+        let (tensor, mut data) = good[which].clone();
+        data[at] = value;
+        ready.set_i32(tensor, &data);
+        let Err(Failure(code, message)) = ready.run([0; 4], std::ptr::null()) else { panic!("{which} {at} {value}") };
+        assert_eq!(code, status::ARGUMENT, "{message}");
+        ready.set_i32(tensor, &good[which].1);
+    }
+    let long: Vec<i32> = (50..200).collect();
+    ready.set_i32(positions, &long);
+    assert_eq!(ready.run([0; 4], std::ptr::null()).unwrap_err().0, status::ARGUMENT);
+    ready.set_i32(positions, &good[0].1);
+    ready.run([0; 4], std::ptr::null()).unwrap();
+    drop(ready);
+    rig.free(state);
+}
