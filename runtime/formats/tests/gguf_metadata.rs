@@ -1,4 +1,5 @@
 //! Typed access to keys: the right type, a wrong one, absence.
+#![allow(clippy::unwrap_used)]
 
 #[macro_use]
 mod common;

@@ -1,4 +1,5 @@
 //! What the writer writes, the reader reads; written again it is the same file.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

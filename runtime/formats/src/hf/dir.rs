@@ -16,14 +16,14 @@ pub fn open_dir(path: impl AsRef<Path>) -> Result<Folder, FormatError> {
     open_dir_with(path, &|target, name| Ok(Box::new(FileSource::from_file(name, std::fs::File::open(target)?)?)))
 }
 
-/// As [`open_dir`], with files opened by `open(target, name)`: mapped ones, say. `name` is for messages.
+/// Opens the file at a path; the string is the name for messages.
+pub type PathOpener<'a> = dyn Fn(&Path, String) -> io::Result<Box<dyn Source>> + 'a;
+
+/// As [`open_dir`], with files opened by `open`: mapped ones, say.
 ///
 /// # Errors
 /// As [`open_dir`].
-pub fn open_dir_with(
-    path: impl AsRef<Path>,
-    open: &dyn Fn(&Path, String) -> io::Result<Box<dyn Source>>,
-) -> Result<Folder, FormatError> {
+pub fn open_dir_with(path: impl AsRef<Path>, open: &PathOpener<'_>) -> Result<Folder, FormatError> {
     let path = path.as_ref();
     let name = path.display().to_string();
     let allowed = allowed(path).map_err(|error| FormatError::new(&name, Problem::Open { error }))?;

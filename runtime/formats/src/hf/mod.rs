@@ -7,7 +7,7 @@ mod config;
 mod dir;
 
 pub use config::Config;
-pub use dir::{open_dir, open_dir_with};
+pub use dir::{PathOpener, open_dir, open_dir_with};
 
 use crate::json::read_text;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES};
