@@ -45,3 +45,6 @@ pub struct Unpacked {
     /// `[panel][block][16]`, for formats with minima.
     pub mins: *mut f32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,9 @@
 //! which decodes weights on the way to the multiplier, and many through [`tile`], which reads codes that [`unpack`] has
 //! decoded once: the results are the same bits.
 
+// Arrays that run in parallel, with constant bounds that may be below their length.
+#![allow(clippy::needless_range_loop)]
+
 use super::tokens::{Field, RECORD};
 use super::{Product, Unpacked};
 use crate::simd::{LANES, Simd};

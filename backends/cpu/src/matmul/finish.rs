@@ -8,7 +8,9 @@ use crate::tier::tier_fn;
 pub struct Results {
     /// `[vector][token][16]`.
     pub y: *mut f32,
-    /// Tokens of the tile.
+    /// Tokens of the tile, which are this many vectors apart from one 16 rows to the next.
+    pub pitch: usize,
+    /// Tokens that are meant, from the first.
     pub width: usize,
     /// Rows, at most 32.
     pub rows: usize,
@@ -48,7 +50,7 @@ unsafe fn add_bias<S: Simd>(r: &Results, bias: *const f32) {
         for (v, row, lanes) in vectors(r.rows) {
             let bias = load::<S>(bias.add(row), lanes);
             for t in 0..r.width {
-                let y = r.y.add((v * r.width + t) * LANES);
+                let y = r.y.add((v * r.pitch + t) * LANES);
                 S::store(y, S::add(S::load(y), bias));
             }
         }
@@ -65,7 +67,7 @@ unsafe fn add_adapter<S: Simd>(r: &Results, token: usize, b: *const f32, u: *con
             for j in 0..rank {
                 sum = S::fma(S::load(b.add(32 * j + row)), S::splat(*u.add(j)), sum);
             }
-            let y = r.y.add((v * r.width + token) * LANES);
+            let y = r.y.add((v * r.pitch + token) * LANES);
             S::store(y, S::fma(S::splat(scale), sum, S::load(y)));
         }
     }
@@ -78,7 +80,7 @@ unsafe fn put<S: Simd>(r: &Results, to: Target, residual: Target) {
     unsafe {
         for t in 0..r.width {
             for (v, row, lanes) in vectors(r.rows) {
-                let mut y = S::load(r.y.add((v * r.width + t) * LANES));
+                let mut y = S::load(r.y.add((v * r.pitch + t) * LANES));
                 if !residual.at.is_null() {
                     y = S::add(y, load::<S>(residual.at.add(t * residual.stride + row), lanes));
                 }
@@ -95,7 +97,7 @@ unsafe fn put_gated<S: Simd>(gate: &Results, up: &Results, activation: u32, to: 
     unsafe {
         for t in 0..gate.width {
             for (v, row, lanes) in vectors(gate.rows) {
-                let at = (v * gate.width + t) * LANES;
+                let at = (v * gate.pitch + t) * LANES;
                 glu_row::<S>(gate.y.add(at), up.y.add(at), to.at.add(t * to.stride + row), lanes, activation);
             }
         }

@@ -109,6 +109,8 @@ unsafe fn vectors<S: Simd, E: Element, const V: usize>(a: &Product, first: usize
                 }
             }
             let w: [S::F; V] = std::array::from_fn(|v| E::load::<S>(column.add(v * LANES * E::BYTES)));
+            // Sums beyond the tile are never used, and vanish.
+            #[allow(clippy::needless_range_loop)]
             for t in 0..width {
                 let token = S::splat(x.add(k * width + t).read_unaligned());
                 for v in 0..V {

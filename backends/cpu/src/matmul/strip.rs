@@ -34,9 +34,9 @@ impl Multiplier {
     pub fn is_float(&self) -> bool {
         self.format.is_float()
     }
-    /// How it wants tokens cut.
-    pub fn tiling(&self, tokens: usize) -> Tiling {
-        Tiling::new(tokens, self.kernels.tile)
+    /// Tokens of a full tile.
+    pub fn tile(&self) -> usize {
+        self.kernels.tile
     }
     /// Bytes of activations per token.
     pub fn token_bytes(&self) -> usize {
@@ -85,7 +85,7 @@ impl Multiplier {
     /// # Safety
     /// The strip is of this multiplier's format and columns; `scratch` has [`scratch_bytes`](Self::scratch_bytes).
     pub unsafe fn open(&self, strip: Strip, tiling: Tiling, scratch: *mut u8) {
-        if let (Full::Unpacked { unpack, .. }, true) = (self.kernels.full, tiling.full() == self.kernels.tile) {
+        if let (Full::Unpacked { unpack, .. }, true) = (self.kernels.full, tiling.is_many(self.kernels.tile)) {
             // SAFETY: passed on; the tier is available.
             unsafe { unpack(&self.product(strip, std::ptr::null(), std::ptr::null_mut()), &self.unpacked(scratch)) };
         }
@@ -109,7 +109,7 @@ impl Multiplier {
         unsafe {
             let product = self.product(strip, x.add(tile.first * self.token_bytes()), y);
             match (tile.width, self.kernels.full) {
-                (width, full) if width == self.kernels.tile && width == tiling.full() => match full {
+                (width, full) if width == self.kernels.tile && tiling.is_many(width) => match full {
                     Full::Packed(f) => f(&product),
                     Full::Unpacked { tile, .. } => tile(&product, &self.unpacked(scratch)),
                 },

@@ -56,21 +56,34 @@ impl Field {
 pub struct Tiling {
     tokens: usize,
     full: usize,
+    many: bool,
 }
 
 impl Tiling {
     /// Tiles of up to `full` tokens, which pay only where weights can be unpacked once for two of them.
     pub fn new(tokens: usize, full: usize) -> Self {
-        Self { tokens, full: if tokens >= 2 * full { full } else { 4.min(full) } }
+        let many = tokens >= 2 * full;
+        Self { tokens, full: if many { full } else { 4.min(full) }, many }
     }
-    /// Width of the widest tile.
-    pub fn full(&self) -> usize {
-        self.full
+    /// Are there full tiles, of `tile` tokens?
+    pub fn is_many(&self, tile: usize) -> bool {
+        self.many && self.full == tile
     }
     /// The tile that begins at `first`, a place where one does.
     pub fn width(&self, first: usize) -> usize {
         let left = self.tokens - first;
         [self.full, 4, 2].into_iter().find(|&w| w <= left && w <= self.full).unwrap_or(1)
+    }
+    /// The tile of a token.
+    pub fn tile_of(&self, token: usize) -> Tile {
+        let mut first = (token / self.full).min(self.tokens / self.full) * self.full;
+        loop {
+            let width = self.width(first);
+            if token < first + width {
+                return Tile { first, width };
+            }
+            first += width;
+        }
     }
     /// Tiles from token `first` up to `end`, both between tiles.
     pub fn tiles(self, first: usize, end: usize) -> impl Iterator<Item = Tile> {
@@ -138,9 +151,8 @@ unsafe fn quantize_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, wi
 /// Puts a row of `columns` values at place `token` of a tile of `width` for float weights.
 ///
 /// # Safety
-/// As for [`Simd`]; `tile` has `width * columns` floats.
-#[inline(always)]
-unsafe fn spread_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) {
+/// `x` has `columns` floats, `tile` `width * columns`.
+pub unsafe fn spread(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) {
     // SAFETY: reads `columns` floats, writes `columns` places of the tile.
     unsafe {
         let tile = tile.cast::<f32>().add(token);
@@ -157,8 +169,6 @@ unsafe fn spread_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, widt
 crate::tier::tier_fn! {
     /// Quantizes a row into a tile: row, columns, tile, width, token.
     pub fn quantize(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) = quantize_row;
-    /// Spreads a row over a tile for float weights: row, columns, tile, width, token.
-    pub fn spread(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) = spread_row;
 }
 
 #[cfg(test)]
@@ -174,6 +184,7 @@ mod tests {
                 for tile in tiling.tiles(0, tokens) {
                     assert_eq!(tile.first, at);
                     assert!([full, 4, 2, 1].contains(&tile.width));
+                    assert!((tile.first..tile.first + tile.width).all(|t| tiling.tile_of(t) == tile));
                     at += tile.width;
                 }
                 assert_eq!(at, tokens);

@@ -1,0 +1,258 @@
+//! Every format on every tier, against plain code that does the same arithmetic, bit for bit.
+
+use super::strip::{Multiplier, RESULTS, token_bytes};
+use super::tokens::{self, Tiling};
+use crate::memory::Memory;
+use crate::pool::Pool;
+use crate::tier::Tier;
+use crate::weight::{BLOCK, Matrix, Prepared, STRIP};
+use tern_abi::plugin::WeightSpec;
+use tern_quant::{DType, dequantize, q4_0, q4_1, q4_k, q5_0, q6_k, q8_0, quantize};
+
+const DTYPES: [DType; 9] =
+    [DType::F32, DType::F16, DType::BF16, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q8_0, DType::Q4_K, DType::Q6_K];
+
+fn noise(n: usize, seed: u32) -> Vec<f32> {
+    let mut s = seed.wrapping_mul(2_654_435_761) | 1;
+    (0..n)
+        .map(|_| {
+            s ^= s << 13;
+            s ^= s >> 17;
+            s ^= s << 5;
+            (s >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+fn pack(dtype: DType, rows: usize, columns: usize, bytes: &[u8], pool: &Pool) -> Prepared {
+    let shape = [rows as u64, columns as u64];
+    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
+    Prepared::new(&spec, bytes, Tier::best(), pool, &|| false).unwrap()
+}
+
+/// All products, `[token][row]`, through the kernels.
+fn product(m: &Matrix, x: &[f32], tokens: usize, tier: Tier) -> Vec<f32> {
+    let (k, n) = (m.columns(), m.rows());
+    let kernels = Multiplier::new(m.format(), k, tier);
+    let tiling = Tiling::new(tokens, kernels.tile());
+    let bytes = token_bytes(k, kernels.is_float());
+    let tiles = Memory::zeroed(tokens * bytes).unwrap();
+    let put = if kernels.is_float() { tokens::spread } else { tokens::quantize(tier) };
+    let scratch = Memory::zeroed(kernels.scratch_bytes()).unwrap();
+    let y = Memory::zeroed(RESULTS * 4).unwrap();
+    let mut out = vec![f32::NAN; tokens * n];
+    // SAFETY: all sizes as the functions ask for; the tier is available.
+    unsafe {
+        for t in 0..tokens {
+            let tile = tiling.tile_of(t);
+            put(x[t * k..].as_ptr(), k, tiles.ptr().add(tile.first * bytes), tile.width, t - tile.first);
+        }
+        for strip in 0..n.div_ceil(STRIP) {
+            let first = strip * STRIP;
+            let strip = kernels.strip(m, 0, strip);
+            kernels.open(strip, tiling, scratch.ptr());
+            for tile in tiling.tiles(0, tokens) {
+                kernels.multiply(strip, tiling, scratch.ptr(), tiles.ptr(), tile, y.ptr().cast());
+                let y = std::slice::from_raw_parts(y.ptr().cast::<f32>(), RESULTS);
+                for t in 0..tile.width {
+                    for r in 0..STRIP.min(n - first) {
+                        out[(tile.first + t) * n + first + r] = y[(r / 16 * tile.width + t) * 16 + r % 16];
+                    }
+                }
+            }
+        }
+    }
+    out
+}
+
+/// Codes without offset, scale and minimum of a block of a row, per half.
+fn block(dtype: DType, row: &[u8], b: usize) -> ([i32; BLOCK], [f32; 2], f32) {
+    let at = |bytes: usize, per: usize| &row[b / per * bytes..][..bytes];
+    let mut codes = [0; BLOCK];
+    let (mut scales, mut min) = ([0.0; 2], 0.0);
+    match dtype {
+        DType::Q4_0 => {
+            let v = q4_0::Block(at(18, 1).try_into().unwrap());
+            codes = std::array::from_fn(|i| i32::from(v.quant(i)) - 8);
+            scales = [v.d(); 2];
+        }
+        DType::Q4_1 => {
+            let v = q4_1::Block(at(20, 1).try_into().unwrap());
+            codes = std::array::from_fn(|i| i32::from(v.quant(i)));
+            scales = [v.d(); 2];
+            min = v.m();
+        }
+        DType::Q5_0 => {
+            let v = q5_0::Block(at(22, 1).try_into().unwrap());
+            codes = std::array::from_fn(|i| i32::from(v.quant(i)) - 16);
+            scales = [v.d(); 2];
+        }
+        DType::Q8_0 => {
+            let v = q8_0::Block(at(34, 1).try_into().unwrap());
+            codes = std::array::from_fn(|i| i32::from(v.quant(i)));
+            scales = [v.d(); 2];
+        }
+        DType::Q4_K => {
+            let v = q4_k::Block(at(144, 8).try_into().unwrap());
+            let (scale, m) = v.scales_mins()[b % 8];
+            codes = std::array::from_fn(|i| i32::from(v.quant(b % 8 * 32 + i)));
+            scales = [v.d() * f32::from(scale); 2];
+            min = -(v.dmin() * f32::from(m));
+        }
+        DType::Q6_K => {
+            let v = q6_k::Block(at(210, 8).try_into().unwrap());
+            codes = std::array::from_fn(|i| i32::from(v.quant(b % 8 * 32 + i)) - 32);
+            scales = std::array::from_fn(|h| v.d() * f32::from(v.scale(b % 8 * 2 + h)));
+        }
+        _ => {}
+    }
+    (codes, scales, min)
+}
+
+/// One product, as the kernels' documentation says it is done.
+fn expected(dtype: DType, row: &[u8], x: &[f32], tier: Tier) -> f32 {
+    let fma = |a: f32, b: f32, c: f32| if tier == Tier::Scalar { a * b + c } else { a.mul_add(b, c) };
+    let mut sum = 0.0f32;
+    if !dtype.is_quantized() {
+        let mut w = vec![0.0; x.len()];
+        dequantize(dtype, row, &mut w).unwrap();
+        return w.iter().zip(x).fold(0.0, |sum, (&w, &x)| fma(w, x, sum));
+    }
+    for (b, x) in x.chunks(BLOCK).enumerate() {
+        let (codes, scales, min) = block(dtype, row, b);
+        let top = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let inverse = if top > 1e-36 { 127.0 / top } else { 0.0 };
+        let q: Vec<i32> = x.iter().map(|v| (v * inverse).round_ties_even() as i32).collect();
+        let scale = top / 127.0;
+        let dot = |range: std::ops::Range<usize>| range.map(|i| codes[i] * q[i]).sum::<i32>() as f32;
+        if dtype == DType::Q6_K {
+            sum = fma(dot(0..16) * scales[0], scale, sum);
+            sum = fma(dot(16..32) * scales[1], scale, sum);
+        } else {
+            sum = fma(dot(0..32) * scales[0], scale, sum);
+        }
+        if matches!(dtype, DType::Q4_1 | DType::Q4_K) {
+            sum = fma(min, scale * q.iter().sum::<i32>() as f32, sum);
+        }
+    }
+    sum
+}
+
+fn check(dtype: DType, rows: usize, columns: usize, bytes: &[u8], x: &[f32], name: &str) {
+    let pool = Pool::new(2);
+    let w = pack(dtype, rows, columns, bytes, &pool);
+    let m = w.matrix().unwrap();
+    let row_bytes = dtype.row_bytes(columns).unwrap();
+    let mut plain = vec![0.0; rows * columns];
+    dequantize(dtype, bytes, &mut plain).unwrap();
+    let mut back = vec![0.0; rows * columns];
+    w.read_rows(0, &mut back).unwrap();
+    assert!(plain.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits()), "{dtype} {name}: rows read back differ");
+    let all = x.len() / columns;
+    for tier in Tier::ALL.into_iter().filter(|t| t.available()) {
+        let want: Vec<f32> = (0..all * rows)
+            .map(|i| {
+                let (t, r) = (i / rows, i % rows);
+                expected(dtype, &bytes[r * row_bytes..][..row_bytes], &x[t * columns..][..columns], tier)
+            })
+            .collect();
+        for tokens in [1, 2, 3, 5, 8, 17, 24, 64].into_iter().filter(|&t| t <= all) {
+            let got = product(m, &x[..tokens * columns], tokens, tier);
+            for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                let (t, r) = (i / rows, i % rows);
+                let same = g.to_bits() == w.to_bits();
+                assert!(same, "{dtype} {rows}x{columns} {name} on {} T={tokens}: [{t}][{r}] {g} {w}", tier.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn products_are_what_they_should_be() {
+    for dtype in DTYPES {
+        for (rows, blocks) in [(1, 1), (16, 3), (33, 2), (50, 5), (96, 1)] {
+            let columns = blocks * dtype.block_len().max(BLOCK);
+            let mut bytes = vec![0; rows * dtype.row_bytes(columns).unwrap()];
+            quantize(dtype, &noise(rows * columns, 7), &mut bytes).unwrap();
+            check(dtype, rows, columns, &bytes, &noise(64 * columns, 9), "noise");
+        }
+    }
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        let (rows, columns) = (35, 37);
+        let mut bytes = vec![0; rows * dtype.row_bytes(columns).unwrap()];
+        quantize(dtype, &noise(rows * columns, 3), &mut bytes).unwrap();
+        check(dtype, rows, columns, &bytes, &noise(24 * columns, 4), "odd columns");
+    }
+}
+
+#[test]
+fn extreme_codes_do_not_saturate() {
+    for dtype in DTYPES.into_iter().filter(|d| d.is_quantized()) {
+        let columns = 512;
+        let (rows, row_bytes) = (17, dtype.row_bytes(columns).unwrap());
+        let per = dtype.block_bytes();
+        for fill in [0x00u8, 0xff, 0x7f, 0x80, 0x0f, 0xf0] {
+            let mut bytes = vec![fill; rows * row_bytes];
+            for b in bytes.chunks_mut(per) {
+                // Scales of one, so that nothing but the codes is extreme.
+                match dtype {
+                    DType::Q4_1 | DType::Q4_K => b[..4].copy_from_slice(&[0x00, 0x3c, 0x00, 0x3c]),
+                    DType::Q6_K => b[208..].copy_from_slice(&[0x00, 0x3c]),
+                    _ => b[..2].copy_from_slice(&[0x00, 0x3c]),
+                }
+            }
+            for (name, x) in [
+                ("high", [1.0f32; 2]),
+                ("low", [-1.0; 2]),
+                ("both", [1.0, -1.0]),
+                ("tiny", [1e-37, -1e-37]),
+                ("huge", [1e30, 1e30]),
+            ] {
+                let x: Vec<f32> = (0..17 * columns).map(|i| x[i % 2]).collect();
+                check(dtype, rows, columns, &bytes, &x, name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_number_shows() {
+    for dtype in DTYPES {
+        let columns = 512;
+        let mut bytes = vec![0; 16 * dtype.row_bytes(columns).unwrap()];
+        quantize(dtype, &noise(16 * columns, 7), &mut bytes).unwrap();
+        let w = pack(dtype, 16, columns, &bytes, &Pool::new(1));
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 15, 16, 31, 33, 511] {
+                let mut x = noise(columns, 1);
+                x[at] = bad;
+                for tier in Tier::ALL.into_iter().filter(|t| t.available()) {
+                    let y = product(w.matrix().unwrap(), &x, 1, tier);
+                    assert!(y.iter().all(|y| !y.is_finite()), "{dtype} {bad} at {at} on {}", tier.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn experts_follow_each_other() {
+    let (experts, rows, columns) = (3, 20, 64);
+    let dtype = DType::Q4_0;
+    let mut bytes = vec![0; experts * rows * dtype.row_bytes(columns).unwrap()];
+    quantize(dtype, &noise(experts * rows * columns, 7), &mut bytes).unwrap();
+    let shape = [experts as u64, rows as u64, columns as u64];
+    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "experts" };
+    let pool = Pool::new(2);
+    let w = Prepared::new(&spec, &bytes, Tier::best(), &pool, &|| false).unwrap();
+    let mut plain = vec![0.0; experts * rows * columns];
+    dequantize(dtype, &bytes, &mut plain).unwrap();
+    let mut back = vec![0.0; 25 * columns];
+    w.read_rows(30, &mut back).unwrap();
+    assert_eq!(back, plain[30 * columns..55 * columns]);
+    assert!(w.read_rows(36, &mut back).is_err());
+    assert!(w.read_rows(u64::MAX, &mut back).is_err());
+    assert!(Prepared::new(&spec, &bytes[1..], Tier::best(), &pool, &|| false).is_err());
+    let e = Prepared::new(&spec, &bytes, Tier::best(), &pool, &|| true).err().unwrap();
+    assert_eq!(e.status, tern_abi::status::CANCELLED);
+}
