@@ -81,7 +81,7 @@ impl Chat {
 
     /// Tokens of the conversation with one more message of the user, up to where the answer begins.
     fn encode(&self, text: &str) -> Result<Vec<u32>, Error> {
-        let system = self.system.iter().map(|s| Message::new("system", s));
+        let system = self.system.iter().map(|s| Message::new("system", s.as_str()));
         let mut messages: Vec<Message> = system.chain(self.messages()).collect();
         messages.push(Message::new("user", text));
         self.model.encode_chat(&messages, true)
@@ -103,7 +103,7 @@ pub struct Reply {
 impl Reply {
     fn record(&mut self) {
         if !std::mem::replace(&mut self.recorded, true) {
-            let message = Message::new("assistant", &self.text);
+            let message = Message::new("assistant", self.text.as_str());
             self.messages.lock().unwrap_or_else(PoisonError::into_inner).push(message);
         }
     }

@@ -37,7 +37,7 @@ pub use runtime::{LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{
-    DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, Session, SessionOptions, StopReason, Timings,
+    DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, KvType, Session, SessionOptions, StopReason, Timings,
     TokenEvent,
 };
 pub use tern_text::{Bos, DecodeOptions, EncodeOptions, Message, Tokenizer};

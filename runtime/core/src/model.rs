@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-use tern_abi::dtype::F32;
+use tern_abi::dtype::{F16, F32};
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
 
 /// A loaded model. Cheap to clone, `Send + Sync`; its memory goes when the last clone and session go.
@@ -178,13 +178,14 @@ impl Model {
     /// As [`Model::session`].
     pub fn plan_listing(&self, context: u64) -> Result<Vec<String>, Error> {
         let size = ContextSize { sequences: 1, positions: context, chunk: 64, outputs: 1 };
-        Ok(self.context(size)?.plan().listing.clone())
+        Ok(self.context(size, F16)?.plan().listing.clone())
     }
 
-    /// A context of `size` for this model.
-    pub(crate) fn context(&self, size: ContextSize) -> Result<Context, Error> {
+    /// A context of `size` for this model, with keys and values of type `kv_dtype`.
+    pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
         let i = &*self.inner;
-        let options = NetOptions { real: F32, pages: Some(size.pages()), sequences: size.sequences, adapters: None };
+        let pages = Some(size.pages());
+        let options = NetOptions { real: F32, pages, sequences: size.sequences, kv_dtype, adapters: None };
         let (graph, _) = build(&*i.definition, &i.table, &i.dtypes, options)?;
         Context::new(&i.device, &graph, &i.fixed, size)
     }
@@ -192,7 +193,7 @@ impl Model {
 
 /// The options that list every weight, for loading.
 fn weights_only() -> NetOptions {
-    NetOptions { real: F32, pages: Some(1), sequences: 1, adapters: None }
+    NetOptions { real: F32, pages: Some(1), sequences: 1, kv_dtype: F16, adapters: None }
 }
 
 fn build(

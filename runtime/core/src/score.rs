@@ -5,13 +5,15 @@ use crate::context::Want;
 use crate::error::Error;
 use crate::model::Model;
 use crate::sample::log_sum_exp;
-use crate::session::SessionOptions;
+use crate::session::{KvType, SessionOptions};
 
 /// How to score.
 #[derive(Clone, Debug, Default)]
 pub struct ScoreOptions {
     /// Tokens of a window; the model's own length up to [`crate::DEFAULT_CONTEXT`] otherwise.
     pub context: Option<u64>,
+    /// Element type of cached keys and values.
+    pub kv: KvType,
     /// The likeliest tokens to report at each position.
     pub top: usize,
     /// Ends the scoring.
@@ -50,8 +52,9 @@ impl Model {
         }
         let wanted = options.context.unwrap_or(self.info().context_length.min(crate::DEFAULT_CONTEXT));
         let window = wanted.min(tokens.len().max(1) as u64);
-        let size = SessionOptions { context: Some(window), chunk: Some(window.min(256)) }.size(self, ROWS)?;
-        let mut context = self.context(size)?;
+        let size =
+            SessionOptions { context: Some(window), chunk: Some(window.min(256)), kv: options.kv }.size(self, ROWS)?;
+        let mut context = self.context(size, options.kv.dtype())?;
         let window = window as usize;
         let mut scored = vec![Scored::default(); tokens.len()];
         let mut start = 0;

@@ -22,6 +22,27 @@ pub struct SessionOptions {
     pub context: Option<u64>,
     /// Prompt tokens computed per step. Results do not depend on it.
     pub chunk: Option<u64>,
+    /// Element type of cached keys and values.
+    pub kv: KvType,
+}
+
+/// Element types of cached keys and values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    /// Half precision.
+    #[default]
+    F16,
+    /// Single precision: exact, at twice the memory.
+    F32,
+}
+
+impl KvType {
+    pub(crate) fn dtype(self) -> u32 {
+        match self {
+            Self::F16 => tern_abi::dtype::F16,
+            Self::F32 => tern_abi::dtype::F32,
+        }
+    }
 }
 
 impl SessionOptions {
@@ -65,7 +86,7 @@ const SEQUENCE: usize = 0;
 impl Session {
     pub(crate) fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         let size = options.size(model, 1)?;
-        let state = Mutex::new(State { context: model.context(size)?, epoch: 0 });
+        let state = Mutex::new(State { context: model.context(size, options.kv.dtype())?, epoch: 0 });
         let capacity = size.positions as usize;
         Ok(Self { shared: Arc::new(Shared { model: model.clone(), state, cancel: CancelFlag::new(), capacity }) })
     }

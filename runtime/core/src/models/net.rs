@@ -4,7 +4,6 @@ use super::{Kind, TensorTable};
 use crate::graph::{AttentionInputs, Dim, GraphBuilder, LinearExtras, Value};
 use std::collections::HashMap;
 use tern_abi::Header;
-use tern_abi::dtype::F16;
 use tern_abi::ops::{AttentionParams, RopeParams};
 use tern_abi::state::{StateDesc, kind};
 
@@ -53,6 +52,8 @@ pub struct NetOptions {
     pub pages: Option<u64>,
     /// Most sequences of a step.
     pub sequences: u64,
+    /// Element type of cached keys and values: F16 or F32.
+    pub kv_dtype: u32,
     /// Adapter banks.
     pub adapters: Option<AdapterBanks>,
 }
@@ -211,7 +212,7 @@ impl<'a> Net<'a> {
         let q = self.g.rope(q, rope, rotation(shape.heads));
         let k = self.g.rope(k, rope, rotation(shape.kv_heads));
         let cache = self.options.pages.map(|_| {
-            let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim));
+            let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim, self.options.kv_dtype));
             (state, self.input(inputs::KV_SLOTS), self.input(inputs::KV_PAGES))
         });
         let with = AttentionInputs {
@@ -225,7 +226,7 @@ impl<'a> Net<'a> {
             kv_heads: shape.kv_heads,
             head_dim: shape.head_dim,
             page_size: PAGE_SIZE,
-            kv_dtype: F16,
+            kv_dtype: self.options.kv_dtype,
             scale: 1.0 / f64::from(shape.head_dim).sqrt() as f32,
             window: shape.window,
             ..Default::default()
@@ -264,7 +265,7 @@ impl<'a> Net<'a> {
 }
 
 /// One layer's pages.
-pub fn kv_page(kv_heads: u32, head_dim: u32) -> StateDesc {
+fn kv_page(kv_heads: u32, head_dim: u32, dtype: u32) -> StateDesc {
     let dims = [u64::from(kv_heads), u64::from(head_dim), u64::from(PAGE_SIZE), 0, 0, 0];
-    StateDesc { header: Header::of::<StateDesc>(), kind: kind::KV_PAGE, dtype: F16, dims }
+    StateDesc { header: Header::of::<StateDesc>(), kind: kind::KV_PAGE, dtype, dims }
 }

@@ -141,9 +141,11 @@ fn fuse_group(graph: &mut Graph, fusions: Fusions) {
         let mut members = vec![i];
         for j in i + 1..graph.nodes.len() {
             let node = &graph.nodes[j];
+            if dead[j] || !is_plain_linear(node) || members.len() == MAX_WEIGHTS {
+                continue;
+            }
             let ready = node.inputs.iter().flatten().all(|v| makers[v.index()].is_none_or(|m| m < i));
-            let same = node.inputs.first() == Some(&Some(x)) && [node.inputs[3], node.inputs[4]] == choice;
-            if members.len() < MAX_WEIGHTS && !dead[j] && is_plain_linear(node) && same && ready {
+            if ready && node.inputs[0] == Some(x) && [node.inputs[3], node.inputs[4]] == choice {
                 members.push(j);
             }
         }
