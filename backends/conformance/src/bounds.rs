@@ -1,0 +1,57 @@
+//! How far a plugin's output may be from the reference's, element by element, computed from the data.
+//!
+//! A bound follows from what a plugin may do, never from what one was seen to do: work in f32 with sums in
+//! eight or more chains, use polynomials good to a few units in the last place, and, for prepared weights of
+//! quantized types, round activations to 8 bits per block of 32 with a half-precision scale. What is only
+//! a choice or a copy has bound 0. Each function states its op's.
+
+mod attention;
+mod linear;
+mod simple;
+
+use crate::case::Case;
+use tern_reference::Kernel;
+use tern_reference::oracle::Gradient;
+
+/// Distance between 1 and the next f32.
+pub(crate) const EPS: f64 = f32::EPSILON as f64;
+
+/// Relative error of a sum of `n` terms in eight chains, and of a few operations around it.
+pub(crate) fn sum_error(n: usize) -> f64 {
+    EPS * (8.0 + n as f64 / 8.0)
+}
+
+/// Bounds of a forward case, one per element of every real output (empty for others). `want` is what is right.
+pub fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    match &case.kernel {
+        Kernel::Linear(op) => linear::linear(case, &op.0, want),
+        Kernel::ExpertLinear(_) => vec![linear::expert(case)],
+        Kernel::Attention(op) => vec![attention::attention(case, &op.0), Vec::new()],
+        _ => simple::forward(case, want),
+    }
+}
+
+/// Bounds of a gradient.
+///
+/// The reference's tape adds up the magnitudes of all paths from outputs to an input; each path is a product of
+/// partial derivatives, each of which is good to a few units in the last place, and sums are as long as the longest
+/// dimension. Where a GLU epilogue sits on quantized weights, the pre-activations that the derivative is taken at
+/// may carry the error of 8-bit activations: about a hundredth of a typical value, which moves the derivative likewise.
+pub fn gradient(case: &Case, gradient: &Gradient) -> Vec<f64> {
+    let longest = case.inputs.iter().flatten().flat_map(|x| &x.shape).max().copied().unwrap_or(1);
+    let glu = matches!(&case.kernel, Kernel::Linear(op) if op.0.glu == 1);
+    let quantized = glu && case.inputs.iter().flatten().any(linear::is_quantized);
+    let relative = if quantized { 0.05 } else { 0.0 } + EPS * (64.0 + longest as f64 / 2.0);
+    gradient.magnitudes.iter().map(|m| m * relative + f64::from(f32::MIN_POSITIVE)).collect()
+}
+
+/// How far a state's element may be off: a rotated key that falls on the other side of a rounding boundary
+/// of the cache moves by one unit there; fast weights drift like the op's output.
+pub fn state(case: &Case, want: f64, dtype: u32) -> f64 {
+    match (&case.kernel, dtype) {
+        (Kernel::FastWeight(_), _) => simple::FAST_WEIGHT_DRIFT * want.abs().max(1.0),
+        (_, tern_abi::dtype::F16) if case.input(3).is_some() => want.abs().max(1e-4) / 1024.0,
+        _ if case.input(3).is_some() => 8.0 * EPS * want.abs().max(1.0),
+        _ => 0.0,
+    }
+}

@@ -1,0 +1,138 @@
+//! Bounds of matrix products.
+
+use super::simple::activation_error;
+use super::{EPS, sum_error};
+use crate::case::{Case, Data, Input};
+use tern_abi::ops::{LinearParams, activation};
+
+/// Activations per 8-bit scale.
+const BLOCK: usize = 32;
+
+pub(super) fn is_quantized(input: &Input) -> bool {
+    matches!(&input.data, Data::Weight(dtype, _) if dtype.is_quantized())
+}
+
+/// Error of each activation where they are rounded to 8 bits: half a step of the block's largest over 127, and a
+/// scale in half precision, which moves every value by up to 2^-11 of the largest.
+fn rounding(h: &[f64]) -> Vec<f64> {
+    let block = |block: &[f64]| {
+        let largest = block.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        vec![largest * (0.5 / 127.0 + 1.0 / 2048.0); block.len()]
+    };
+    h.chunks(BLOCK).flat_map(block).collect()
+}
+
+/// Error and magnitude of `Σ w h`: f32 sums, plus 8-bit activations where `quantized`.
+fn product(w: &[f64], h: &[f64], quantized: bool) -> (f64, f64) {
+    let magnitude: f64 = w.iter().zip(h).map(|(w, h)| (w * h).abs()).sum();
+    let mut error = magnitude * sum_error(h.len());
+    if quantized {
+        error += w.iter().zip(rounding(h)).map(|(w, r)| w.abs() * r).sum::<f64>() * 1.01;
+    }
+    (error, magnitude)
+}
+
+/// `h` of each row: x, or its RMS norm.
+fn prologue(case: &Case, p: &LinearParams) -> Vec<Vec<f64>> {
+    let k = case.shape(0).last().copied().unwrap_or(1);
+    let (x, w) = (case.values(0), case.values(1));
+    let row = |x: &[f64]| -> Vec<f64> {
+        if p.norm == 0 {
+            return x.to_vec();
+        }
+        let root = (x.iter().map(|x| x * x).sum::<f64>() / k as f64 + f64::from(p.eps)).sqrt();
+        x.iter().enumerate().map(|(i, x)| x / root * w.get(i).copied().unwrap_or(1.0)).collect()
+    };
+    x.chunks(k).map(row).collect()
+}
+
+/// Errors of `W h + bias + adapters` of the group at input `w`, and the values.
+fn group(case: &Case, h: &[Vec<f64>], w: usize) -> (Vec<f64>, Vec<f64>) {
+    let [n, k] = *case.shape(w) else { return (Vec::new(), Vec::new()) };
+    let (weight, bias) = (case.values(w), case.values(w + 1));
+    let (a, b, index, scales) = (case.values(w + 2), case.values(w + 3), case.values(3), case.values(4));
+    let rank = case.shape(w + 2).get(1).copied().unwrap_or(0);
+    let quantized = case.input(w).is_some_and(is_quantized);
+    let (mut errors, mut values) = (Vec::new(), Vec::new());
+    for (t, h) in h.iter().enumerate() {
+        let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
+        for i in 0..n {
+            let row = &weight[i * k..(i + 1) * k];
+            let (mut error, mut magnitude) = product(row, h, quantized);
+            let mut value = dot(row, h);
+            if let Some(bias) = bias.get(i) {
+                value += bias;
+                magnitude += bias.abs();
+            }
+            let adapter = index.get(t).filter(|&&i| i >= 0.0).map(|&i| i as usize).filter(|_| rank > 0);
+            if let Some(adapter) = adapter {
+                let a = &a[adapter * rank * k..(adapter + 1) * rank * k];
+                let up = &b[(adapter * n + i) * rank..(adapter * n + i + 1) * rank];
+                for (a, up) in a.chunks(k).zip(up) {
+                    let (e, m) = product(a, h, false);
+                    error += scales[adapter].abs() * up.abs() * (e + m * sum_error(rank));
+                    magnitude += scales[adapter].abs() * up.abs() * m;
+                    value += scales[adapter] * up * dot(a, h);
+                }
+            }
+            errors.push(error + magnitude * 4.0 * EPS);
+            values.push(value);
+        }
+    }
+    (errors, values)
+}
+
+/// Largest slope of an activation between the value and what the error may make of it.
+fn slope(id: u32, y: f64, error: f64) -> f64 {
+    match id {
+        activation::IDENTITY => 1.0,
+        activation::RELU_SQUARED => 2.0 * (y.abs() + error),
+        activation::SIGMOID => 0.25,
+        // SiLU's slope is below 1.1, both GELUs' below 1.13.
+        _ => 1.13,
+    }
+}
+
+/// Of LINEAR: the product's error (above), carried through the activation of a GLU and its second factor.
+pub(super) fn linear(case: &Case, p: &LinearParams, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let h = prologue(case, p);
+    let groups: Vec<_> = (0..p.n_weights as usize).map(|i| group(case, &h, 5 + 4 * i)).collect();
+    if let ([gate, up], 1) = (&groups[..], p.glu) {
+        let at = |i: usize| {
+            let ((e0, y0), (e1, y1)) = ((gate.0[i], gate.1[i]), (up.0[i], up.1[i]));
+            let e0 = e0 * slope(p.activation, y0, e0) + activation_error(p.activation, y0);
+            // |act(y)| is at most |y|, y² for the squared ReLU, 1 for the sigmoid.
+            let act = match p.activation {
+                activation::RELU_SQUARED => y0 * y0,
+                activation::SIGMOID => 1.0,
+                _ => y0.abs(),
+            };
+            e0 * (y1.abs() + e1) + act * e1 + 4.0 * EPS * (act * y1).abs()
+        };
+        return vec![(0..gate.0.len()).map(at).collect()];
+    }
+    let residual = case.values(2);
+    let add = |(i, e): (usize, f64)| e + residual.get(i).map_or(0.0, |r| r.abs()) * 2.0 * EPS;
+    let bounds: Vec<Vec<f64>> = groups.into_iter().map(|(e, _)| e.into_iter().enumerate().map(add).collect()).collect();
+    debug_assert_eq!(bounds.len(), want.len());
+    bounds
+}
+
+/// Of EXPERT_LINEAR: as LINEAR without prologue and epilogue.
+pub(super) fn expert(case: &Case) -> Vec<f64> {
+    let [_, n, k] = *case.shape(1) else { return Vec::new() };
+    let (x, w, bias, ids) = (case.values(0), case.values(1), case.values(2), case.values(3));
+    let ranks = case.shape(3).get(1).copied().unwrap_or(1);
+    let quantized = case.input(1).is_some_and(is_quantized);
+    let per_rank = case.shape(0).len() == 3;
+    let mut out = Vec::new();
+    for (at, &expert) in ids.iter().enumerate() {
+        let row = if per_rank { at } else { at / ranks };
+        let x = &x[row * k..(row + 1) * k];
+        for i in expert as usize * n..(expert as usize + 1) * n {
+            let (error, _) = product(&w[i * k..(i + 1) * k], x, quantized);
+            out.push(error + bias.get(i).map_or(0.0, |b| b.abs()) * 2.0 * EPS);
+        }
+    }
+    out
+}

@@ -1,0 +1,110 @@
+//! Bounds of the ops with short arithmetic.
+
+use super::{EPS, sum_error};
+use crate::case::{Case, Data};
+use tern_abi::ops::activation;
+use tern_reference::Kernel;
+
+/// Fast weights feed their own rounding errors back through layer norms and updates. In f32 against f64 the
+/// reference itself drifts by some 1e-6 of a row over 35 rows; an order of magnitude and a half is left for other
+/// orders of summation.
+pub(super) const FAST_WEIGHT_DRIFT: f64 = 3e-5;
+
+fn largest(x: &[f64]) -> f64 {
+    x.iter().fold(0.0, |m, x| m.max(x.abs()))
+}
+
+/// Applies `f` to rows of `n` elements of `x`, and joins the results.
+fn rows(x: &[f64], n: usize, f: impl FnMut(&[f64]) -> Vec<f64>) -> Vec<f64> {
+    x.chunks(n.max(1)).flat_map(f).collect()
+}
+
+/// Error of `act(x)`: relative to x, whatever cancels in `1 + tanh` and `1 + erf`.
+pub(super) fn activation_error(id: u32, x: f64) -> f64 {
+    match id {
+        activation::IDENTITY => 0.0,
+        activation::RELU_SQUARED => 2.0 * EPS * x * x,
+        activation::SIGMOID => 16.0 * EPS,
+        _ => 16.0 * EPS * x.abs(),
+    }
+}
+
+pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    let first = want.first().map_or(&[][..], Vec::as_slice);
+    let width = case.shape(0).last().copied().unwrap_or(1);
+    let x = case.values(0);
+    // One rounding of an exact result.
+    let rounded = |y: &[f64]| y.iter().map(|y| y.abs() * EPS).collect::<Vec<_>>();
+    vec![match &case.kernel {
+        // Decoding a block in another order of operations, at most.
+        Kernel::Gather(_) => match case.input(0).map(|x| &x.data) {
+            Some(Data::Weight(dtype, _)) if dtype.is_quantized() => {
+                rows(first, width, |row| vec![4.0 * EPS * largest(row); row.len()])
+            }
+            _ => vec![0.0; first.len()],
+        },
+        Kernel::Rows(_) => vec![0.0; first.len()],
+        Kernel::Add(_) | Kernel::Mul(_) | Kernel::Scale(_) => rounded(first),
+        // The sum of squares has no cancellation, so the error is relative.
+        Kernel::RmsNorm(_) => first.iter().map(|y| y.abs() * sum_error(width)).collect(),
+        Kernel::LayerNorm(op) => layer_norm(case, f64::from(op.0.eps)),
+        Kernel::RopeTable(op) => vec![f64::from(op.0.magnitude).abs() * EPS; first.len()],
+        Kernel::Rope(op) => {
+            let table = largest(&case.values(1));
+            rows(&x, op.0.head_dim as usize, |head| vec![4.0 * EPS * largest(head) * table; head.len()])
+        }
+        Kernel::Activation(op) => x.iter().map(|&x| activation_error(op.0.activation, x) + tiny()).collect(),
+        Kernel::Glu(op) => {
+            let error = |(&gate, up): (&f64, f64)| activation_error(op.0.activation, gate) * up.abs();
+            let bounds = x.iter().zip(case.values(1)).map(error).zip(first);
+            bounds.map(|(b, y)| b + 2.0 * EPS * y.abs() + tiny()).collect()
+        }
+        // Integer ids compare exactly; e^x carries the absolute error of its argument.
+        Kernel::MoeRoute(_) => {
+            let weights = want.get(1).map_or(&[][..], Vec::as_slice);
+            let relative = sum_error(width) + 4.0 * EPS * (1.0 + largest(&x));
+            return vec![Vec::new(), weights.iter().map(|w| w.abs() * relative).collect()];
+        }
+        Kernel::MoeCombine(_) => combine(case),
+        Kernel::CrossEntropy(_) => rows(&x, width, |row| vec![sum_error(width) + 4.0 * EPS * (1.0 + largest(row))]),
+        Kernel::Sum(op) => {
+            let all: f64 = x.iter().map(|x| x.abs()).sum();
+            vec![f64::from(op.0.factor).abs() * all * sum_error(x.len())]
+        }
+        Kernel::FastWeight(op) => {
+            let head = op.0.head_dim as usize;
+            rows(first, head, |row| vec![FAST_WEIGHT_DRIFT * largest(row).max(1.0); row.len()])
+        }
+        Kernel::Linear(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => Vec::new(),
+    }]
+}
+
+/// Results may be flushed to zero.
+fn tiny() -> f64 {
+    f64::from(f32::MIN_POSITIVE)
+}
+
+/// Relative to the largest |x| of the row over its deviation: that is what cancels in `x - mean`.
+fn layer_norm(case: &Case, eps: f64) -> Vec<f64> {
+    let (w, b) = (case.values(1), case.values(2));
+    let d = case.shape(0).last().copied().unwrap_or(1);
+    rows(&case.values(0), d, |row| {
+        let mean = row.iter().sum::<f64>() / d as f64;
+        let var = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / d as f64;
+        let scale = largest(row) / (var + eps).sqrt();
+        let at = |i: usize| scale * w.get(i).map_or(1.0, |w| w.abs()) + b.get(i).map_or(0.0, |b| b.abs());
+        // Where the variance vanishes against eps, an error of the mean is all there is.
+        (0..row.len()).map(|i| at(i) * 2.0 * sum_error(d) * (1.0 + eps / (var + eps))).collect()
+    })
+}
+
+/// `Σ |w| |y| + |residual|`.
+fn combine(case: &Case) -> Vec<f64> {
+    let (y, w, residual) = (case.values(0), case.values(1), case.values(2));
+    let [t, k, n] = *case.shape(0) else { return Vec::new() };
+    let at = |t: usize, i: usize| {
+        let sum: f64 = (0..k).map(|j| (w[t * k + j] * y[(t * k + j) * n + i]).abs()).sum();
+        (sum + residual.get(t * n + i).map_or(0.0, |r| r.abs())) * sum_error(k)
+    };
+    (0..t).flat_map(|t| (0..n).map(move |i| (t, i))).map(|(t, i)| at(t, i)).collect()
+}

@@ -1,0 +1,84 @@
+//! GLU, ADD, MUL, SCALE, ACTIVATION.
+
+use super::{TOKENS, backward, case};
+use crate::case::Case;
+use crate::noise::{Noise, dims};
+use tern_abi::ops::{ActivationParams, ScaleParams, activation};
+use tern_reference::{Kernel, ops};
+
+/// All activations, with names.
+pub(crate) const ACTIVATIONS: [(u32, &str); 6] = [
+    (activation::IDENTITY, "identity"),
+    (activation::SILU, "silu"),
+    (activation::GELU_TANH, "gelu-tanh"),
+    (activation::GELU, "gelu"),
+    (activation::RELU_SQUARED, "relu-squared"),
+    (activation::SIGMOID, "sigmoid"),
+];
+
+fn glu(id: u32, label: &str, t: usize, n: usize) -> Case {
+    let name = format!("{label} T={t} N={n}");
+    let mut noise = Noise::new(&name);
+    let inputs = vec![noise.tokens(&[t, n], 3.0), noise.tokens(&[t, n], 1.0)];
+    case(name, Kernel::Glu(ops::Glu(ActivationParams { activation: id })), inputs, dims(t, 0, 0))
+}
+
+fn activate(id: u32, label: &str, shape: &[usize]) -> Case {
+    let name = format!("{label} {shape:?}");
+    let inputs = vec![Noise::new(&name).tokens(shape, 4.0)];
+    case(name, Kernel::Activation(ops::Activation(ActivationParams { activation: id })), inputs, dims(shape[0], 0, 0))
+}
+
+/// Two operands; `cut` leading dimensions of the second left out.
+fn pair(kernel: Kernel, shape: &[usize], cut: usize) -> Case {
+    let name = format!("{shape:?} and {:?}", &shape[cut..]);
+    let mut noise = Noise::new(&name);
+    let a = noise.tokens(shape, 1.0);
+    let b = if cut == 0 { noise.tokens(shape, 1.0) } else { noise.fixed(&shape[cut..], 1.0) };
+    case(name, kernel, vec![a, b], dims(shape[0], 0, 0))
+}
+
+fn scale(shape: &[usize], factor: f32) -> Case {
+    let name = format!("{shape:?} by {factor}");
+    let inputs = vec![Noise::new(&name).tokens(shape, 1.0)];
+    case(name, Kernel::Scale(ops::Scale(ScaleParams { factor })), inputs, dims(shape[0], 0, 0))
+}
+
+fn pairs() -> Vec<Case> {
+    let mut out = Vec::new();
+    for kernel in [Kernel::Add(ops::Add), Kernel::Mul(ops::Mul)] {
+        for t in TOKENS {
+            out.push(pair(kernel, &[t, 19], 0));
+            out.push(pair(kernel, &[t, 64], 1));
+        }
+        out.push(pair(kernel, &[3, 4, 5], 0));
+        out.push(pair(kernel, &[3, 4, 5], 1));
+        out.push(pair(kernel, &[3, 4, 5], 2));
+    }
+    out
+}
+
+pub(super) fn forward() -> Vec<Case> {
+    let mut out = pairs();
+    for (id, label) in ACTIVATIONS {
+        for t in TOKENS {
+            out.push(glu(id, label, t, 37));
+            out.push(activate(id, label, &[t, 19]));
+        }
+        out.push(glu(id, label, 2, 256));
+        out.push(activate(id, label, &[2, 3, 8]));
+    }
+    out.extend(TOKENS.map(|t| scale(&[t, 23], -0.37)));
+    out.push(scale(&[2, 3, 5], 0.0));
+    out
+}
+
+pub(super) fn gradients() -> Vec<Case> {
+    let mut out = pairs();
+    for (id, label) in ACTIVATIONS {
+        out.push(glu(id, label, 7, 37));
+        out.push(activate(id, label, &[7, 19]));
+    }
+    out.push(scale(&[7, 23], -0.37));
+    out.into_iter().map(backward).collect()
+}

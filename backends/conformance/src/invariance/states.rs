@@ -1,0 +1,49 @@
+//! States survive an import and export.
+
+use crate::host::{Device, Program, Role, StateSpec, TensorSpec};
+use crate::judge::Verdict;
+use crate::noise::Noise;
+use tern_abi::{dtype, state};
+
+/// Imports units with known bytes and exports them again. Returns a name with each verdict.
+pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
+    let kv = |dtype, dims: [u64; 6]| {
+        let elements = 2 * dims[0] * dims[1] * dims[2];
+        let bytes = elements * dtype::plain_size(dtype).unwrap_or(4);
+        (state::kind::KV_PAGE, dtype, dims, bytes)
+    };
+    let fast = |dims: [u64; 6]| {
+        let [h, f, chunk, ..] = dims;
+        (state::kind::FAST_WEIGHT, dtype::F32, dims, 4 * h * (f * f + f + chunk * (2 * f + 1)))
+    };
+    let all = [
+        kv(dtype::F16, [2, 16, 8, 0, 0, 0]),
+        kv(dtype::F32, [3, 24, 5, 0, 0, 0]),
+        kv(dtype::F16, [1, 7, 1, 0, 0, 0]),
+        fast([2, 16, 16, 0, 0, 0]),
+        fast([3, 5, 7, 0, 0, 0]),
+    ];
+    let check = |(kind, dtype, dims, bytes): (u32, u32, [u64; 6], u64)| {
+        let name = format!("state kind {kind} dtype {dtype} dims {:?}", &dims[..3]);
+        let mut noise = Noise::new(&name);
+        // Small numbers in every dtype, so that no NaN is normalized on the way.
+        let unit =
+            |noise: &mut Noise| (0..bytes).map(|i| if i % 2 == 0 { noise.below(256) as u8 } else { 0x11 }).collect();
+        let units = (0..3).map(|_| unit(&mut noise)).collect();
+        let verdict = trip(device, StateSpec { kind, dtype, dims, units });
+        (name, verdict)
+    };
+    all.into_iter().map(check).collect()
+}
+
+fn trip(device: &Device, state: StateSpec) -> Verdict {
+    let mut program = Program::default();
+    let spec = TensorSpec { dtype: dtype::I8, shape: vec![1], dims: vec![0], role: Role::State(state.clone()) };
+    program.tensor(spec);
+    match program.states(device) {
+        Ok(units) if units == state.units => Verdict::Passed(0.0),
+        Ok(_) => Verdict::Failed("exported bytes differ from the imported ones".into()),
+        Err(error) if error.is_unsupported() => Verdict::Unsupported(error.to_string()),
+        Err(error) => Verdict::Failed(error.to_string()),
+    }
+}
