@@ -56,6 +56,10 @@ class Llama:
 
     def decode(self, tokens, at):
         """Runs one batch whose first token stands at position `at`; logits for the last token, or for all."""
+        self.fill(tokens, at)
+        self.run()
+
+    def fill(self, tokens, at):
         batch = self.batch
         batch.n_tokens = len(tokens)
         for i, token in enumerate(tokens):
@@ -64,7 +68,6 @@ class Llama:
             batch.n_seq_id[i] = 1
             batch.seq_id[i][0] = 0
             batch.logits[i] = self.all_logits or i == len(tokens) - 1
-        self.run()
 
     def run(self):
         if c.llama_decode(self.context, self.batch):
