@@ -31,6 +31,9 @@ fn main() {
         if tier == Tier::Avx512 {
             println!("int8 dot products {:.0} GOP/s, f32 {:.0} GFLOP/s", peak(&pool, true), peak(&pool, false));
         }
+        for k in [576, 1536] {
+            println!("quantizing {k} values: {:.0} ns", quantizing(k, tier, &pool));
+        }
         println!(
             "{:5} {:>18} {:>9} {:>9} {:>9} {:>9}",
             "", "GB/s 576x576", "1536x576", "576x1536", "2048x2048", "49152x576"
@@ -110,14 +113,16 @@ fn multiply(weights: &[Prepared], tokens: usize, tier: Tier, pool: &Pool) -> f64
     let mut best = vec![f64::MAX; weights.len()];
     let all = Instant::now();
     while all.elapsed() < PATIENCE {
-        let times = std::sync::Mutex::new(Vec::with_capacity(weights.len()));
+        let ends = std::sync::Mutex::new(vec![f64::MAX; weights.len() + 1]);
+        let origin = Instant::now();
         pool.run(&Stop::never(), &|worker| {
             let own = tokens == 1;
             let tiles = tiles[if own { worker.index() } else { 0 }].ptr();
             let scratch = scratch[worker.index()].ptr();
-            let mut mine = Vec::with_capacity(weights.len());
+            // The first worker to leave a barrier tells when the work before it was done.
+            let mut mine = Vec::with_capacity(weights.len() + 1);
             worker.barrier();
-            let mut start = Instant::now();
+            mine.push(origin.elapsed().as_secs_f64());
             for w in weights {
                 let m = w.matrix().unwrap();
                 let put_token = |t: usize| {
@@ -157,21 +162,38 @@ fn multiply(weights: &[Prepared], tokens: usize, tier: Tier, pool: &Pool) -> f64
                 }
                 std::hint::black_box(&y);
                 worker.barrier();
-                // Measured from end to end, so that nothing another worker does goes uncounted.
-                let end = Instant::now();
-                mine.push((end - start).as_secs_f64());
-                start = end;
+                mine.push(origin.elapsed().as_secs_f64());
             }
-            if worker.index() == 0 {
-                *times.lock().unwrap() = mine;
+            for (end, mine) in ends.lock().unwrap().iter_mut().zip(mine) {
+                *end = end.min(mine);
             }
         })
         .unwrap();
-        for (best, time) in best.iter_mut().zip(times.into_inner().unwrap()) {
-            *best = best.min(time);
+        for (best, ends) in best.iter_mut().zip(ends.into_inner().unwrap().windows(2)) {
+            *best = best.min(ends[1] - ends[0]);
         }
     }
     best.iter().sum()
+}
+
+/// Nanoseconds to quantize one token.
+fn quantizing(columns: usize, tier: Tier, pool: &Pool) -> f64 {
+    const ROUNDS: usize = 1000;
+    let x: Vec<f32> = (0..columns).map(|i| i as f32).collect();
+    let tile = Memory::zeroed(token_bytes(columns, false)).unwrap();
+    let quantize = tokens::quantize(tier);
+    let round = || {
+        let start = Instant::now();
+        pool.run(&Stop::never(), &|worker| {
+            for _ in 0..if worker.index() == 0 { ROUNDS } else { 0 } {
+                // SAFETY: a tile of one token.
+                unsafe { quantize(x.as_ptr(), columns, tile.ptr(), 1, 0) };
+            }
+        })
+        .unwrap();
+        start.elapsed().as_secs_f64()
+    };
+    shortest(round) / ROUNDS as f64 * 1e9
 }
 
 /// Reading an array as fast as it goes.

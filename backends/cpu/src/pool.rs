@@ -2,7 +2,7 @@
 //!
 //! The calling thread is worker 0. One run at a time; a run inside a run would wait for itself.
 
-use crate::gate::{Gate, Patience};
+use crate::gate::Gate;
 use crate::stop::Stop;
 use std::cell::UnsafeCell;
 use std::ops::Range;
@@ -26,7 +26,6 @@ struct Line<T>(T);
 
 struct Shared {
     count: usize,
-    patience: Patience,
     start: Gate,
     done: Gate,
     barrier: Gate,
@@ -64,15 +63,15 @@ impl Pool {
         let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
         let wanted = if threads == 0 { processors.min(DEFAULT_MAX) } else { threads.min(MAX) };
         for count in [wanted, 1] {
-            if let Some(pool) = Self::start(count, count > processors) {
+            if let Some(pool) = Self::start(count) {
                 return pool;
             }
         }
-        Self { shared: Arc::new(Shared::new(1, false)), threads: Vec::new(), lock: Mutex::new(()) }
+        Self { shared: Arc::new(Shared::new(1)), threads: Vec::new(), lock: Mutex::new(()) }
     }
 
-    fn start(count: usize, crowded: bool) -> Option<Self> {
-        let shared = Arc::new(Shared::new(count, crowded));
+    fn start(count: usize) -> Option<Self> {
+        let shared = Arc::new(Shared::new(count));
         let mut pool = Self { shared: shared.clone(), threads: Vec::new(), lock: Mutex::new(()) };
         for index in 1..count {
             let shared = shared.clone();
@@ -108,7 +107,7 @@ impl Pool {
         }
         shared.call(&Worker { index: 0, shared, stop }, job);
         if shared.count > 1 {
-            shared.done.wait(finished, shared.patience);
+            shared.done.wait(finished);
         }
         shared.arrived.0.store(0, Ordering::Relaxed);
         if shared.broken.swap(false, Ordering::Relaxed) {
@@ -130,11 +129,9 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn new(count: usize, crowded: bool) -> Self {
-        let patience = if crowded { Patience { spins: 8, yields: 32 } } else { Patience { spins: 400, yields: 100 } };
+    fn new(count: usize) -> Self {
         Self {
             count,
-            patience,
             start: Gate::new(),
             done: Gate::new(),
             barrier: Gate::new(),
@@ -152,7 +149,7 @@ impl Shared {
     fn serve(&self, index: usize) {
         let mut seen = 0;
         loop {
-            self.start.wait(seen, self.patience);
+            self.start.wait(seen);
             seen = seen.wrapping_add(1);
             if self.quit.load(Ordering::Relaxed) {
                 return;
@@ -201,7 +198,7 @@ impl Worker<'_> {
             shared.stopped.store(self.stop.is_set(), Ordering::Relaxed);
             shared.barrier.advance();
         } else {
-            shared.barrier.wait(round, shared.patience);
+            shared.barrier.wait(round);
         }
         self.leave_if_broken();
     }

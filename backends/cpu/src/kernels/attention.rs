@@ -15,6 +15,7 @@ pub use merge::{Finish, Merge, finish, merge};
 pub use page::{attend_f16, attend_f32};
 pub use write::{Fresh, MAX_HEAD_DIM, write_f16, write_f32};
 
+use super::product::{MAX_ROWS, Products};
 use crate::state::KvLayout;
 
 /// Positions of a group of pages, or one page if that is larger. Fixed, because the order of merging
@@ -78,6 +79,8 @@ pub struct Tile {
     pub pages: *const i32,
     /// Result so far.
     pub total: State,
+    /// Kernels of the tier.
+    pub products: Products,
     /// Worker's own memory, see [`Work`].
     pub work: Work,
 }
@@ -103,7 +106,7 @@ pub struct Work {
 impl Work {
     /// Floats for tiles of up to `rows` rows.
     pub fn floats(rows: usize, layout: &KvLayout) -> usize {
-        let block = super::product::MAX_ROWS * (layout.page_size + layout.head_stride()) + 32;
+        let block = MAX_ROWS * (layout.page_size + layout.head_stride()) + 32;
         (State::floats(rows, layout.head_stride()) + block + layout.head_elements()).next_multiple_of(16)
     }
     /// In memory of [`Work::floats`].
@@ -116,8 +119,8 @@ impl Work {
         unsafe {
             let part = State::at(at, rows);
             let scores = at.add(State::floats(rows, stride));
-            let out = scores.add(super::product::MAX_ROWS * page);
-            let m = out.add(super::product::MAX_ROWS * stride);
+            let out = scores.add(MAX_ROWS * page);
+            let m = out.add(MAX_ROWS * stride);
             let keys = m.add(32);
             Self { part, scores, out, m, l: m.add(16), keys, values: keys.add(layout.values_at()) }
         }

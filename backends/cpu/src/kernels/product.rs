@@ -2,6 +2,7 @@
 //! result does not depend on how rows and columns are grouped, or on where a sum is interrupted.
 
 use crate::simd::{LANES, Simd};
+use crate::tier::Tier;
 
 /// Elements that `B` may have.
 pub trait Element: Copy {
@@ -12,6 +13,8 @@ pub trait Element: Copy {
     /// # Safety
     /// `p` has 16 elements; see [`Simd`].
     unsafe fn load<S: Simd>(p: *const Self) -> S::F;
+    /// The product with this element.
+    fn product(products: &Products) -> unsafe fn(&Product<Self>, usize);
     /// Rounds and stores sixteen.
     ///
     /// # Safety
@@ -29,6 +32,9 @@ impl Element for f32 {
         // SAFETY: passed on.
         unsafe { S::store(p, x) }
     }
+    fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
+        products.single
+    }
     const ZERO: Self = 0.0;
 }
 /// Bits of a half.
@@ -45,6 +51,9 @@ impl Element for Half {
     unsafe fn store<S: Simd>(p: *mut Self, x: S::F) {
         // SAFETY: passed on.
         unsafe { S::store_f16(p.cast(), x) }
+    }
+    fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
+        products.half
     }
     const ZERO: Self = Self(0);
 }
@@ -81,12 +90,10 @@ fn wide<S: Simd>() -> bool {
     align_of::<S::F>() >= 64
 }
 
-/// Multiplies `rows <= MAX_ROWS` rows.
-///
 /// # Safety
 /// As the fields say; see [`Simd`].
 #[inline(always)]
-pub unsafe fn product<S: Simd, E: Element>(p: &Product<E>, rows: usize) {
+unsafe fn any<S: Simd, E: Element>(p: &Product<E>, rows: usize) {
     // SAFETY: passed on.
     unsafe {
         match rows {
@@ -156,5 +163,36 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
                 S::store(p.c.add(r * p.c_stride + at + c * LANES), acc[r][c]);
             }
         }
+    }
+}
+
+#[inline(always)]
+unsafe fn any_half<S: Simd>(p: &Product<Half>, rows: usize) {
+    // SAFETY: passed on.
+    unsafe { any::<S, Half>(p, rows) }
+}
+#[inline(always)]
+unsafe fn any_single<S: Simd>(p: &Product<f32>, rows: usize) {
+    // SAFETY: passed on.
+    unsafe { any::<S, f32>(p, rows) }
+}
+
+crate::tier::tier_fn! {
+    fn half(p: &Product<Half>, rows: usize) = any_half;
+    fn single(p: &Product<f32>, rows: usize) = any_single;
+}
+
+/// The products of a tier, for up to [`MAX_ROWS`] rows. They are functions of their own, called through
+/// pointers, because they are large and have several callers.
+#[derive(Clone, Copy)]
+pub struct Products {
+    half: unsafe fn(&Product<Half>, usize),
+    single: unsafe fn(&Product<f32>, usize),
+}
+
+impl Products {
+    /// Of a tier.
+    pub fn of(tier: Tier) -> Self {
+        Self { half: half(tier), single: single(tier) }
     }
 }

@@ -6,6 +6,7 @@ use super::rope::check_rotation;
 use super::sequences::Sequences;
 use crate::check::{Checker, fixed};
 use crate::kernels::attention::{self as kernel, Finish, Fresh, MAX_HEAD_DIM, Merge, State, Tile, Work};
+use crate::kernels::product::Products;
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::state::{KvLayout, LANES};
@@ -48,6 +49,7 @@ struct Attention {
 #[derive(Clone, Copy)]
 struct Kernels {
     attend: unsafe fn(&Tile, usize),
+    products: Products,
     write: unsafe fn(&Fresh),
     merge: unsafe fn(&Merge),
     finish: unsafe fn(&Finish),
@@ -121,6 +123,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     let half = layout.element == 2;
     let kernels = Kernels {
         attend: if half { kernel::attend_f16(ctx.tier) } else { kernel::attend_f32(ctx.tier) },
+        products: Products::of(ctx.tier),
         write: if half { kernel::write_f16(ctx.tier) } else { kernel::write_f32(ctx.tier) },
         merge: kernel::merge(ctx.tier),
         finish: kernel::finish(ctx.tier),

@@ -2,7 +2,7 @@
 
 use super::merge::{Merge, merge_row, merge_rows};
 use super::{CONVERT_ROWS, Tile, group_pages, softmax};
-use crate::kernels::product::{Element, Half, MAX_ROWS, Product, product};
+use crate::kernels::product::{Element, Half, MAX_ROWS, Product};
 use crate::simd::{LANES, Simd};
 
 /// Attends to the pages of group `group` and merges the result into the tile's total.
@@ -87,9 +87,10 @@ unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usiz
         high = high.max(seen.1);
     }
     let span = (low / LANES * LANES, high.next_multiple_of(LANES));
+    let multiply = E::product(&t.products);
     // SAFETY: `span` lies within the page, whose size is a multiple of 16.
     unsafe {
-        product::<S, E>(
+        multiply(
             &Product {
                 a: t.q.add(row * d),
                 a_stride: d,
@@ -108,7 +109,7 @@ unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usiz
             *w.m.add(r) = m;
             *w.l.add(r) = l;
         }
-        weigh::<S, E>(t, &seen, n, values);
+        weigh::<E>(t, &seen, n, values);
         for r in 0..n {
             merge_row::<S>(&w.part, row + r, *w.m.add(r), *w.l.add(r), w.out.add(r * stride), stride);
         }
@@ -118,9 +119,10 @@ unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usiz
 /// `out = weights · values`, each row over exactly the places it sees: what all rows of the block see at once,
 /// what only some see row by row, always in order of places.
 #[inline(always)]
-unsafe fn weigh<S: Simd, E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS], n: usize, values: *const E) {
+unsafe fn weigh<E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS], n: usize, values: *const E) {
     let (page_size, stride) = (t.layout.page_size, t.layout.head_stride());
     let w = &t.work;
+    let multiply = E::product(&t.products);
     // SAFETY: places within the page, rows within the block.
     unsafe {
         let part = |row: usize, from: usize, to: usize, resume: bool| Product {
@@ -141,20 +143,20 @@ unsafe fn weigh<S: Simd, E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS]
         }
         if from >= to {
             for (r, s) in seen.iter().enumerate().take(n) {
-                product::<S, E>(&part(r, s.0, s.1, false), 1);
+                multiply(&part(r, s.0, s.1, false), 1);
             }
             return;
         }
         let before = seen[..n].iter().any(|s| s.0 < from);
         if before {
             for (r, s) in seen.iter().enumerate().take(n) {
-                product::<S, E>(&part(r, s.0, from, false), 1);
+                multiply(&part(r, s.0, from, false), 1);
             }
         }
-        product::<S, E>(&part(0, from, to, before), n);
+        multiply(&part(0, from, to, before), n);
         for (r, s) in seen.iter().enumerate().take(n) {
             if s.1 > to {
-                product::<S, E>(&part(r, to, s.1, true), 1);
+                multiply(&part(r, to, s.1, true), 1);
             }
         }
     }

@@ -334,6 +334,7 @@ impl<'a> Plan<'a> {
                 base: self.base().add(place.kv_head * self.head_bytes()),
                 pages: self.pages(place.sequence),
                 total,
+                products: op.kernels.products,
                 work: Work::at(work, self.max_rows(), &op.layout),
             };
             for g in groups {
