@@ -1,0 +1,235 @@
+//! Flags. What several commands share is here, the rest is with its command.
+
+use crate::commands::{bench, chat, demo, doctor, inspect, run, score, tokenize};
+use crate::failure::{EXIT_CODES, Result};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use tern::{Bos, EncodeOptions, GenerateOptions, KvType, Model, Sampling, SessionOptions};
+
+/// Run small language models on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "tern", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub backend: BackendArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer a prompt with a small model, which is downloaded on first use
+    Demo(demo::DemoArgs),
+    /// Talk to a model
+    Chat(chat::ChatArgs),
+    /// Continue a prompt, or answer it with --chat
+    Run(run::RunArgs),
+    /// Measure how well a model predicts a text
+    Score(score::ScoreArgs),
+    /// Measure speed and memory, and compare them with what the memory bandwidth allows
+    Bench(bench::BenchArgs),
+    /// Turn text into token ids, or back
+    Tokenize(tokenize::TokenizeArgs),
+    /// Show what is in a model file
+    Inspect(inspect::InspectArgs),
+    /// Show backends, processor, memory and folders, and what is wrong with them
+    Doctor(doctor::DoctorArgs),
+}
+
+/// What does the computing. For every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Backend")]
+pub struct BackendArgs {
+    /// Backend to use; the best one if not given (see `tern doctor`)
+    #[arg(long, global = true, value_name = "NAME")]
+    pub backend: Option<String>,
+    /// Folder with backend plugins, searched before all others; may be repeated
+    #[arg(long, global = true, value_name = "DIR")]
+    pub backend_path: Vec<PathBuf>,
+    /// Threads; 0 lets the backend choose
+    #[arg(short, long, global = true, value_name = "N", default_value_t = 0)]
+    pub threads: u32,
+    /// Instruction-set tier of the backend, for example avx2; the best one if not given
+    #[arg(long, global = true, value_name = "TIER", default_value = "", hide_default_value = true)]
+    pub tier: String,
+}
+
+/// How tokens are chosen. What is not given is the library's default.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Randomness; 0 always takes the most likely token
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub temperature: Option<f32>,
+    /// Choose among the K most likely tokens; 0 is no limit
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Choose among the most likely tokens that together have this probability
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Leave out tokens below this share of the most likely one's probability
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
+    /// Weaken tokens that occurred; 1 does not
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub repetition_penalty: Option<f32>,
+    /// Subtract this once from the logit of a token that occurred
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+    /// Subtract this from a token's logit for each time it occurred
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+    /// How many of the last tokens the penalties look at
+    #[arg(long, value_name = "N")]
+    pub penalty_window: Option<usize>,
+    /// Random numbers: the same seed gives the same text
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Add X to the logit of token ID; may be repeated
+    #[arg(long, value_name = "ID=X", value_parser = logit_bias)]
+    pub logit_bias: Vec<(u32, f32)>,
+}
+
+impl SamplingArgs {
+    /// The settings, where `base` has those that are not given.
+    pub fn over(&self, base: Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.unwrap_or(base.temperature),
+            top_k: self.top_k.unwrap_or(base.top_k),
+            top_p: self.top_p.unwrap_or(base.top_p),
+            min_p: self.min_p.unwrap_or(base.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(base.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(base.frequency_penalty),
+            penalty_window: self.penalty_window.unwrap_or(base.penalty_window),
+            seed: self.seed.unwrap_or(base.seed),
+            logit_bias: self.logit_bias.clone(),
+        }
+    }
+}
+
+/// When to stop.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Length")]
+pub struct LengthArgs {
+    /// Most tokens to write
+    #[arg(short = 'n', long, value_name = "N")]
+    pub max_tokens: Option<usize>,
+    /// Stop where this text would come; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Go on after the model has said that it is done
+    #[arg(long)]
+    pub ignore_eos: bool,
+}
+
+impl LengthArgs {
+    /// Options for a generation of `max_tokens` where no other number is given.
+    pub fn generate(&self, sampling: Sampling, max_tokens: usize) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: self.max_tokens.unwrap_or(max_tokens),
+            sampling,
+            stop: self.stop.clone(),
+            ignore_end: self.ignore_eos,
+            ..GenerateOptions::default()
+        }
+    }
+}
+
+/// What a session can remember.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Context")]
+pub struct ContextArgs {
+    /// Tokens that fit; what the model was made for, but not more than 4096, if not given
+    #[arg(long, value_name = "N")]
+    pub ctx: Option<u64>,
+    /// Numbers in which keys and values are kept; f32 is exact and takes twice the memory
+    #[arg(long, value_enum, default_value_t)]
+    pub kv: KvArg,
+}
+
+impl ContextArgs {
+    /// Options for a session.
+    pub fn session(&self) -> SessionOptions {
+        SessionOptions { context: self.ctx, kv: self.kv.into(), ..SessionOptions::default() }
+    }
+}
+
+/// See [`KvType`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum KvArg {
+    #[default]
+    F16,
+    F32,
+}
+
+impl From<KvArg> for KvType {
+    fn from(arg: KvArg) -> Self {
+        match arg {
+            KvArg::F16 => Self::F16,
+            KvArg::F32 => Self::F32,
+        }
+    }
+}
+
+/// Whether the begin-of-sequence token goes in front.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum BosArg {
+    // As the model's files say. No doc comments here: they would make every help text twice as long.
+    #[default]
+    Auto,
+    Yes,
+    No,
+}
+
+impl From<BosArg> for Bos {
+    fn from(arg: BosArg) -> Self {
+        match arg {
+            BosArg::Auto => Self::Auto,
+            BosArg::Yes => Self::Yes,
+            BosArg::No => Self::No,
+        }
+    }
+}
+
+/// How text becomes tokens.
+#[derive(Debug, Args)]
+pub struct EncodeArgs {
+    /// Take control tokens written in the text as what they are, and show those that the model writes
+    #[arg(long)]
+    pub special: bool,
+    /// Begin-of-sequence token in front of the text; auto is as the model's files say
+    #[arg(long, value_enum, default_value_t)]
+    pub bos: BosArg,
+}
+
+impl EncodeArgs {
+    /// Token ids of a text.
+    pub fn encode(&self, model: &Model, text: &str) -> Result<Vec<u32>> {
+        let options = EncodeOptions { special: self.special, bos: self.bos.into() };
+        Ok(model.tokenizer().encode(text, options).map_err(tern::Error::from)?)
+    }
+}
+
+fn logit_bias(text: &str) -> std::result::Result<(u32, f32), String> {
+    let parsed = text.split_once('=').and_then(|(id, bias)| Some((id.trim().parse().ok()?, bias.trim().parse().ok()?)));
+    parsed.ok_or_else(|| "expected a token id, '=' and a number, as in 42=-1.5".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn biases() {
+        assert_eq!(logit_bias("42=-1.5"), Ok((42, -1.5)));
+        assert!(logit_bias("42").is_err());
+        assert!(logit_bias("-1=2").is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! The commands, one file each.
+
+pub mod bench;
+pub mod chat;
+pub mod demo;
+pub mod doctor;
+pub mod inspect;
+pub mod run;
+pub mod score;
+pub mod tokenize;
+
+use crate::args::{Cli, Command};
+use crate::failure::Result;
+use crate::interrupt;
+
+/// Runs what was asked for.
+pub fn run(cli: &Cli) -> Result<()> {
+    interrupt::listen()?;
+    match &cli.command {
+        Command::Demo(args) => demo::demo(&cli.backend, args),
+        Command::Chat(args) => chat::chat(&cli.backend, args),
+        Command::Run(args) => run::run(&cli.backend, args),
+        Command::Score(args) => score::score(&cli.backend, args),
+        Command::Bench(args) => bench::bench(&cli.backend, args),
+        Command::Tokenize(args) => tokenize::tokenize(&cli.backend, args),
+        Command::Inspect(args) => inspect::inspect(&cli.backend, args),
+        Command::Doctor(args) => doctor::doctor(&cli.backend, args),
+    }
+}

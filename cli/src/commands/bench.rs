@@ -1,0 +1,213 @@
+//! `tern bench`: speed and memory, and their share of what the machine allows.
+
+mod report;
+
+use crate::args::BackendArgs;
+use crate::failure::{Exit, Failure, Result};
+use crate::interrupt::Watch;
+use crate::stats::Spread;
+use crate::terminal::{Out, Progress};
+use crate::{bandwidth, interrupt, machine, setup};
+use clap::Args;
+use report::{OpShare, Profile, Report};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+use tern::{Model, Session, SessionOptions};
+
+const NOTES: &str = "\
+Prefill is the prompt in an empty context; decode is one token after the other, from --depth tokens on. One round
+of both warms up, then come --repeats rounds. Bandwidth is measured afterwards, with as many threads, over an array
+as large as what a token reads. Peak memory is the process's, before that.";
+
+/// Flags of `tern bench`.
+#[derive(Debug, Args)]
+#[command(after_help = NOTES)]
+pub struct BenchArgs {
+    /// A .gguf file, or a Hugging Face folder with config.json and *.safetensors
+    pub model: PathBuf,
+    /// Tokens of the prompt; 0 leaves prefill out
+    #[arg(short, long, value_name = "N", default_value_t = 512)]
+    pub prompt: usize,
+    /// Tokens to decode; 0 leaves decode out
+    #[arg(short, long, value_name = "N", default_value_t = 128)]
+    pub n: usize,
+    /// Tokens in the context before decoding
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub depth: usize,
+    /// Rounds; medians are told
+    #[arg(short, long, value_name = "N", default_value_t = 5)]
+    pub repeats: usize,
+    /// Also tell each op's share of the time, from one more round
+    #[arg(long)]
+    pub profile: bool,
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Runs `tern bench`.
+pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
+    if args.repeats == 0 || args.prompt + args.n == 0 {
+        let what = "nothing to measure: --repeats must be 1 or more, and -p or -n";
+        return Err(Failure::new(Exit::Usage, what));
+    }
+    let model = backend.open(&args.model)?;
+    let context = args.prompt.max(args.depth.saturating_add(args.n)) as u64;
+    let session = model.session(SessionOptions { context: Some(context), ..SessionOptions::default() })?;
+    let watch = interrupt::watch(session.cancel_flag());
+    let bench = Bench { tokens: tokens(&model, args), session, args, watch };
+    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    let mut progress = Progress::new();
+    for round in 0..=args.repeats {
+        progress.update(|| format!("round {round} of {}", args.repeats));
+        let (p, d) = bench.round()?;
+        // The first one warms up.
+        if round > 0 {
+            prefill.extend(p);
+            decode.extend(d);
+        }
+    }
+    let peak_rss_bytes = machine::peak_memory();
+    let profile = args.profile.then(|| bench.profile()).transpose()?;
+    drop(bench);
+    progress.update(|| "measuring memory bandwidth".to_owned());
+    let info = model.info();
+    let bandwidth = bandwidth::measure(info.bytes_per_token, setup::threads(&model));
+    let (prefill, decode) = (Spread::of(&prefill), Spread::of(&decode));
+    drop(progress);
+    let report = Report {
+        prefill_tok_s: prefill,
+        decode_tok_s: decode,
+        load_ms: info.load_ms,
+        bytes_per_token: info.bytes_per_token,
+        bandwidth_gb_s: bandwidth.map(|b| b / 1e9),
+        share_of_bandwidth: bandwidth.zip(decode).map(|(b, d)| share(info.bytes_per_token, d.median, b)),
+        peak_rss_bytes,
+        tier: info.tier.clone(),
+        profile,
+    };
+    let mut out = Out::new();
+    if args.json { out.json(&report) } else { report.print(&mut out, &model, args) }
+}
+
+/// The part of the ceiling that is reached: bytes of weights read per second over what the memory gives.
+pub fn share(bytes_per_token: u64, tokens_per_second: f64, bandwidth: f64) -> f64 {
+    bytes_per_token as f64 * tokens_per_second / bandwidth
+}
+
+struct Bench<'a> {
+    tokens: Vec<u32>,
+    session: Session,
+    args: &'a BenchArgs,
+    watch: Watch,
+}
+
+impl Bench<'_> {
+    /// Tokens per second of prefill and decode, where they are measured.
+    fn round(&self) -> Result<(Option<f64>, Option<f64>)> {
+        let Self { session, args, .. } = self;
+        session.reset()?;
+        let prefill = match args.prompt {
+            0 => None,
+            n => Some(self.timed(n, || self.forward(0, n))?),
+        };
+        let decode = match args.n {
+            0 => None,
+            n => {
+                self.fill()?;
+                Some(self.timed(n, || (0..n).try_for_each(|i| self.forward(args.depth + i, 1)))?)
+            }
+        };
+        Ok((prefill, decode))
+    }
+
+    /// The context as decoding finds it.
+    fn fill(&self) -> Result<()> {
+        self.session.reset()?;
+        if self.args.depth > 0 {
+            self.forward(0, self.args.depth)?;
+        }
+        Ok(())
+    }
+
+    fn timed(&self, count: usize, work: impl FnOnce() -> Result<()>) -> Result<f64> {
+        let start = Instant::now();
+        work()?;
+        Ok(count as f64 / start.elapsed().as_secs_f64())
+    }
+
+    /// Computes `count` tokens from `first` on.
+    fn forward(&self, first: usize, count: usize) -> Result<()> {
+        self.session.forward(self.tokens.get(first..first + count).unwrap_or_default())?;
+        // Each call lowers the session's flag, and may so miss what came just before.
+        if self.watch.pressed() { Err(Failure::cancelled()) } else { Ok(()) }
+    }
+
+    /// Shares of the ops in one more round.
+    fn profile(&self) -> Result<Profile> {
+        let Self { session, args, .. } = self;
+        session.set_profiling(true);
+        session.reset()?;
+        let start = session.profile();
+        if args.prompt > 0 {
+            self.forward(0, args.prompt)?;
+        }
+        let prefill = shares(&start, &session.profile());
+        self.fill()?;
+        let start = session.profile();
+        (0..args.n).try_for_each(|i| self.forward(args.depth + i, 1))?;
+        let decode = shares(&start, &session.profile());
+        session.set_profiling(false);
+        Ok(Profile { prefill, decode })
+    }
+}
+
+/// What was added between two readings, largest first.
+fn shares(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<OpShare> {
+    let mut sums = BTreeMap::<&str, i128>::new();
+    for (op, ns) in after {
+        *sums.entry(op).or_default() += i128::from(*ns);
+    }
+    for (op, ns) in before {
+        *sums.entry(op).or_default() -= i128::from(*ns);
+    }
+    sums.retain(|_, ns| *ns > 0);
+    let total = sums.values().sum::<i128>() as f64;
+    let one = |(op, ns): (&str, i128)| OpShare { op: op.to_owned(), share: ns as f64 / total, ms: ns as f64 / 1e6 };
+    let mut shares: Vec<_> = sums.into_iter().map(one).collect();
+    shares.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    shares
+}
+
+/// Ordinary tokens, spread over the vocabulary, the same ones every time.
+fn tokens(model: &Model, args: &BenchArgs) -> Vec<u32> {
+    let vocab = model.info().vocab.max(1);
+    let count = args.prompt.max(args.depth.saturating_add(args.n));
+    let mut state = 1_u64;
+    let next = |_| {
+        // Knuth's MMIX constants.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % vocab) as u32
+    };
+    (0..count).map(next).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_what_was_added() {
+        let reading = |a, b| vec![("a".to_owned(), a), ("b".to_owned(), b)];
+        let got = shares(&reading(10, 0), &reading(110, 300));
+        let got: Vec<_> = got.iter().map(|s| (s.op.as_str(), s.share)).collect();
+        assert_eq!(got, [("b", 0.75), ("a", 0.25)]);
+        assert!(shares(&reading(5, 5), &reading(5, 5)).is_empty());
+    }
+
+    #[test]
+    fn share_of_the_ceiling() {
+        assert_eq!(share(100_000_000, 300.0, 60e9), 0.5);
+    }
+}

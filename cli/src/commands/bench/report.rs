@@ -1,0 +1,82 @@
+//! What `tern bench` tells.
+
+use super::BenchArgs;
+use crate::commands::inspect::size;
+use crate::failure::Result;
+use crate::setup;
+use crate::stats::Spread;
+use crate::terminal::Out;
+use serde::Serialize;
+use tern::Model;
+
+/// The JSON form is an interface. What was not measured is null.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    pub prefill_tok_s: Option<Spread>,
+    pub decode_tok_s: Option<Spread>,
+    pub load_ms: f64,
+    pub bytes_per_token: u64,
+    pub bandwidth_gb_s: Option<f64>,
+    pub share_of_bandwidth: Option<f64>,
+    pub peak_rss_bytes: Option<u64>,
+    pub tier: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+}
+
+/// Where the time goes, largest first.
+#[derive(Debug, Serialize)]
+pub struct Profile {
+    pub prefill: Vec<OpShare>,
+    pub decode: Vec<OpShare>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct OpShare {
+    pub op: String,
+    pub share: f64,
+    pub ms: f64,
+}
+
+impl Report {
+    /// The form for people.
+    pub fn print(&self, out: &mut Out, model: &Model, args: &BenchArgs) -> Result<()> {
+        let (info, threads) = (model.info(), setup::threads(model));
+        let name = info.name.as_deref().unwrap_or(&info.architecture);
+        out.text(&format!("{name}, {}, tier {}, {threads} threads\n", info.backend, info.tier))?;
+        if let Some(spread) = self.prefill_tok_s {
+            out.line(&row(&format!("prefill {}", args.prompt), spread))?;
+        }
+        if let Some(spread) = self.decode_tok_s {
+            let depth = if args.depth > 0 { format!(" @ {}", args.depth) } else { String::new() };
+            out.line(&row(&format!("decode {}{depth}", args.n), spread))?;
+        }
+        if let (Some(bandwidth), Some(share)) = (self.bandwidth_gb_s, self.share_of_bandwidth) {
+            let read = size(self.bytes_per_token);
+            out.line(&format!(
+                "{:<18} {:>8.1} %      of {bandwidth:.1} GB/s, at {read} a token",
+                "share of bandwidth",
+                share * 100.0
+            ))?;
+        }
+        out.line(&format!("{:<18} {:>8.1} ms", "load", self.load_ms))?;
+        if let Some(peak) = self.peak_rss_bytes {
+            out.line(&format!("{:<18} {:>8.1} MB", "peak memory", peak as f64 / 1e6))?;
+        }
+        if let Some(profile) = &self.profile {
+            for (title, ops) in [("prefill", &profile.prefill), ("decode", &profile.decode)] {
+                if !ops.is_empty() {
+                    out.line(&format!("\nwhere {title} goes"))?;
+                }
+                for op in ops {
+                    out.text(&format!("{:>6.1} %  {:>9.2} ms  {}\n", op.share * 100.0, op.ms, op.op))?;
+                }
+            }
+        }
+        out.flush()
+    }
+}
+
+fn row(label: &str, spread: Spread) -> String {
+    format!("{label:<18} {:>8.1} tok/s  ({:.1} to {:.1})", spread.median, spread.min, spread.max)
+}

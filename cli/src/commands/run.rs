@@ -1,0 +1,106 @@
+//! `tern run`: one prompt, one answer.
+
+use crate::answer::Answer;
+use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs};
+use crate::failure::{Failure, Result};
+use crate::terminal::{Out, is_watched, note};
+use crate::{input, interrupt};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+use tern::{Message, Model, Sampling, StopReason};
+
+/// Enough for a few paragraphs.
+const MAX_TOKENS: usize = 256;
+
+/// Flags of `tern run`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
+#[command(group = clap::ArgGroup::new("form"))]
+pub struct RunArgs {
+    /// A .gguf file, or a Hugging Face folder with config.json and *.safetensors
+    pub model: PathBuf,
+    /// The prompt
+    #[arg(short, long, value_name = "TEXT", group = "source", allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// File with the prompt, used as it is; - is standard input
+    #[arg(long, value_name = "FILE", group = "source")]
+    pub prompt_file: Option<PathBuf>,
+    /// Put the prompt into the model's chat template, as a user's message
+    #[arg(long)]
+    pub chat: bool,
+    /// The chat's system message
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub encode: EncodeArgs,
+    /// One JSON object at the end
+    #[arg(long, group = "form")]
+    pub json: bool,
+    /// A JSON object on a line for each token, then one with everything
+    #[arg(long, group = "form")]
+    pub jsonl: bool,
+    #[command(flatten)]
+    pub length: LengthArgs,
+    #[command(flatten)]
+    pub context: ContextArgs,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// A line of `--jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line<'a> {
+    Token { id: u32, text: &'a str, logprob: Option<f32> },
+    Done(&'a Answer),
+}
+
+/// Runs `tern run`.
+pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
+    // Before the model, which takes longer to open.
+    let prompt = match (&args.prompt, &args.prompt_file) {
+        (None, Some(path)) => input::read_text(path)?,
+        (prompt, _) => prompt.clone().unwrap_or_default(),
+    };
+    let model = backend.open(&args.model)?;
+    let prompt_tokens = encode(&model, args, &prompt)?;
+    let session = model.session(args.context.session())?;
+    let mut options = args.length.generate(args.sampling.over(Sampling::default()), MAX_TOKENS);
+    options.logprobs = args.json || args.jsonl;
+    options.special = args.encode.special;
+
+    let mut out = Out::new();
+    let events = session.generate(&prompt_tokens, options)?;
+    // Not before: beginning to generate lowers the flag.
+    let watch = interrupt::watch(session.cancel_flag());
+    let mut answer = Answer::collect(events, |text, token| match (args.json, args.jsonl, token) {
+        (true, _, _) | (_, true, None) => Ok(()),
+        (_, true, Some(token)) => out.json(&Line::Token { id: token.id, text, logprob: token.logprob }),
+        _ => out.text(text).and_then(|()| out.flush()),
+    })?;
+    drop(watch);
+    answer.prompt_tokens = prompt_tokens;
+    answer.timings.load_ms = model.info().load_ms;
+    match (args.json, args.jsonl) {
+        (true, _) => out.json(&answer)?,
+        (_, true) => out.json(&Line::Done(&answer))?,
+        _ => {
+            out.line("")?;
+            out.flush()?;
+            if is_watched() {
+                note(&answer.summary());
+            }
+        }
+    }
+    if answer.reason == StopReason::Cancelled { Err(Failure::cancelled()) } else { Ok(()) }
+}
+
+fn encode(model: &Model, args: &RunArgs, prompt: &str) -> Result<Vec<u32>> {
+    if !args.chat {
+        return args.encode.encode(model, prompt);
+    }
+    let system = args.system.as_deref().map(|text| Message::new("system", text));
+    let messages: Vec<_> = system.into_iter().chain([Message::new("user", prompt)]).collect();
+    Ok(model.encode_chat(&messages, true)?)
+}
