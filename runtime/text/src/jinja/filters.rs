@@ -217,18 +217,24 @@ impl Interp<'_> {
 
     /// The attribute `path` (dots between, numbers index) of each item.
     fn attributes(&mut self, items: Vec<Value>, path: &Value) -> Result<Vec<Value>> {
-        items.into_iter().map(|item| self.path(item, path)).collect()
+        items.into_iter().map(|item| self.path(item, path, None)).collect()
     }
 
-    fn path(&mut self, item: Value, path: &Value) -> Result<Value> {
-        let Some(names) = path.as_str() else { return ops::item(&item, path) };
+    /// One attribute path; `default` stands in for what is not there, at every step.
+    fn path(&mut self, item: Value, path: &Value, default: Option<&Value>) -> Result<Value> {
+        let or_default = |value: Value| match (&value, default) {
+            (Value::Undefined, Some(default)) => default.clone(),
+            _ => value,
+        };
+        let Some(names) = path.as_str() else { return ops::item(&item, path).map(or_default) };
         let mut value = item;
         for name in names.split('.') {
             self.meter.tick(1)?;
-            value = match name.parse::<i128>() {
-                Ok(index) => ops::item(&value, &Value::Int(index))?,
-                Err(_) => ops::item(&value, &Value::str(&self.meter, name)?)?,
+            let index = match name.parse::<i128>() {
+                Ok(index) => Value::Int(index),
+                Err(_) => Value::str(&self.meter, name)?,
             };
+            value = or_default(ops::item(&value, &index)?);
         }
         Ok(value)
     }
@@ -239,11 +245,7 @@ impl Interp<'_> {
         if let Some((_, path)) = given.named.iter().find(|(name, _)| name == "attribute") {
             let default = given.named.iter().find(|(name, _)| name == "default").map(|(_, v)| v.clone());
             for item in items {
-                let value = self.path(item, path)?;
-                out.push(match (&value, &default) {
-                    (Value::Undefined, Some(default)) => default.clone(),
-                    _ => value,
-                });
+                out.push(self.path(item, path, default.as_ref())?);
             }
         } else {
             let (name, rest) = given.split_first("map")?;
@@ -267,7 +269,7 @@ impl Interp<'_> {
         for item in self.iterate(of)? {
             self.meter.tick(1)?;
             let value = match &attribute {
-                Some(path) => self.path(item.clone(), path)?,
+                Some(path) => self.path(item.clone(), path, None)?,
                 None => item.clone(),
             };
             let holds = match &test {
@@ -294,7 +296,7 @@ impl Interp<'_> {
         let mut keyed = Vec::with_capacity(items.len());
         for item in items {
             let key = match by {
-                Some(path) => self.path(item.clone(), path)?,
+                Some(path) => self.path(item.clone(), path, None)?,
                 None => item.clone(),
             };
             let key = match &key {
