@@ -4,11 +4,14 @@
     $(tests/peers/setup --goldens) tests/goldens/make_tiny.py
 
 Each folder is a Hugging Face model folder, and beside it lie
-  golden.json   `prompt`, its `tokens`, `greedy` (16 tokens; `gaps` from the best to the second-best logit), and `texts`: more texts with their tokens
+  golden.json   `prompt`, its `tokens`, `greedy` (16 tokens; `gaps` from the best to the second-best logit), and
+                `texts`: more texts with their tokens
   logits.bin    logits after every token of `tokens`: little-endian f32 [tokens, vocabulary], all arithmetic in F32
   model.gguf    in some folders, the same weights as GGUF, compared here with llama.cpp
 
-Weights are drawn larger than a fresh model's, so that wrong attention, positions or norms show, and rounded to what BF16 and F16 both hold, so that files of any type hold the same numbers. The tokenizers are trained on texts.py; their special tokens come last.
+Weights are drawn larger than a fresh model's, so that wrong attention, positions or norms show, and rounded to what
+BF16 and F16 both hold, so that files of any type hold the same numbers. The tokenizers are trained on texts.py; their
+special tokens come last.
 """
 
 import copy
@@ -22,6 +25,7 @@ sys.path.insert(0, str(HERE.parent / "lib"))
 import fixtures
 import llama
 import numpy as np
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import save_file
@@ -30,64 +34,135 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 PROMPT = "The fox counted 17 stars; Größe, дом!\n  if x < 10:"
 SAMPLES = ["contractions", "digits", "spaces", "emoji", "russian", "case"]
-LLAMA3_PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
-LLAMA3_ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 
 # name: (what it covers, config, stored as, tokenizer, GGUF type or None)
 MODELS = {
     "tiny-llama": (
         "grouped heads, tied embeddings",
-        dict(hidden_size=96, num_attention_heads=6, num_key_value_heads=2, intermediate_size=24, num_hidden_layers=2, tie_word_embeddings=True),
+        dict(
+            hidden_size=96,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            tie_word_embeddings=True,
+        ),
         "F32",
         "gpt-2",
         None,
     ),
     "tiny-untied": (
         "an output head of its own, one key-value head",
-        dict(hidden_size=48, num_attention_heads=3, num_key_value_heads=1, intermediate_size=20, num_hidden_layers=2, tie_word_embeddings=False),
+        dict(
+            hidden_size=48,
+            num_attention_heads=3,
+            num_key_value_heads=1,
+            intermediate_size=20,
+            num_hidden_layers=2,
+            tie_word_embeddings=False,
+        ),
         "F32",
         "gpt-2",
         "F32",
     ),
     "tiny-llama3": (
         "Llama 3: its RoPE scaling, its pre-tokenizer, BOS",
-        dict(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=72, num_hidden_layers=2, tie_word_embeddings=True, rope_theta=500000.0, rope_scaling=LLAMA3_ROPE),
+        dict(
+            hidden_size=64,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=72,
+            num_hidden_layers=2,
+            tie_word_embeddings=True,
+            rope_theta=500000.0,
+            rope_scaling=LLAMA3_ROPE,
+        ),
         "F16",
         "llama-bpe",
         "F16",
     ),
     "tiny-head-dim": (
         "heads wider than hidden / heads",
-        dict(hidden_size=48, num_attention_heads=4, num_key_value_heads=2, head_dim=20, intermediate_size=20, num_hidden_layers=2, tie_word_embeddings=False),
+        dict(
+            hidden_size=48,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=20,
+            intermediate_size=20,
+            num_hidden_layers=2,
+            tie_word_embeddings=False,
+        ),
         "F32",
         "gpt-2",
         "F16",
     ),
     "tiny-bias": (
         "biases in attention",
-        dict(hidden_size=48, num_attention_heads=4, num_key_value_heads=2, intermediate_size=28, num_hidden_layers=2, tie_word_embeddings=True, attention_bias=True),
+        dict(
+            hidden_size=48,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=28,
+            num_hidden_layers=2,
+            tie_word_embeddings=True,
+            attention_bias=True,
+        ),
         "F32",
         "smollm",
         "F16",
     ),
     "tiny-mistral": (
         "Mistral: a sliding window of 8",
-        dict(hidden_size=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=56, num_hidden_layers=3, tie_word_embeddings=False, sliding_window=8),
+        dict(
+            hidden_size=64,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=56,
+            num_hidden_layers=3,
+            tie_word_embeddings=False,
+            sliding_window=8,
+        ),
         "BF16",
         "gpt-2",
         None,
     ),
     "tiny-sharded": (
         "BF16 weights in two files with an index",
-        dict(hidden_size=56, num_attention_heads=7, num_key_value_heads=7, intermediate_size=48, num_hidden_layers=2, tie_word_embeddings=True, rms_norm_eps=1e-6),
+        dict(
+            hidden_size=56,
+            num_attention_heads=7,
+            num_key_value_heads=7,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            tie_word_embeddings=True,
+            rms_norm_eps=1e-6,
+        ),
         "BF16",
         "smollm",
         None,
     ),
     "tiny-q4-k-m": (
         "K-quants on rows of 256: Q4_K and Q6_K as llama.cpp mixes them; logits are those of the dequantized weights",
-        dict(hidden_size=256, num_attention_heads=8, num_key_value_heads=2, intermediate_size=256, num_hidden_layers=2, tie_word_embeddings=True),
+        dict(
+            hidden_size=256,
+            num_attention_heads=8,
+            num_key_value_heads=2,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            tie_word_embeddings=True,
+        ),
         None,
         "gpt-2",
         "Q4_K_M",
@@ -107,13 +182,21 @@ def make_tokenizer(kind):
     }[kind]
     built.pre_tokenizer = pre_tokenizers.Sequence(first + [bytes_of]) if first else bytes_of
     built.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=296, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=296, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
     built.train_from_iterator(TEXTS.values(), trainer)
-    specials = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"] if kind == "llama-bpe" else ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    specials = (
+        ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
+        if kind == "llama-bpe"
+        else ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    )
     built.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in specials])
     if kind == "llama-bpe":
         bos = built.token_to_id(specials[0])
-        built.post_processor = processors.TemplateProcessing(single=f"{specials[0]} $A", special_tokens=[(specials[0], bos)])
+        built.post_processor = processors.TemplateProcessing(
+            single=f"{specials[0]} $A", special_tokens=[(specials[0], bos)]
+        )
     return built, specials
 
 
@@ -137,8 +220,13 @@ def llama3_factors(config):
     half = config.head_dim // 2
     wave = 2 * math.pi * theta(config) ** (np.arange(half) / half)
     scaling = LLAMA3_ROPE
-    low, high = scaling["original_max_position_embeddings"] / scaling["low_freq_factor"], scaling["original_max_position_embeddings"] / scaling["high_freq_factor"]
-    smooth = (scaling["original_max_position_embeddings"] / wave - scaling["low_freq_factor"]) / (scaling["high_freq_factor"] - scaling["low_freq_factor"])
+    low, high = (
+        scaling["original_max_position_embeddings"] / scaling["low_freq_factor"],
+        scaling["original_max_position_embeddings"] / scaling["high_freq_factor"],
+    )
+    smooth = (scaling["original_max_position_embeddings"] / wave - scaling["low_freq_factor"]) / (
+        scaling["high_freq_factor"] - scaling["low_freq_factor"]
+    )
     between = 1 / ((1 - smooth) / scaling["factor"] + smooth)
     return np.where(wave < high, 1.0, np.where(wave > low, scaling["factor"], between)).astype(np.float32)
 
@@ -149,7 +237,7 @@ def theta(config):
 
 
 def write_gguf(path, model, tokenizer, specials, kind, half):
-    """What llama.cpp's converter writes for these models: rows of query and key heads interleaved, norms and biases in F32."""
+    """What llama.cpp's converter writes: rows of query and key heads interleaved, norms and biases in F32."""
     import gguf
 
     config = model.config
@@ -175,7 +263,9 @@ def write_gguf(path, model, tokenizer, specials, kind, half):
     writer.add_tokenizer_pre(kind)
     writer.add_token_list(tokens)
     writer.add_token_types([gguf.TokenType.CONTROL if token in specials else gguf.TokenType.NORMAL for token in tokens])
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]])
+    writer.add_token_merges(
+        [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
+    )
     writer.add_bos_token_id(vocabulary[specials[0]])
     writer.add_eos_token_id(vocabulary[specials[-1]])
     writer.add_add_bos_token(kind == "llama-bpe")
@@ -198,7 +288,11 @@ def write_gguf(path, model, tokenizer, specials, kind, half):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         if name in ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"):
-            new = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight", "lm_head.weight": "output.weight"}[name]
+            new = {
+                "model.embed_tokens.weight": "token_embd.weight",
+                "model.norm.weight": "output_norm.weight",
+                "lm_head.weight": "output.weight",
+            }[name]
         else:
             parts = name.split(".")  # model.layers.N.(group.)part.weight
             new = f"blk.{parts[2]}.{names[parts[-2]]}.{parts[-1]}"
@@ -214,14 +308,20 @@ def write_gguf(path, model, tokenizer, specials, kind, half):
 
 def dequantized(model, path):
     """The same model with the numbers that the GGUF file stands for."""
-    tensors = fixtures.hugging_face_tensors(fixtures.read_gguf(path)[1], model.config.num_attention_heads, model.config.num_key_value_heads)
+    tensors = fixtures.hugging_face_tensors(
+        fixtures.read_gguf(path)[1], model.config.num_attention_heads, model.config.num_key_value_heads
+    )
     model.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in tensors.items()}, strict=False)
     model.tie_weights()
 
 
 def save(folder, model, stored):
     dtype = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}[stored]
-    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in model.state_dict().items() if not (name == "lm_head.weight" and model.config.tie_word_embeddings)}
+    tensors = {
+        name: tensor.to(dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (name == "lm_head.weight" and model.config.tie_word_embeddings)
+    }
     if folder.name != "tiny-sharded":
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return
@@ -240,7 +340,8 @@ def write(path, content, indent=1):
 
 def main():
     torch.set_num_threads(1)
-    made_by = f"tests/goldens/make_tiny.py; transformers {transformers.__version__}, torch {torch.__version__}, tokenizers {__import__('tokenizers').__version__}"
+    versions = {"transformers": transformers, "torch": torch, "tokenizers": tokenizers}
+    made_by = "tests/goldens/make_tiny.py; " + ", ".join(f"{name} {it.__version__}" for name, it in versions.items())
     for seed, (name, (covers, sizes, stored, kind, gguf_type)) in enumerate(MODELS.items(), start=1):
         folder = HERE / name
         folder.mkdir(exist_ok=True)
@@ -249,13 +350,23 @@ def main():
         sizes = copy.deepcopy(sizes)  # transformers writes into it
         tokenizer, specials = make_tokenizer(kind)
         ids = [tokenizer.token_to_id(token) for token in specials]
-        common = dict(vocab_size=tokenizer.get_vocab_size(), max_position_embeddings=256, bos_token_id=ids[0], eos_token_id=ids[-1], pad_token_id=None)
+        common = dict(
+            vocab_size=tokenizer.get_vocab_size(),
+            max_position_embeddings=256,
+            bos_token_id=ids[0],
+            eos_token_id=ids[-1],
+            pad_token_id=None,
+        )
         if "rope_theta" not in sizes:
             common["rope_theta"] = 10000.0
         if name == "tiny-mistral":
-            model = transformers.MistralForCausalLM(transformers.MistralConfig(**common, **sizes, attn_implementation="eager"))
+            model = transformers.MistralForCausalLM(
+                transformers.MistralConfig(**common, **sizes, attn_implementation="eager")
+            )
         else:
-            model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**common, **sizes, attn_implementation="eager"))
+            model = transformers.LlamaForCausalLM(
+                transformers.LlamaConfig(**common, **sizes, attn_implementation="eager")
+            )
         model.eval()
         draw(model, torch.Generator().manual_seed(SEEDS.get(name, seed)))
 
@@ -273,9 +384,19 @@ def main():
             }
             write(folder / "config.json", config)
             (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
-            write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": specials[0], "eos_token": specials[-1], "model_max_length": 256})
+            write(
+                folder / "tokenizer_config.json",
+                {
+                    "tokenizer_class": "PreTrainedTokenizerFast",
+                    "bos_token": specials[0],
+                    "eos_token": specials[-1],
+                    "model_max_length": 256,
+                },
+            )
             # What was written is what is computed: everything below comes from the files.
-            model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, attn_implementation="eager"
+            ).eval()
             fast = transformers.AutoTokenizer.from_pretrained(folder)
             encode = lambda text: fast(text)["input_ids"]  # noqa: E731
         else:
@@ -302,8 +423,18 @@ def main():
                 gaps.append(round(float(best.values[0] - best.values[1]), 5))
         (folder / "logits.bin").write_bytes(logits.astype("<f4").tobytes())
         texts = [{"text": TEXTS[sample], "tokens": encode(TEXTS[sample])} for sample in SAMPLES]
-        golden = {"made_by": made_by, "covers": covers, "prompt": PROMPT, "tokens": tokens, "greedy": greedy[len(tokens) :], "gaps": gaps, "texts": texts}
-        lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in golden.items())
+        golden = {
+            "made_by": made_by,
+            "covers": covers,
+            "prompt": PROMPT,
+            "tokens": tokens,
+            "greedy": greedy[len(tokens) :],
+            "gaps": gaps,
+            "texts": texts,
+        }
+        lines = ",\n".join(
+            f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in golden.items()
+        )
         (folder / "golden.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
         note = ""
@@ -321,7 +452,10 @@ def main():
         for file in folder.iterdir():
             file.chmod(0o644)
         size = sum(file.stat().st_size for file in folder.iterdir())
-        print(f"{name}: {len(tokens)} tokens, smallest gap {min(gaps):.3f}, logits {logits.min():.2f} to {logits.max():.2f}{note}, {size / 1000:.0f} kB")
+        print(
+            f"{name}: {len(tokens)} tokens, smallest gap {min(gaps):.3f},"
+            f" logits {logits.min():.2f} to {logits.max():.2f}{note}, {size / 1000:.0f} kB"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The texts behind the SmolLM2 goldens, written for this project: prose, code, other scripts, numbers, and what tokenizers trip over.
+"""The texts behind the SmolLM2 goldens, written for this project: prose, code, other scripts, numbers, tokenizer traps.
 
 Each text is scored on its own, from an empty context, without BOS. PROMPTS are continued greedily.
 """

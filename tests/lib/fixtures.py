@@ -40,7 +40,8 @@ def model(type_name: str) -> Path:
 
 
 def read_gguf(path):
-    """(metadata, tensors) of a GGUF file; tensors as float32 arrays, dequantized by the gguf package, which shares no code with llama.cpp's kernels."""
+    """(metadata, tensors) of a GGUF file; tensors as float32 arrays, dequantized by the gguf package, which shares no
+    code with llama.cpp's kernels."""
     import gguf
     import numpy as np
 
@@ -49,7 +50,9 @@ def read_gguf(path):
     tensors = {}
     for tensor in reader.tensors:
         shape = [int(n) for n in tensor.shape[::-1]]
-        tensors[tensor.name] = np.asarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(shape)
+        tensors[tensor.name] = np.asarray(gguf.quants.dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(
+            shape
+        )
     return metadata, tensors
 
 
@@ -94,7 +97,8 @@ def hugging_face(metadata, tensors):
 def hugging_face_tensors(tensors, heads, kv_heads):
     """A llama GGUF file's tensors under Hugging Face's names.
 
-    GGUF keeps the rows of each query and key head interleaved for the adjacent-pairs RoPE; Hugging Face keeps the two halves one after the other.
+    GGUF keeps the rows of each query and key head interleaved for the adjacent-pairs RoPE; Hugging Face keeps the two
+    halves one after the other.
     """
     import numpy as np
 
@@ -102,7 +106,11 @@ def hugging_face_tensors(tensors, heads, kv_heads):
         rows, columns = weight.shape
         return np.ascontiguousarray(weight.reshape(n, rows // n // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns))
 
-    top = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}
+    top = {
+        "token_embd.weight": "model.embed_tokens.weight",
+        "output_norm.weight": "model.norm.weight",
+        "output.weight": "lm_head.weight",
+    }
     inner = {
         "attn_norm": "input_layernorm",
         "ffn_norm": "post_attention_layernorm",

@@ -1,11 +1,22 @@
-"""llama.cpp through the C API that llama-cpp-python exposes: no Python of theirs between the caller and the C functions."""
+"""llama.cpp through the C API that llama-cpp-python exposes; no Python of theirs takes part in a run."""
 
 import ctypes
 
 import llama_cpp as c
 import numpy as np
 
-FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q4_K_M": 15, "Q6_K": 18, "BF16": 32}  # enum llama_ftype
+FILE_TYPES = {
+    "F32": 0,
+    "F16": 1,
+    "Q4_0": 2,
+    "Q4_1": 3,
+    "Q8_0": 7,
+    "Q5_0": 8,
+    "Q5_1": 9,
+    "Q4_K_M": 15,
+    "Q6_K": 18,
+    "BF16": 32,
+}  # enum llama_ftype
 
 
 @c.llama_log_callback
@@ -81,7 +92,9 @@ class Llama:
         for start in range(0, len(tokens), self.size):
             part = tokens[start : start + self.size]
             self.decode(part, start)
-            raw = ctypes.cast(c.llama_get_logits(self.context), ctypes.POINTER(ctypes.c_float * (len(part) * self.n_vocab)))
+            raw = ctypes.cast(
+                c.llama_get_logits(self.context), ctypes.POINTER(ctypes.c_float * (len(part) * self.n_vocab))
+            )
             out[start : start + len(part)] = np.frombuffer(raw.contents, np.float32).reshape(len(part), self.n_vocab)
         return out
 

@@ -2,7 +2,8 @@
 //
 //   cc -O3 -march=native -pthread bandwidth.c -o bandwidth && ./bandwidth THREADS BYTES
 //
-// Every thread reads its own part of one array of BYTES, over and over; prints the best of 20 passes in GB/s (1e9 bytes). Give the model's size: a small model stays in a shared cache.
+// Every thread reads its own part of one array of BYTES, over and over; prints the best of 20 passes in GB/s (1e9
+// bytes). Give the model's size: a small model stays in a shared cache.
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>

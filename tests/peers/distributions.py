@@ -1,17 +1,20 @@
 #!/usr/bin/env python3
-"""What the exact model and llama.cpp predict over one corpus, for every quantized type: the two sides that tests/peers/accuracy compares tern with.
+"""What the exact model and llama.cpp predict over one corpus, for every quantized type: the two sides that
+tests/peers/accuracy compares tern with.
 
     $(tests/peers/setup) tests/peers/distributions.py                 all types into the cache's folder kl
     $(tests/peers/setup) tests/peers/distributions.py Q4_K_M --to DIR
 
-The exact model of a type has that file's weights as F32 numbers, F32 arithmetic and an F32 cache. It is computed by llama.cpp from a dequantized file; the dequantized numbers are compared
-bit for bit with the gguf package's, and tests/goldens/make_smollm2.py found llama.cpp in this mode within 0.0001 nats of transformers. llama.cpp's own predictions are those of
-its defaults: its kernels for the type, f16 cache, flash attention as it chooses. The corpus is the texts of the goldens and the manuals of pinned packages, in pieces of about 400 tokens, each
-from an empty context.
+The exact model of a type has that file's weights as F32 numbers, F32 arithmetic and an F32 cache. It is computed by
+llama.cpp from a dequantized file; the dequantized numbers are compared bit for bit with the gguf package's, and
+tests/goldens/make_smollm2.py found llama.cpp in this mode within 0.0001 nats of transformers. llama.cpp's own
+predictions are those of its defaults: its kernels for the type, f16 cache, flash attention as it chooses. The corpus is
+the texts of the goldens and the manuals of pinned packages, in pieces of about 400 tokens, each from an empty context.
 
 corpus.json  [{"text", "tokens"}]
-TYPE.npz     for every position (token i of a piece, i from 1): ids [N, 128], the exact model's likeliest tokens; exact and llama [N, 128], natural log-probabilities of those ids by either;
-             exact_next and llama_next [N], of the token that follows; kl [N], KL(exact || llama) over the whole vocabulary
+TYPE.npz     for every position (token i of a piece, i from 1): ids [N, 128], the exact model's likeliest tokens; exact
+             and llama [N, 128], natural log-probabilities of those ids by either; exact_next and llama_next [N], of the
+             token that follows; kl [N], KL(exact || llama) over the whole vocabulary
 """
 
 import argparse
@@ -46,7 +49,9 @@ def corpus():
                 piece = ""
             piece += line
         pieces.append(piece)
-    return [piece for piece in pieces if piece.strip() and "<|" not in piece]  # control tokens would need an option to be read as such
+    return [
+        piece for piece in pieces if piece.strip() and "<|" not in piece
+    ]  # control tokens would need an option to be read as such
 
 
 def log_softmax(logits):
@@ -84,8 +89,12 @@ def make(type_name, pieces, target, threads):
         part.rename(target / f"{type_name}.npz")
         exact.close()
         peer.close()
-    perplexity = {name: float(np.exp(-columns[name].mean())) for name in ["exact_next", "llama_next"]}
-    print(f"{type_name:<7} {len(columns['kl'])} positions, perplexity exact {perplexity['exact_next']:.4f}, llama.cpp {perplexity['llama_next']:.4f}, llama.cpp's mean KL {columns['kl'].mean():.6f}", flush=True)
+    perplexity, peer_perplexity = (np.exp(-columns[name].mean()) for name in ["exact_next", "llama_next"])
+    print(
+        f"{type_name:<7} {len(columns['kl'])} positions, perplexity exact {perplexity:.4f},"
+        f" llama.cpp {peer_perplexity:.4f}, llama.cpp's mean KL {columns['kl'].mean():.6f}",
+        flush=True,
+    )
 
 
 def main():

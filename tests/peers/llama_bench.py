@@ -4,11 +4,14 @@
     $(tests/peers/setup) tests/peers/llama_bench.py MODEL -p 512 -n 128 -t 2 -r 5
     $(tests/peers/setup) tests/peers/llama_bench.py MODEL --first-token "Once upon a time" -t 2
 
-It does what llama-bench does: random tokens, the cache cleared before every repetition, logits of the last token only, batches and micro-batches of 512, f16 cache, flash attention
-as llama.cpp chooses, one warm-up of both kinds. Only the C calls llama_decode and llama_synchronize are timed. --depth fills the cache before the clock starts, as llama-bench -d does.
+It does what llama-bench does: random tokens, the cache cleared before every repetition, logits of the last token only,
+batches and micro-batches of 512, f16 cache, flash attention as llama.cpp chooses, one warm-up of both kinds. Only the C
+calls llama_decode and llama_synchronize are timed. --depth fills the cache before the clock starts, as llama-bench -d
+does.
 
 Peak memory is the process's peak less what Python and its libraries held before the model was loaded.
---first-token times loading the model, making a context of 512, tokenizing, prefilling and picking one token; Python's own start is not in it.
+--first-token times loading the model, making a context of 512, tokenizing, prefilling and picking one token; Python's
+own start is not in it.
 """
 
 import argparse
@@ -86,7 +89,9 @@ def main():
     prefill(options.p)
     decode(min(options.n, 4))
     # One prefill, one decode, and so on: a slow moment of the machine does not fall on one of them alone.
-    seconds = [(prefill(options.p) if options.p else None, decode(options.n) if options.n else None) for _ in range(options.r)]
+    seconds = [
+        (prefill(options.p) if options.p else None, decode(options.n) if options.n else None) for _ in range(options.r)
+    ]
     result = {
         "load_ms": load_ms,
         "peak_rss_bytes": status("VmHWM") - before,
