@@ -12,6 +12,8 @@ use tern_abi::plugin::{GraphView, PluginError, Resolved, Result, RunView};
 /// A graph ready to run.
 pub struct Compiled {
     ops: Vec<Box<dyn CompiledOp>>,
+    /// First output of each op: an op that makes no rows in a step is passed over.
+    makes: Vec<Option<usize>>,
     tensors: Vec<Tensor>,
     /// Tensors that ops name; the others are never resolved.
     used: Vec<usize>,
@@ -43,10 +45,12 @@ impl Compiled {
     pub fn new(view: &GraphView<'_>, ctx: &Ctx) -> Result<Self> {
         let mut ops = Vec::with_capacity(view.ops.len());
         let mut is_used = vec![false; view.tensors.len()];
+        let mut makes = Vec::with_capacity(view.ops.len());
         for (i, op) in view.ops.iter().enumerate() {
             let compiled = compile_op(view, op, ctx)
                 .map_err(|e| PluginError::new(e.status, format!("op {i} of the graph: {}", e.message)))?;
             ops.push(compiled);
+            makes.push(op.output(0));
             for t in (0..op.inputs.len()).filter_map(|k| op.input(k)) {
                 is_used[t] = true;
             }
@@ -61,6 +65,7 @@ impl Compiled {
         Ok(Self {
             scratch: ops.iter().map(|op| op.scratch_bytes()).max().unwrap_or(0),
             ops,
+            makes,
             slots: Mutex::new(vec![Slot::EMPTY; view.tensors.len()]),
             tensors: view.tensors.clone(),
             used,
@@ -102,12 +107,17 @@ impl Compiled {
                 )));
             }
         }
-        for op in &self.ops {
-            op.check(&step)?;
+        for (op, makes) in self.ops.iter().zip(&self.makes) {
+            if makes.is_none_or(|t| step.size_of(t) > 0) {
+                op.check(&step)?;
+            }
         }
         let profiling = view.profiling();
         device.pool().run(&stop, &|worker| {
             for (i, op) in self.ops.iter().enumerate() {
+                if self.makes[i].is_some_and(|t| step.size_of(t) == 0) {
+                    continue;
+                }
                 let started = if profiling && worker.index() == 0 { Now::read() } else { None };
                 // SAFETY: the step's tensors were resolved and checked above; all workers run this loop.
                 unsafe { op.run(&step, worker) };
