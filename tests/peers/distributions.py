@@ -12,9 +12,9 @@ predictions are those of its defaults: its kernels for the type, f16 cache, flas
 the texts of the goldens and the manuals of pinned packages, in pieces of about 400 tokens, each from an empty context.
 
 corpus.json  [{"text", "tokens"}]
-TYPE.npz     for every position (token i of a piece, i from 1): ids [N, 128], the exact model's likeliest tokens; exact
-             and llama [N, 128], natural log-probabilities of those ids by either; exact_next and llama_next [N], of the
-             token that follows; kl [N], KL(exact || llama) over the whole vocabulary
+TYPE.npz     for every position (token i of a piece, i from 1): ids [N, 128], the exact model's likeliest tokens in no
+             order; exact and llama [N, 128], natural log-probabilities of those ids by either; exact_next and
+             llama_next [N], of the token that follows; kl [N], KL(exact || llama) over the whole vocabulary
 """
 
 import argparse
@@ -75,7 +75,7 @@ def make(type_name, pieces, target, threads):
         for piece in pieces:
             tokens = piece["tokens"]
             a, b = (log_softmax(model.logits(tokens)[:-1]) for model in (exact, peer))
-            ids = np.argsort(-a, -1, kind="stable")[:, :KEEP]
+            ids = np.argpartition(-a, KEEP, -1)[:, :KEEP]
             following = np.array(tokens[1:])[:, None]
             columns["ids"].append(ids.astype(np.uint16))
             columns["exact"].append(np.take_along_axis(a, ids, -1).astype(np.float32))
