@@ -52,6 +52,8 @@ fn attention(rig: &Rig, rows: usize, end: usize) -> f64 {
     let layers = if rows > 1 { 1 } else { 30 };
     for _ in 0..layers {
         let buffer = rig.alloc(bytes);
+        // Untouched memory would be one page of zeros, always in the cache.
+        rig.write(buffer, &vec![0x2e; bytes]);
         buffers.push(buffer);
         let (state, out) = (net.state(buffer), net.out(&[rows, HEADS * DIM]));
         let p = AttentionParams {
@@ -91,25 +93,28 @@ fn empty_op(rig: &Rig) -> f64 {
 }
 
 fn main() {
-    let tier = std::env::args().nth(1).unwrap_or_default();
-    for threads in [1, 2, 8] {
+    let mut args = std::env::args().skip(1);
+    let tier = args.next().unwrap_or_default();
+    let threads: Vec<u32> = args.next().map_or(vec![1, 2, 8], |t| vec![t.parse().unwrap()]);
+    let only = args.next().unwrap_or_default();
+    for threads in threads {
         let rig = Rig::new(&tier, threads);
-        println!("{threads} threads: {:.0} ns per empty op", empty_op(&rig) * 1e9);
-        if threads > 2 {
-            continue;
+        if only.is_empty() {
+            println!("{threads} threads: {:.0} ns per empty op", empty_op(&rig) * 1e9);
         }
         for (rows, end) in [(512, 512), (512, 2048)] {
-            let seconds = attention(&rig, rows, end);
-            let pairs = (0..rows).map(|i| end - rows + i + 1).sum::<usize>();
-            let flop = (pairs * HEADS * DIM * 4) as f64;
-            println!(
-                "  prefill of {rows} up to {end}: {:.2} ms a layer, {:.0} GFLOP/s",
-                seconds * 1e3,
-                flop / seconds / 1e9
-            );
+            if only.is_empty() || only == format!("prefill{end}") {
+                let seconds = attention(&rig, rows, end);
+                let pairs = (0..rows).map(|i| end - rows + i + 1).sum::<usize>();
+                let flop = (pairs * HEADS * DIM * 4) as f64;
+                let speed = flop / seconds / 1e9;
+                println!("  prefill of {rows} up to {end}: {:.2} ms a layer, {speed:.0} GFLOP/s", seconds * 1e3);
+            }
         }
         for end in [16, 128, 1024, 4096] {
-            println!("  decode at {end}: {:.1} us a layer", attention(&rig, 1, end) * 1e6);
+            if only.is_empty() || only == format!("decode{end}") {
+                println!("  decode at {end}: {:.1} us a layer", attention(&rig, 1, end) * 1e6);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tern_abi::plugin::WeightSpec;
+use tern_cpu::matmul::share;
 use tern_cpu::matmul::strip::{Multiplier, RESULTS, token_bytes};
 use tern_cpu::matmul::tokens::{self, Tiling};
 use tern_cpu::memory::Memory;
@@ -148,16 +149,24 @@ fn multiply(weights: &[Prepared], tokens: usize, tier: Tier, pool: &Pool) -> f64
                 }
                 let mut y = [0f32; RESULTS];
                 let strips = m.rows().div_ceil(STRIP);
-                while let Some(range) = worker.claim(strips, (strips / (6 * worker.count())).clamp(1, 16)) {
-                    for strip in range {
-                        let strip = kernels.strip(m, 0, strip);
-                        // SAFETY: sizes as asked for.
-                        unsafe {
-                            kernels.open(strip, tiling, scratch);
-                            for tile in tiling.tiles(0, tokens) {
-                                kernels.multiply(strip, tiling, scratch, tiles, tile, y.as_mut_ptr());
-                            }
+                let block = share::block(tokens, bytes);
+                let mut one = |item: usize| {
+                    let strip = kernels.strip(m, 0, item % strips);
+                    let first = item / strips * block;
+                    // SAFETY: sizes as asked for.
+                    unsafe {
+                        kernels.open(strip, tiling, scratch);
+                        for tile in tiling.tiles(first, tokens.min(first + block)) {
+                            kernels.multiply(strip, tiling, scratch, tiles, tile, y.as_mut_ptr());
                         }
+                    }
+                    true
+                };
+                if own {
+                    share::streams(worker, strips, one);
+                } else {
+                    while let Some(range) = worker.claim(strips * tokens.div_ceil(block), 1) {
+                        range.for_each(|strip| _ = one(strip));
                     }
                 }
                 std::hint::black_box(&y);
@@ -262,7 +271,7 @@ fn fmas(rounds: usize) -> i32 {
     let (a, b) = (std::hint::black_box(_mm512_set1_ps(0.5)), std::hint::black_box(_mm512_set1_ps(0.25)));
     for _ in 0..rounds {
         for acc in &mut acc {
-            *acc = _mm512_fmadd_ps(*acc, a, b);
+            *acc = _mm512_fmadd_ps(a, b, *acc);
         }
     }
     acc.iter().map(|&a| _mm512_reduce_add_ps(a)).sum::<f32>() as i32

@@ -9,12 +9,10 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::tokens::{Field, RECORD};
-use super::{Product, Unpacked};
+use super::{AHEAD, Product, Unpacked};
 use crate::simd::{LANES, Simd};
 use crate::weight::{BLOCK, Blocks, QUAD};
 
-/// Bytes ahead of the reader to ask for: some 50 ns at memory speed, about its latency.
-const AHEAD: usize = 2048;
 /// More tokens than any tier's tile has.
 const MAX_TILE: usize = 16;
 
@@ -68,11 +66,14 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
         for panel in 0..a.panels {
             let codes = a.w.add(panel * a.panel_bytes);
             let meta = codes.add(blocks * B::CODE_BYTES);
+            let stride = a.panel_bytes / blocks.max(1);
             let mut sum = [S::zero(); T];
             for block in 0..blocks {
                 let w = codes.add(block * B::CODE_BYTES);
-                for line in 0..B::CODE_BYTES / 64 {
-                    S::prefetch(w.wrapping_add(AHEAD + 64 * line));
+                // Evenly through codes and meta, and on into the next panel.
+                let ahead = codes.wrapping_add(AHEAD + block * stride);
+                for line in 0..B::CODE_BYTES / 64 + 1 {
+                    S::prefetch(ahead.wrapping_add(64 * line));
                 }
                 let record = a.x.add(block * T * RECORD);
                 for half in 0..halves::<B>() {

@@ -3,12 +3,10 @@
 //! One chain of fused multiply-adds per output, over columns in order, whatever the number of tokens. A panel has 32
 //! rows, so even a single token has two vectors of chains, enough to keep up with memory.
 
-use super::Product;
+use super::{AHEAD, Product};
 use crate::simd::{LANES, Simd};
 use crate::weight::FLOAT_ROWS;
 
-/// Bytes ahead of the reader to ask for.
-const AHEAD: usize = 2048;
 /// More tokens than any tier's tile has.
 const MAX_TILE: usize = 16;
 
@@ -102,11 +100,8 @@ unsafe fn vectors<S: Simd, E: Element, const V: usize>(a: &Product, first: usize
         let mut sum = [[S::zero(); MAX_TILE]; V];
         for k in 0..a.columns {
             let column = w.add(k * FLOAT_ROWS * E::BYTES);
-            if k % (2 / V * 2 / E::BYTES).max(1) == 0 {
-                S::prefetch(column.wrapping_add(AHEAD));
-                if E::BYTES == 4 && V == 2 {
-                    S::prefetch(column.wrapping_add(AHEAD + 64));
-                }
+            for line in 0..V * LANES * E::BYTES / 64 {
+                S::prefetch(column.wrapping_add(AHEAD + 64 * line));
             }
             let w: [S::F; V] = std::array::from_fn(|v| E::load::<S>(column.add(v * LANES * E::BYTES)));
             // Sums beyond the tile are never used, and vanish.

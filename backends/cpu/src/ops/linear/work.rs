@@ -3,16 +3,17 @@
 use super::input::{Input, OWN};
 use super::{Linear, Part};
 use crate::matmul::finish::{Results, Target};
+use crate::matmul::share;
 use crate::matmul::strip::{RESULTS, Strip, token_bytes};
 use crate::matmul::tokens::{Tile, Tiling};
 use crate::op::Step;
 use crate::pool::Worker;
 use crate::weight::STRIP;
 
-/// Activations that a worker goes through per strip: what stays in a second-level cache beside the weights.
-const L2: usize = 512 << 10;
-/// Every tile width divides it, so cuts here fall between tiles.
-const CUT: usize = 24;
+/// So many tokens wait for memory rather than for arithmetic.
+const FEW: usize = 8;
+/// Strips between two looks at the cancel flag, with few tokens.
+const CANCEL: usize = 64;
 
 /// Places in the scratch.
 #[derive(Clone, Debug)]
@@ -135,22 +136,28 @@ impl Linear {
             self.parts.iter().map(|p| p.rows.div_ceil(STRIP)).sum()
         };
         let float = self.parts.iter().any(|p| p.multiplier.is_float());
-        // Equal blocks of tokens, each small enough for the cache.
-        let fit = (L2 / token_bytes(self.columns, float).max(1)).max(CUT);
-        let block = input.tokens.div_ceil(input.tokens.div_ceil(fit).max(1)).next_multiple_of(CUT);
+        let block = share::block(input.tokens, token_bytes(self.columns, float));
         let items = strips * input.tokens.div_ceil(block);
-        // Small enough to balance cores that are not equally fast, large enough that claims cost nothing.
-        let chunk = (strips / (6 * worker.count())).clamp(1, 16);
-        while let Some(range) = worker.claim(items, chunk) {
+        // SAFETY: passed on; every strip is one worker's alone.
+        let one = |item: usize| unsafe {
+            let first = item / strips * block;
+            let tokens = first..(first + block).min(input.tokens);
+            self.strip(step, worker, input, item % strips, tokens);
+        };
+        if input.tokens <= FEW {
+            let mut done = 0;
+            share::streams(worker, items, |item| {
+                one(item);
+                done += 1;
+                done % CANCEL != 0 || !step.cancelled()
+            });
+            return;
+        }
+        while let Some(range) = worker.claim(items, 1) {
             if step.cancelled() {
                 return;
             }
-            for item in range {
-                let first = item / strips * block;
-                let tokens = first..(first + block).min(input.tokens);
-                // SAFETY: passed on; the strip is this worker's alone.
-                unsafe { self.strip(step, worker, input, item % strips, tokens) };
-            }
+            range.for_each(one);
         }
     }
 
