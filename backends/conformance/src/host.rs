@@ -4,6 +4,7 @@
 
 mod device;
 mod program;
+mod run;
 
 pub use device::{Device, Memory, PreparedWeight};
 pub use program::{OpSpec, Outcome, Program, Role, SLACK, StateSpec, TensorSpec};

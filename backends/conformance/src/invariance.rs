@@ -13,7 +13,8 @@ pub use fusion::decomposed;
 pub use states::round_trip;
 pub use weights::read_rows;
 
-use crate::case::{Answer, Case, CaseError, Data, Result};
+use crate::answer::Answer;
+use crate::case::{Case, CaseError, Data, Result};
 use crate::host::Device;
 use crate::judge::Verdict;
 use pick::Pick;

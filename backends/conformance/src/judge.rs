@@ -1,7 +1,8 @@
 //! Passed, failed, or unsupported.
 
+use crate::answer::Answer;
 use crate::bounds;
-use crate::case::{Answer, Case, CaseError, Data};
+use crate::case::{Case, CaseError, Data};
 use crate::host::Device;
 
 /// What became of a check.

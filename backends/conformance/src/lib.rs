@@ -5,7 +5,7 @@
 //! backends.rs   the plugins that can be named
 //! host/         a small host: device, program
 //! noise.rs      deterministic data;  cases/  the table of cases
-//! case.rs       one case on a plugin and on the reference
+//! case.rs       one case on a plugin and on the reference; answer.rs  what it yields
 //! bounds/       how far a plugin may be off, per op, from the data
 //! judge.rs      passed, failed, unsupported
 //! invariance/   bit-equal within one plugin
@@ -13,6 +13,7 @@
 //! report.rs     all of it, for people and machines
 //! ```
 
+pub mod answer;
 pub mod backends;
 pub mod bounds;
 pub mod case;

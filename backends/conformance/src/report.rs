@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use tern_abi::Entry;
+use tern_abi::table::device_flags;
 
 /// What to check.
 #[derive(Clone, Debug, Default)]
@@ -69,16 +70,8 @@ impl Report {
                 report.add(section, case, judge(case, device, &reference));
             }
         }
-        for case in forward.iter().chain(&gradients) {
-            report.add("threads", case, invariance::threads(case, &devices));
-        }
-        for case in &forward {
-            if let Some(verdict) = invariance::splits(case, device) {
-                report.add("splits", case, verdict);
-            }
-            if let Some(verdict) = invariance::decomposed(case, device) {
-                report.add("fusion", case, verdict);
-            }
+        if device.flags & device_flags::DETERMINISTIC != 0 {
+            report.invariance(&forward, &gradients, device, &devices);
         }
         if let Some(case) = forward.first() {
             report.add("cancel", case, invariance::cancelled(case, device));
@@ -97,6 +90,21 @@ impl Report {
             }
         }
         Ok(report)
+    }
+
+    /// What must not change results, for plugins that claim so.
+    fn invariance(&mut self, forward: &[Case], gradients: &[Case], device: &Device, devices: &[Device]) {
+        for case in forward.iter().chain(gradients) {
+            self.add("threads", case, invariance::threads(case, devices));
+        }
+        for case in forward {
+            if let Some(verdict) = invariance::splits(case, device) {
+                self.add("splits", case, verdict);
+            }
+            if let Some(verdict) = invariance::decomposed(case, device) {
+                self.add("fusion", case, verdict);
+            }
+        }
     }
 
     fn add(&mut self, section: &'static str, case: &Case, verdict: Verdict) {
@@ -125,7 +133,7 @@ impl Report {
         out
     }
 
-    /// For people: a line per kind of check and op, then every failure.
+    /// For people: a line per kind of check and op, then what is unsupported and why, then every failure.
     pub fn text(&self) -> String {
         let mut out = format!("tier {}\n", self.tier);
         for ((section, op), t) in self.tallies() {
@@ -135,6 +143,15 @@ impl Report {
                 out,
                 "{section:11} {op:16} {passed:4} passed {failed:4} failed {unsupported:4} unsupported{worst}"
             );
+        }
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        for line in &self.lines {
+            if let Verdict::Unsupported(why) = &line.verdict {
+                *reasons.entry(why).or_default() += 1;
+            }
+        }
+        for (why, n) in reasons {
+            let _ = writeln!(out, "unsupported {n:4} times: {why}");
         }
         for line in &self.lines {
             if let Verdict::Failed(how) = &line.verdict {

@@ -12,7 +12,7 @@
 //! value.rs          ... and the data
 //! kernel.rs         from an op's id to its functions
 //! ops/              one file per family: shape rule and forward
-//! oracle.rs         forward and gradient on plain vectors
+//! oracle.rs         forward and gradient on plain vectors; rowwise.rs  the latter in small pieces
 //! memory.rs         the plugin's own memory; weight.rs  weights as given
 //! arena.rs          catches reads of intermediates that are not there
 //! exec.rs           compiled graphs; step.rs  one run of one; device.rs  the plugin
@@ -34,6 +34,7 @@ pub mod ops;
 pub mod oracle;
 mod plugin;
 mod real;
+mod rowwise;
 mod signature;
 mod state;
 mod step;

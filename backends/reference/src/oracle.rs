@@ -56,11 +56,11 @@ pub fn gradient(
     wanted: &[bool],
 ) -> Result<Vec<Option<Gradient>>> {
     kernel.infer(&signature(kernel, inputs, None))?;
-    differentiate(kernel, inputs, None, seeds, wanted)
+    crate::rowwise::differentiate(kernel, inputs, None, seeds, wanted)
 }
 
 /// The same for inputs that have been checked: runs the forward on the tape and reads adjoints.
-pub(crate) fn differentiate(
+pub(crate) fn differentiate_whole(
     kernel: &Kernel,
     inputs: &[Option<Value<'_, f64>>],
     sequences: Option<usize>,

@@ -4,7 +4,7 @@ use crate::arena::Arena;
 use crate::device::ReferenceDevice;
 use crate::exec::{ALIGNMENT, CompiledOp, Exec, byte_len, sizes};
 use crate::memory::Memory;
-use crate::oracle::differentiate;
+use crate::rowwise::differentiate;
 use crate::state::StateMemory;
 use crate::{Args, Data, Error, Kernel, Output, Real, Result, Value, Weight};
 use std::time::Instant;

@@ -1,8 +1,9 @@
 //! GLU, ADD, MUL, SCALE, ACTIVATION.
 
 use super::{TOKENS, backward, case};
-use crate::case::Case;
+use crate::case::{Case, Data, Input};
 use crate::noise::{Noise, dims};
+use tern_abi::graph::dim;
 use tern_abi::ops::{ActivationParams, ScaleParams, activation};
 use tern_reference::{Kernel, ops};
 
@@ -38,6 +39,16 @@ fn pair(kernel: Kernel, shape: &[usize], cut: usize) -> Case {
     case(name, kernel, vec![a, b], dims(shape[0], 0, 0))
 }
 
+/// Where exponentials and powers overflow or vanish.
+const EXTREMES: [f32; 16] =
+    [0.0, -0.0, 1e-30, -1e-30, 1e-6, -1e-6, 10.0, -10.0, 30.0, -30.0, 100.0, -100.0, 1e4, -1e4, 1e15, -1e15];
+
+fn extreme(id: u32, label: &str) -> Case {
+    let kernel = Kernel::Activation(ops::Activation(ActivationParams { activation: id }));
+    let x = Input { shape: vec![1, EXTREMES.len()], lead: dim::TOKENS, data: Data::Real(EXTREMES.to_vec()) };
+    case(format!("{label} extremes"), kernel, vec![Some(x)], dims(1, 0, 0))
+}
+
 fn scale(shape: &[usize], factor: f32) -> Case {
     let name = format!("{shape:?} by {factor}");
     let inputs = vec![Noise::new(&name).tokens(shape, 1.0)];
@@ -65,6 +76,7 @@ pub(super) fn forward() -> Vec<Case> {
             out.push(glu(id, label, t, 37));
             out.push(activate(id, label, &[t, 19]));
         }
+        out.push(extreme(id, label));
         out.push(glu(id, label, 2, 256));
         out.push(activate(id, label, &[2, 3, 8]));
     }

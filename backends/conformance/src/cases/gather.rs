@@ -48,6 +48,8 @@ pub(super) fn forward() -> Vec<Case> {
         let table = noise.fixed(&[11, 13], 1.0);
         out.extend(gather(name, &mut noise, table, t));
         out.push(rows(t, 1, 5));
+        // A step that wants no logits.
+        out.push(rows(t, 0, 5));
         out.push(rows(t, t + 2, 17));
     }
     out

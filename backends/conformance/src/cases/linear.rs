@@ -110,6 +110,45 @@ fn options(of: Of, t: usize, blocks: usize) -> Vec<Case> {
     out.into_iter().flatten().collect()
 }
 
+/// Activations that integer kernels get wrong if anything: zeros (a scale of 0), constants with weights of one sign (the
+/// largest sums there can be), one value far above the rest of its block.
+fn difficult(of: Of) -> Vec<Case> {
+    let k = of.k(3);
+    let make = |name: &str, x: &dyn Fn(usize) -> f32, w: &dyn Fn(usize) -> f32| {
+        let mut case = linear(name, 3, k, &[(of, 18)], &Options::default())?;
+        let real = |n: usize, f: &dyn Fn(usize) -> f32| Data::Real((0..n).map(f).collect());
+        if let Some(Some(input)) = case.inputs.get_mut(0) {
+            input.data = real(3 * k, x);
+        }
+        if let Some(Some(input)) = case.inputs.get_mut(5) {
+            input.data = match of {
+                Of::Plain => real(18 * k, w),
+                Of::Prepared(dtype) => {
+                    let data: Vec<f32> = (0..18 * k).map(w).collect();
+                    let mut bytes = vec![0; dtype.row_bytes(18 * k)?];
+                    tern_quant::quantize(dtype, &data, &mut bytes).ok()?;
+                    Data::Weight(dtype, bytes)
+                }
+            };
+        }
+        Some(case)
+    };
+    let wave = |i: usize| (i as f32 * 0.7).sin();
+    let flip = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
+    let cases = [
+        make("zeros", &|_| 0.0, &wave),
+        make("zero weights", &wave, &|_| 0.0),
+        make("constants", &|_| 1.0, &|_| 0.75),
+        make("constants of other sign", &|_| -3.0, &|_| 0.75),
+        make("negative constants", &|_| -1.0, &|_| -0.75),
+        make("alternating extremes", &flip, &flip),
+        make("one far above", &|i| if i % 32 == 9 { 1000.0 } else { wave(i) }, &wave),
+        make("tiny", &|i| 1e-20 * wave(i + 3), &wave),
+        make("huge", &|i| 1e15 * wave(i + 3), &wave),
+    ];
+    cases.into_iter().flatten().collect()
+}
+
 /// Weight types that every option is tried with.
 fn sample() -> Vec<Of> {
     let prepared = [DType::F32, DType::F16, DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K];
@@ -125,6 +164,12 @@ pub(super) fn forward() -> Vec<Case> {
             }
         }
         out.extend(linear("long", 3, of.k(9), &[(of, 40)], &Options::default()));
+        out.extend(difficult(of));
+    }
+    for dtype in [DType::F32, DType::F16, DType::Q8_0, DType::Q4_0, DType::Q4_K] {
+        let of = Of::Prepared(dtype);
+        out.extend(linear("large", 33, 512, &[(of, 300)], &Options::default()));
+        out.extend(linear("large", 1, 1024, &[(of, 600)], &Options::default()));
     }
     for of in sample() {
         for (t, blocks) in [(1, 2), (7, 1)] {

@@ -6,7 +6,7 @@ use tern_abi::run::{Binding, RunArgs};
 use tern_abi::state::{StateDesc, StateLayout};
 use tern_abi::table::{DeviceInfo, ExecInfo};
 use tern_abi::weight::{WeightDesc, WeightSource};
-use tern_abi::{Backend, DeviceOptions, Entry, ErrorBuffer, Header, MINOR, Status, Str, status};
+use tern_abi::{Backend, DeviceOptions, Entry, ErrorBuffer, Header, Status, Str, status};
 
 /// An opened device.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Device {
     pub alignment: u64,
     /// The tier in use, as the plugin names it.
     pub tier: String,
+    /// Bits of [`tern_abi::table::device_flags`].
+    pub flags: u32,
 }
 
 /// Calls `f` with an error buffer and turns its status into a result.
@@ -63,7 +65,7 @@ impl Device {
         let mut handle = 0;
         // SAFETY: all pointers are valid for the call.
         call("device_open", |err| unsafe { open(0, &options, &mut handle, err) })?;
-        let mut device = Self { table, handle, alignment: 1, tier: String::new() };
+        let mut device = Self { table, handle, alignment: 1, tier: String::new(), flags: 0 };
         // SAFETY: the struct is plain data, for which zeros are valid.
         let mut data: DeviceInfo = unsafe { std::mem::zeroed() };
         data.header = Header::of::<DeviceInfo>();
@@ -71,7 +73,7 @@ impl Device {
         call("device_info", |err| unsafe { info(0, &mut data, err) })?;
         device.alignment = data.alignment.max(1);
         device.tier = String::from_utf8_lossy(&data.tier).trim_end_matches('\0').to_owned();
-        let _ = MINOR;
+        device.flags = data.flags;
         Ok(device)
     }
 
