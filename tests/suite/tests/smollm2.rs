@@ -89,13 +89,13 @@ fn conversations_are_rendered_as_transformers_does() {
         let text = |m: &serde_json::Value, key: &str| m[key].as_str().unwrap().to_owned();
         let messages: Vec<Message> =
             chat["messages"].as_array().unwrap().iter().map(|m| Message::new(text(m, "role"), text(m, "content"))).collect();
-        let generation = chat["add_generation_prompt"].as_bool().unwrap_or(true);
-        let tokens = model.encode_chat(&messages, generation).unwrap();
-        let expected = chat["text"].as_str().unwrap();
-        let options = tern::EncodeOptions { special: true, bos: tern::Bos::No };
-        assert_eq!(tokens, model.tokenizer().encode(expected, options).unwrap());
+        let tokens = model.encode_chat(&messages, true).unwrap();
+        assert_eq!(tokens, ids(&chat["prompt_tokens"]));
         let back = model.tokenizer().decode(&tokens, tern::DecodeOptions { skip_special: false }).unwrap();
-        assert_eq!(back, expected);
+        assert_eq!(back, text(chat, "prompt"));
+        let options = tern::EncodeOptions { special: true, bos: tern::Bos::No };
+        let without = model.encode_chat(&messages, false).unwrap();
+        assert_eq!(without, model.tokenizer().encode(&text(chat, "text"), options).unwrap());
     }
 }
 
