@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use tern_conformance::backends::{BACKENDS, find};
+use tern_conformance::backends::{BACKENDS, find, load};
 use tern_conformance::report::{Options, Report};
 
 const USAGE: &str = "\
-tern-conformance [--backend NAME] [--tier NAME] [--filter TEXT] [--differences] [--json]
+tern-conformance [--backend NAME | --library PATH] [--tier NAME] [--filter TEXT] [--differences] [--json]
 
-  --backend NAME   the plugin to check (default: the last one linked in)
+  --backend NAME   a plugin that is linked in (default: the last one)
+  --library PATH   a plugin in a library
   --tier NAME      force an instruction-set tier of the plugin
   --filter TEXT    only cases whose title contains TEXT, such as \"LINEAR\" or \"Q4_K\"
   --differences    also check the reference's gradients against finite differences
@@ -19,17 +20,19 @@ Exit code: 0 all passed, 1 something failed, 2 it could not be run.
 
 struct Arguments {
     backend: String,
+    library: Option<String>,
     json: bool,
     options: Options,
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
-    let default = BACKENDS.last().map_or("", |(name, _)| name);
-    let mut out = Arguments { backend: default.to_owned(), json: false, options: Options::default() };
+    let backend = BACKENDS.last().map_or("", |(name, _)| name).to_owned();
+    let mut out = Arguments { backend, library: None, json: false, options: Options::default() };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));
         match arg.as_str() {
             "--backend" => out.backend = value()?,
+            "--library" => out.library = Some(value()?),
             "--tier" => out.options.tier = value()?,
             "--filter" => out.options.filter = value()?,
             "--differences" => out.options.finite = true,
@@ -42,10 +45,13 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Arguments, String> {
 }
 
 fn run(arguments: &Arguments) -> Result<Report, String> {
-    let known = || BACKENDS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let entry = find(&arguments.backend)
-        .ok_or_else(|| format!("no backend {:?} is linked in; there are: {}", arguments.backend, known()))?;
-    Report::run(entry, &arguments.options).map_err(|error| format!("{}: {error}", arguments.backend))
+    let entry = match &arguments.library {
+        // SAFETY: whoever names a library to check trusts it to be a plugin.
+        Some(path) => unsafe { load(path) },
+        None => find(&arguments.backend),
+    };
+    let entry = entry.map_err(|error| error.to_string())?;
+    Report::run(entry, &arguments.options).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
