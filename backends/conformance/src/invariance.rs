@@ -11,7 +11,7 @@ mod weights;
 
 pub use fusion::decomposed;
 pub use states::round_trip;
-pub use weights::read_rows;
+pub use weights::{read_rows, update_rows};
 
 use crate::answer::Answer;
 use crate::case::{Case, CaseError, Data, Result};

@@ -77,6 +77,8 @@ impl Report {
             report.add("cancel", case, invariance::cancelled(case, device));
         }
         if options.filter.is_empty() {
+            let (name, verdict) = invariance::update_rows(device);
+            report.lines.push(Line { section: "weights", op: String::new(), name, verdict });
             for (section, checks) in
                 [("states", invariance::round_trip(device)), ("weights", invariance::read_rows(device))]
             {

@@ -235,6 +235,14 @@ impl PreparedWeight<'_> {
     pub fn binding(&self) -> Binding {
         Binding { handle: self.handle, offset: 0, len: 0 }
     }
+    /// Replaces rows from `first` on.
+    pub fn update(&self, first: u64, src: &[f32]) -> Result<()> {
+        let update = function!(self.device.table, weight_update)?;
+        let (ptr, n) = (src.as_ptr(), src.len() as u64);
+        // SAFETY: live handles; `src` is valid for the call.
+        call("weight_update", |err| unsafe { update(self.device.handle, self.handle, first, ptr, n, err) })?;
+        Ok(())
+    }
     /// Dequantized rows from `first` on.
     pub fn rows(&self, first: u64, out: &mut [f32]) -> Result<()> {
         let read = function!(self.device.table, weight_read_rows)?;

@@ -21,6 +21,32 @@ pub fn read_rows(device: &Device) -> Vec<(String, Verdict)> {
     weight_dtypes().into_iter().map(check).collect()
 }
 
+/// Updates rows of a trainable F32 weight: those change, their neighbours do not.
+pub fn update_rows(device: &Device) -> (String, Verdict) {
+    let (rows, columns) = (7, 37);
+    let mut noise = Noise::new("update");
+    let mut want = noise.reals(rows * columns, 1.0);
+    let bytes: Vec<u8> = want.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let new = noise.reals(2 * columns, 1.0);
+    let mut got = vec![0.0f32; rows * columns];
+    let mut update = || -> Result<(), HostError> {
+        let usage = usage::FORWARD | usage::TRAINABLE;
+        let weight = device.prepare(tern_abi::dtype::F32, &[rows, columns], usage, &bytes)?;
+        weight.update(3, &new)?;
+        weight.rows(0, &mut got)
+    };
+    let verdict = match update() {
+        Err(error) if error.is_unsupported() => Verdict::Unsupported(error.to_string()),
+        Err(error) => Verdict::Failed(error.to_string()),
+        Ok(()) => {
+            want[3 * columns..5 * columns].copy_from_slice(&new);
+            let widen = |x: Vec<f32>| x.into_iter().map(f64::from).collect::<Vec<_>>();
+            compare("rows", &widen(got), &widen(want), &vec![0.0; rows * columns])
+        }
+    };
+    ("updated rows of an F32 weight".into(), verdict)
+}
+
 fn rows(device: &Device, weight: &Input, columns: usize) -> Verdict {
     let Data::Weight(dtype, bytes) = &weight.data else { return Verdict::Failed("not a weight".into()) };
     let mut got = vec![0.0f32; 5 * columns];

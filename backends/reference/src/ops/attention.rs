@@ -1,10 +1,12 @@
 //! ATTENTION: a plain two-pass softmax over the positions a row may see, in order.
 
+mod past;
+
 use super::Operation;
 use super::linear::dot;
 use super::rope::{check_rotation, rotate};
-use crate::state::StateMemory;
 use crate::{Args, Error, Meta, Output, Real, Result, Signature};
+use past::{Fresh, Pages, Past};
 use tern_abi::dtype;
 use tern_abi::ops::AttentionParams;
 
@@ -22,76 +24,6 @@ const STATE: usize = 6;
 const SLOTS: usize = 7;
 const PAGES: usize = 8;
 const SINKS: usize = 9;
-
-/// Where keys and values of a position are read from.
-trait Past<R> {
-    /// Key (0) or value (1) of a head at a position that the sequence of row `row` has reached.
-    fn get(&self, which: usize, sequence: usize, head: usize, position: usize) -> Result<Vec<R>>;
-}
-
-/// The rows of the step itself.
-struct Fresh<'a, R> {
-    rows: [&'a [Vec<R>]; 2],
-    /// First row and first position of each sequence.
-    starts: Vec<(usize, usize)>,
-    head_dim: usize,
-}
-
-impl<R: Real> Past<R> for Fresh<'_, R> {
-    fn get(&self, which: usize, sequence: usize, head: usize, position: usize) -> Result<Vec<R>> {
-        let (row, first) = self.starts[sequence];
-        let row = &self.rows[which][row + position - first];
-        Ok(row[head * self.head_dim..(head + 1) * self.head_dim].to_vec())
-    }
-}
-
-/// KV pages, through the page table `[S, per_sequence]`.
-struct Pages<'a> {
-    state: StateMemory<'a>,
-    table: &'a [i32],
-    per_sequence: usize,
-    p: AttentionParams,
-}
-
-impl Pages<'_> {
-    /// First element of key (0) or value (1) of a head at a place (page index times page size plus offset).
-    fn element(&self, which: usize, head: usize, place: usize) -> u64 {
-        let (size, dim, heads) = (self.p.page_size as usize, self.p.head_dim as usize, self.p.kv_heads as usize);
-        let (page, offset) = (place / size, place % size);
-        ((((page * 2 + which) * heads + head) * size + offset) * dim) as u64
-    }
-    fn pages(&self) -> Result<usize> {
-        let page = 2 * u64::from(self.p.kv_heads) * u64::from(self.p.head_dim) * u64::from(self.p.page_size);
-        Ok((self.state.len()? / page) as usize)
-    }
-    /// The place of a position.
-    fn place(&self, sequence: usize, position: usize) -> Result<usize> {
-        let (size, pages) = (self.p.page_size as usize, self.pages()?);
-        let at = sequence * self.per_sequence + position / size;
-        let error = |found: i64, high: usize| Error::Index {
-            op: Attention::NAME,
-            tensor: "page_table",
-            at,
-            found,
-            low: 0,
-            high: high as i64 - 1,
-        };
-        if position / size >= self.per_sequence {
-            return Err(error((position / size) as i64, self.per_sequence));
-        }
-        let page = self.table[at];
-        let ok = usize::try_from(page).ok().filter(|&page| page < pages);
-        Ok(ok.ok_or_else(|| error(i64::from(page), pages))? * size + position % size)
-    }
-}
-
-impl<R: Real> Past<R> for Pages<'_> {
-    fn get(&self, which: usize, sequence: usize, head: usize, position: usize) -> Result<Vec<R>> {
-        let place = self.place(sequence, position)?;
-        let data = self.state.get(self.element(which, head, place), self.p.head_dim as usize)?;
-        Ok(data.into_iter().map(R::of).collect())
-    }
-}
 
 impl Attention {
     /// Positions that a row at `position` attends to.
@@ -260,95 +192,4 @@ impl Operation for Attention {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::oracle::forward;
-    use crate::{Kernel, Value};
-
-    const ONE: AttentionParams = AttentionParams {
-        heads: 1,
-        kv_heads: 1,
-        head_dim: 1,
-        page_size: 0,
-        kv_dtype: 0,
-        scale: 1.0,
-        window: 0,
-        softcap: 0.0,
-        rope_layout: 0,
-        n_rot: 0,
-    };
-
-    fn run(p: AttentionParams, q: &[f64], k: &[f64], v: &[f64], starts: &[i32], sinks: Option<Vec<f64>>) -> Vec<f64> {
-        let t = q.len() / (p.heads * p.head_dim) as usize;
-        let mut positions = Vec::new();
-        for w in starts.windows(2) {
-            positions.extend(0..w[1] - w[0]);
-        }
-        let real = |x: &[f64]| Some(Value::real(&[t, x.len() / t], x.to_vec()));
-        let inputs = [
-            real(q),
-            real(k),
-            real(v),
-            None,
-            Some(Value::int(&[t], positions)),
-            Some(Value::int(&[starts.len()], starts.to_vec())),
-            None,
-            None,
-            None,
-            sinks.map(|s| Value::real(&[s.len()], s)),
-        ];
-        forward(&Kernel::Attention(Attention(p)), &inputs).unwrap().remove(0)
-    }
-
-    fn close(got: &[f64], want: &[f64]) {
-        assert!(got.len() == want.len() && got.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?} {want:?}");
-    }
-
-    /// Keys are logarithms, so that with q = 1 the weights are proportional to 1, 2, 1.
-    fn keys() -> [f64; 3] {
-        [0.0, 2f64.ln(), 0.0]
-    }
-
-    #[test]
-    fn causal_by_hand() {
-        let y = run(ONE, &[1.0; 3], &keys(), &[4.0, 1.0, 10.0], &[0, 3], None);
-        close(&y, &[4.0, (4.0 + 2.0) / 3.0, (4.0 + 2.0 + 10.0) / 4.0]);
-    }
-
-    #[test]
-    fn window_sink_and_softcap_by_hand() {
-        let v = [4.0, 1.0, 10.0];
-        let y = run(AttentionParams { window: 2, ..ONE }, &[1.0; 3], &keys(), &v, &[0, 3], None);
-        close(&y, &[4.0, 2.0, (2.0 + 10.0) / 3.0]);
-        // A sink of ln 4 adds 4 to every sum.
-        let y = run(ONE, &[1.0; 3], &keys(), &v, &[0, 3], Some(vec![4f64.ln()]));
-        close(&y, &[4.0 / 5.0, 6.0 / 7.0, 16.0 / 8.0]);
-        // c tanh(s / c): s = ln 2, c = ln 2 gives ln 2 tanh 1.
-        let cap = 2f32.ln();
-        let y = run(AttentionParams { softcap: cap, ..ONE }, &[1.0; 2], &keys()[..2], &v[..2], &[0, 2], None);
-        let w = (f64::from(cap) * (2f64.ln() / f64::from(cap)).tanh()).exp();
-        close(&y, &[4.0, (4.0 + w) / (1.0 + w)]);
-    }
-
-    #[test]
-    fn sequences_do_not_see_each_other() {
-        let y = run(ONE, &[1.0; 3], &keys(), &[4.0, 1.0, 10.0], &[0, 1, 3], None);
-        close(&y, &[4.0, 1.0, (2.0 + 10.0) / 3.0]);
-    }
-
-    #[test]
-    fn query_heads_share_key_heads() {
-        let p = AttentionParams { heads: 4, kv_heads: 2, ..ONE };
-        let y = run(p, &[1.0, 2.0, 3.0, 4.0], &[0.0, 0.0], &[5.0, 7.0], &[0, 1], None);
-        close(&y, &[5.0, 5.0, 7.0, 7.0]);
-    }
-
-    #[test]
-    fn gaps_between_positions_are_refused() {
-        let row = || Some(Value::real(&[2, 1], vec![1.0, 1.0]));
-        let ints = |x: Vec<i32>| Some(Value::int(&[x.len()], x));
-        let inputs = [row(), row(), row(), None, ints(vec![3, 5]), ints(vec![0, 2])];
-        let error = forward(&Kernel::Attention(Attention(ONE)), &inputs).unwrap_err();
-        assert!(matches!(error, Error::Index { tensor: "positions", at: 1, found: 5, low: 4, .. }), "{error}");
-    }
-}
+mod tests;

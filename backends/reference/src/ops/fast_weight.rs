@@ -246,5 +246,4 @@ impl Operation for FastWeight {
 }
 
 #[cfg(test)]
-#[path = "fast_weight_tests.rs"]
 mod tests;
