@@ -23,8 +23,10 @@ pub const GATHER: u32 = 1;
 /// Rows of a tensor by index. `[x∂ [T, D], rows i32 [R]] -> [[R, D]]`.
 pub const ROWS: u32 = 2;
 /// `y = x / sqrt(mean(x²) + eps) * w`. `[x∂ [T, D], w∂? [D]] -> [[T, D]]`. [`NormParams`].
+/// x may have more leading dimensions (`[T, heads, D]`): each innermost row is normed.
 pub const RMS_NORM: u32 = 3;
 /// `y = (x - mean) / sqrt(var + eps) * w + b`, biased variance. `[x∂ [T, D], w∂? [D], b∂? [D]] -> [[T, D]]`. [`NormParams`].
+/// Leading dimensions as for [`RMS_NORM`].
 pub const LAYER_NORM: u32 = 4;
 /// One to four matrix products that share their input, with optional prologue and epilogue. [`LinearParams`].
 ///
@@ -57,6 +59,7 @@ pub const ROPE: u32 = 7;
 /// rounding. Without a state it attends to the rows of its own sequence up to itself.
 /// With `window` w > 0 only positions `> positions[t] - w`. Scores are `scale * q·k`, under `softcap` c > 0
 /// `c * tanh(score / c)`; a sink is one more score in the softmax with no value.
+/// Entries of `page_table` for positions that no row of the step sees (past the end, passed by the window) are not read.
 /// `seq_start` has shape `[max S + 1]`; its first S+1 entries are valid.
 pub const ATTENTION: u32 = 8;
 /// `act(gate) * up`. `[gate∂ [T, N], up∂ [T, N]] -> [[T, N]]`. [`ActivationParams`].
@@ -70,7 +73,7 @@ pub const SCALE: u32 = 12;
 /// `act(x)`. `[x∂] -> [same]`. [`ActivationParams`].
 pub const ACTIVATION: u32 = 13;
 /// Chooses experts. `[logits∂ [T, E]] -> [ids i32 [T, k], weights∂ [T, k]]`. [`MoeRouteParams`]. Ranked by descending
-/// probability, ties by the smaller index. Gradient: with respect to the weights, ids held fixed.
+/// probability, that is by logit (a softmax's rounding makes no ties), ties by the smaller index. Gradient: with respect to the weights, ids held fixed.
 pub const MOE_ROUTE: u32 = 14;
 /// Expert matrices by id. `[x∂ [T, K] or [T, k, K], w [E, N, K], bias∂? [E, N], ids i32 [T, k]] -> [[T, k, N]]`:
 /// `y[t][j] = W[ids[t][j]] x[t] (or x[t][j]) + bias`. No parameters.
