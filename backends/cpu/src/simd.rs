@@ -91,10 +91,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn from_i32(a: Self::I) -> Self::F;
     /// `2^a` for `a` in -126..=127.
     unsafe fn pow2(a: Self::I) -> Self::F;
-    /// Stores lanes that are in -128..=127 as bytes.
-    unsafe fn store_i8(p: *mut i8, a: Self::I);
-    /// Sum of all lanes.
-    unsafe fn reduce_add_i32(a: Self::I) -> i32;
+    /// The largest of 32 magnitudes, as bits of f32. A NaN counts as larger than infinity.
+    unsafe fn top_magnitude(a: Self::F, b: Self::F) -> u32;
+    /// Stores 32 lanes that are in -128..=127 as bytes, and yields the sums of either half.
+    unsafe fn store_codes(p: *mut i8, a: Self::I, b: Self::I) -> (i32, i32);
 
     unsafe fn load_bytes(p: *const u8) -> Self::B;
     unsafe fn store_bytes(p: *mut u8, a: Self::B);

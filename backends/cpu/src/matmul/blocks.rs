@@ -1,9 +1,10 @@
 //! Products of block formats with quantized activations.
 //!
-//! Per block an exact integer dot product, then `sum = fma(dot * weight_scale, token_scale, sum)`, blocks in order: the
-//! arithmetic of an output depends on nothing but its row and its token. So a few tokens may go through [`small`],
-//! which decodes weights on the way to the multiplier, and many through [`tile`], which reads codes that [`unpack`] has
-//! decoded once: the results are the same bits.
+//! Per block an exact integer dot product, then `sum = fma(dot * weight_scale, token_scale, sum)`, blocks in order; with
+//! a scale per half, `dot * weight_scale` is `fma(dot1, scale1, dot0 * scale0)`. The arithmetic of an output depends on
+//! nothing but its row and its token. So a few tokens may go through [`small`], which decodes weights on the way to the
+//! multiplier, and many through [`tile`], which reads codes that [`unpack`] has decoded once: the results are the same
+//! bits.
 
 // Arrays that run in parallel, with constant bounds that may be below their length.
 #![allow(clippy::needless_range_loop)]
@@ -54,6 +55,13 @@ fn pairs<B: Blocks>(half: usize) -> std::ops::Range<usize> {
     if B::HALVES { 2 * half..2 * half + 2 } else { 0..4 }
 }
 
+/// A block's dot product so far, with the weights' scale: `dot` is that of the halves before.
+#[inline(always)]
+unsafe fn scaled<S: Simd>(half: usize, sum: S::F, scale: S::F, dot: S::F) -> S::F {
+    // SAFETY: passed on.
+    unsafe { if half == 0 { S::mul(sum, scale) } else { S::fma(sum, scale, dot) } }
+}
+
 /// Panels times `T` tokens, straight from packed weights.
 ///
 /// # Safety
@@ -76,6 +84,7 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
                     S::prefetch(ahead.wrapping_add(64 * line));
                 }
                 let record = a.x.add(block * T * RECORD);
+                let mut dot = [S::zero(); T];
                 for half in 0..halves::<B>() {
                     let mut acc = [with_bits!(B, S::dot_start(0)); T];
                     for t in 0..T {
@@ -91,10 +100,12 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
                     }
                     let scale = B::scale::<S>(meta, block, half);
                     for t in 0..T {
-                        let dot = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
-                        let token = S::splat(number(record, Field::Scale, T, t));
-                        sum[t] = S::fma(S::mul(dot, scale), token, sum[t]);
+                        let sum = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
+                        dot[t] = scaled::<S>(half, sum, scale, dot[t]);
                     }
+                }
+                for t in 0..T {
+                    sum[t] = S::fma(dot[t], S::splat(number(record, Field::Scale, T, t)), sum[t]);
                 }
                 if B::MINS {
                     let min = B::min::<S>(meta, block);
@@ -151,7 +162,8 @@ pub unsafe fn unpack<S: Simd, B: Blocks>(a: &Product, to: &Unpacked) {
 pub unsafe fn tile<S: Simd, B: Blocks>(a: &Product, w: &Unpacked) {
     // SAFETY: passed on.
     unsafe {
-        if S::PAIR && a.panels == 2 {
+        // With halves, two panels would need more registers than there are.
+        if S::PAIR && !B::HALVES && a.panels == 2 {
             panels::<S, B, 2>(a, w, 0);
         } else {
             for panel in 0..a.panels {
@@ -174,6 +186,7 @@ unsafe fn panels<S: Simd, B: Blocks, const P: usize>(a: &Product, w: &Unpacked, 
         for block in 0..blocks {
             let record = a.x.add(block * S::TILE * RECORD);
             let at = |p: usize| (first + p) * blocks + block;
+            let mut dot = [[S::zero(); MAX_TILE]; P];
             for half in 0..halves::<B>() {
                 let mut acc = [[with_bits!(B, S::dot_start(0)); MAX_TILE]; P];
                 for t in 0..S::TILE {
@@ -195,10 +208,15 @@ unsafe fn panels<S: Simd, B: Blocks, const P: usize>(a: &Product, w: &Unpacked, 
                 for p in 0..P {
                     let scale = S::load(w.scales.add((at(p) * halves::<B>() + half) * LANES));
                     for t in 0..S::TILE {
-                        let dot = with_bits!(B, S::dot_finish(acc[p][t], bias::<B>(record, half, S::TILE, t)));
-                        let token = S::splat(number(record, Field::Scale, S::TILE, t));
-                        sum[p][t] = S::fma(S::mul(dot, scale), token, sum[p][t]);
+                        let sum = with_bits!(B, S::dot_finish(acc[p][t], bias::<B>(record, half, S::TILE, t)));
+                        dot[p][t] = scaled::<S>(half, sum, scale, dot[p][t]);
                     }
+                }
+            }
+            for t in 0..S::TILE {
+                let token = S::splat(number(record, Field::Scale, S::TILE, t));
+                for p in 0..P {
+                    sum[p][t] = S::fma(dot[p][t], token, sum[p][t]);
                 }
             }
             if B::MINS {

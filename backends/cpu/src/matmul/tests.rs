@@ -121,13 +121,12 @@ fn expected(dtype: DType, row: &[u8], x: &[f32], tier: Tier) -> f32 {
     for (b, x) in x.chunks(BLOCK).enumerate() {
         let (codes, scales, min) = block(dtype, row, b);
         let top = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let inverse = if top > 1e-36 { 127.0 / top } else { 0.0 };
+        let scale = top * (1.0 / 127.0);
+        let inverse = if top >= 1e-36 { 1.0 / scale } else { 0.0 };
         let q: Vec<i32> = x.iter().map(|v| (v * inverse).round_ties_even() as i32).collect();
-        let scale = top / 127.0;
         let dot = |range: std::ops::Range<usize>| range.map(|i| codes[i] * q[i]).sum::<i32>() as f32;
         if dtype == DType::Q6_K {
-            sum = fma(dot(0..16) * scales[0], scale, sum);
-            sum = fma(dot(16..32) * scales[1], scale, sum);
+            sum = fma(fma(dot(16..32), scales[1], dot(0..16) * scales[0]), scale, sum);
         } else {
             sum = fma(dot(0..32) * scales[0], scale, sum);
         }

@@ -107,6 +107,10 @@ pub struct Tile {
     pub width: usize,
 }
 
+/// Bits of infinity as f32, above which there are NaNs, and of 1e-36.
+const INFINITY: u32 = f32::INFINITY.to_bits();
+const SMALLEST: u32 = 1e-36f32.to_bits();
+
 /// Quantizes a row of `columns` values to place `token` of a tile of `width`.
 ///
 /// A NaN or an infinity makes the block's scale NaN, and so every output; beneath 1e-36 a block counts as zero,
@@ -121,22 +125,21 @@ unsafe fn quantize_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, wi
         for block in 0..columns / BLOCK {
             let record = tile.add(block * width * RECORD);
             let (a, b) = (S::load(x.add(BLOCK * block)), S::load(x.add(BLOCK * block + LANES)));
-            let top = S::reduce_max(S::max(S::abs(a), S::abs(b)));
-            let zero = S::zero();
-            let poison = S::reduce_add(S::add(S::mul(a, zero), S::mul(b, zero)));
-            let scale = top / 127.0;
-            let inverse = S::splat(if top > 1e-36 { 127.0 / top } else { 0.0 });
+            let top = S::top_magnitude(a, b);
+            let scale = f32::from_bits(top) * (1.0 / 127.0);
+            let (inverse, scale) = match top {
+                INFINITY.. => (0.0, f32::NAN),
+                SMALLEST.. => (1.0 / scale, scale),
+                _ => (0.0, scale),
+            };
+            let inverse = S::splat(inverse);
             let (a, b) = (S::to_i32(S::mul(a, inverse)), S::to_i32(S::mul(b, inverse)));
-            let codes = record.add(BLOCK * token).cast::<i8>();
-            S::store_i8(codes, a);
-            S::store_i8(codes.add(LANES), b);
-            let (low, high) = (S::reduce_add_i32(a), S::reduce_add_i32(b));
-            let sum = low.wrapping_add(high);
-            let scale = scale + poison;
+            let (low, high) = S::store_codes(record.add(BLOCK * token).cast(), a, b);
+            let sum = low + high;
             let put = |field: Field, bits: u32| {
                 record.add(field.at(width, token)).cast::<u32>().write(bits);
             };
-            let times = |sum: i32, factor: i32| sum.wrapping_mul(factor).cast_unsigned();
+            let times = |sum: i32, factor: i32| (sum * factor).cast_unsigned();
             put(Field::Scale, scale.to_bits());
             put(Field::Sum, (scale * sum as f32).to_bits());
             put(Field::Minus8, times(sum, -8));

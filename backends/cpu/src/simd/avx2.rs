@@ -20,6 +20,24 @@ unsafe fn mask(n: usize, half: i32) -> __m256i {
     }
 }
 
+/// Stores twice 16 signed bytes, and adds up either.
+///
+/// # Safety
+/// As for [`Simd`]; `p` has 32 bytes.
+#[inline(always)]
+pub(super) unsafe fn store_and_sum(p: *mut i8, a: __m128i, b: __m128i) -> (i32, i32) {
+    // SAFETY: the trait's contract.
+    unsafe {
+        let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
+        _mm256_storeu_si256(p.cast(), both);
+        // The instruction that adds bytes takes unsigned ones: 128 more each, twice 8 of them.
+        let sums = _mm256_sad_epu8(_mm256_xor_si256(both, _mm256_set1_epi8(-128)), _mm256_setzero_si256());
+        let sums = _mm256_add_epi64(sums, _mm256_unpackhi_epi64(sums, sums));
+        let (low, high) = (_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        (_mm_cvtsi128_si32(low) - 16 * 128, _mm_cvtsi128_si32(high) - 16 * 128)
+    }
+}
+
 /// One function per half.
 macro_rules! halves {
     ($a:expr, |$x:ident| $e:expr) => {{
@@ -210,21 +228,28 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn store_i8(p: *mut i8, a: I) {
+    unsafe fn top_magnitude(a: F, b: F) -> u32 {
         unsafe {
-            // Packing works within 128-bit lanes: 0-3 8-11 | 4-7 12-15 in words, put in order afterwards.
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a[0], a[1]));
-            let bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            _mm_storeu_si128(p.cast(), bytes);
+            // Without their sign bits, floats are in the order of their bits.
+            let mask = _mm256_set1_epi32(i32::MAX);
+            let magnitude = |x| _mm256_and_si256(_mm256_castps_si256(x), mask);
+            let x = _mm256_max_epi32(magnitude(a[0]), magnitude(a[1]));
+            let y = _mm256_max_epi32(magnitude(b[0]), magnitude(b[1]));
+            let x = _mm256_max_epi32(x, y);
+            let x = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
+            _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32::<1>(x))).cast_unsigned()
         }
     }
     #[inline(always)]
-    unsafe fn reduce_add_i32(a: I) -> i32 {
+    unsafe fn store_codes(p: *mut i8, a: I, b: I) -> (i32, i32) {
         unsafe {
-            let a = _mm256_add_epi32(a[0], a[1]);
-            let a = _mm_add_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256::<1>(a));
-            let a = _mm_add_epi32(a, _mm_shuffle_epi32::<0b01_00_11_10>(a));
-            _mm_cvtsi128_si32(_mm_add_epi32(a, _mm_shuffle_epi32::<1>(a)))
+            // Packing works within 128-bit lanes: 0-3 8-11 | 4-7 12-15 in words, put in order afterwards.
+            let bytes = |a: I| {
+                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a[0], a[1]));
+                _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
+            };
+            store_and_sum(p, bytes(a), bytes(b))
         }
     }
 

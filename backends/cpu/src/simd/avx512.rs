@@ -156,12 +156,21 @@ impl Simd for Avx512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(a, _mm512_set1_epi32(127)))) }
     }
     #[inline(always)]
-    unsafe fn store_i8(p: *mut i8, a: __m512i) {
-        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(a)) }
+    unsafe fn top_magnitude(a: __m512, b: __m512) -> u32 {
+        unsafe {
+            // Without their sign bits, floats are in the order of their bits.
+            let mask = _mm512_set1_epi32(i32::MAX);
+            let magnitude = |x| _mm512_and_si512(_mm512_castps_si512(x), mask);
+            let x = _mm512_max_epi32(magnitude(a), magnitude(b));
+            let x = _mm256_max_epi32(_mm512_castsi512_si256(x), _mm512_extracti64x4_epi64::<1>(x));
+            let x = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
+            _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32::<1>(x))).cast_unsigned()
+        }
     }
     #[inline(always)]
-    unsafe fn reduce_add_i32(a: __m512i) -> i32 {
-        unsafe { _mm512_reduce_add_epi32(a) }
+    unsafe fn store_codes(p: *mut i8, a: __m512i, b: __m512i) -> (i32, i32) {
+        unsafe { super::avx2::store_and_sum(p, _mm512_cvtepi32_epi8(a), _mm512_cvtepi32_epi8(b)) }
     }
 
     #[inline(always)]

@@ -52,6 +52,9 @@ fn words(a: Bytes, f: impl Fn(u16) -> u16) -> Bytes {
 /// 1.5 * 2^23: adding and subtracting it rounds to an integer, ties to even, for magnitudes below 2^22.
 const ROUNDER: f32 = 12_582_912.0;
 
+/// All bits of an f32 but the sign.
+const MAGNITUDE: u32 = 0x7fff_ffff;
+
 #[inline(always)]
 fn round(x: f32) -> f32 {
     // Beyond 2^22 a float may still have a half; `round_ties_even` is slow on baseline x86 but rare there.
@@ -192,12 +195,22 @@ impl Simd for Scalar {
         map(a, |n| f32::from_bits((n.wrapping_add(127) as u32) << 23))
     }
     #[inline(always)]
-    unsafe fn store_i8(p: *mut i8, a: Self::I) {
-        unsafe { p.cast::<[i8; LANES]>().write_unaligned(map(a, |x| x as i8).0) }
+    unsafe fn top_magnitude(a: Self::F, b: Self::F) -> u32 {
+        // Below the sign bit, floats are in the order of their bits.
+        tree(zip(a, b, |a, b| f32::from_bits((a.to_bits() & MAGNITUDE).max(b.to_bits() & MAGNITUDE))), |a, b| {
+            f32::from_bits(a.to_bits().max(b.to_bits()))
+        })
+        .to_bits()
     }
     #[inline(always)]
-    unsafe fn reduce_add_i32(a: Self::I) -> i32 {
-        tree(a, i32::wrapping_add)
+    unsafe fn store_codes(p: *mut i8, a: Self::I, b: Self::I) -> (i32, i32) {
+        let (p, narrow) = (p.cast::<[i8; LANES]>(), |x: i32| x as i8);
+        unsafe {
+            p.write_unaligned(map(a, narrow).0);
+            p.add(1).write_unaligned(map(b, narrow).0);
+        }
+        let sum = |a| tree(map(a, |x: i32| i32::from(x as i8)), i32::wrapping_add);
+        (sum(a), sum(b))
     }
 
     #[inline(always)]

@@ -102,8 +102,12 @@ unsafe fn memory<S: Simd>(x: *const f32, y: *mut f32, n: usize) {
         S::store_f16(y.add(16).cast(), S::load(x));
         S::store(y.add(24), S::load_f16(y.add(16).cast()));
         S::store(y.add(40), S::load_bf16(x.cast()));
-        S::store_i8(y.add(56).cast(), S::to_i32(S::load(x)));
-        S::store(y.add(60), S::load_i8(y.add(56).cast()));
+        let codes = S::to_i32(S::load(x));
+        let (a, b) = S::store_codes(y.add(56).cast(), codes, S::to_i32(S::mul(S::load(x), S::splat(0.5))));
+        S::store(y.add(64), S::load_i8(y.add(56).cast()));
+        y.add(80).write(a as f32);
+        y.add(81).write(b as f32);
+        y.add(82).write(f32::from_bits(S::top_magnitude(S::load(x), S::zero())));
     }
 }
 tier_fn! { fn memories(x: *const f32, y: *mut f32, n: usize) = memory; }
@@ -112,8 +116,8 @@ tier_fn! { fn memories(x: *const f32, y: *mut f32, n: usize) = memory; }
 fn loads_and_stores() {
     let x: [f32; 16] = std::array::from_fn(|i| (i as f32 - 7.0) * 15.3);
     let run = |tier, n| {
-        let mut y = [9.0f32; 80];
-        // SAFETY: 16 floats in, 76 out.
+        let mut y = [9.0f32; 83];
+        // SAFETY: 16 floats in, 83 out.
         unsafe { memories(tier)(x.as_ptr(), y.as_mut_ptr(), n) };
         y
     };
@@ -125,7 +129,9 @@ fn loads_and_stores() {
             assert_eq!(y.map(f32::to_bits), run(Tier::Scalar, n).map(f32::to_bits), "{}", tier.name());
         }
         assert!((0..16).all(|i| (run(tier, 0)[24 + i] - x[i]).abs() <= 0.0005 * x[i].abs()));
-        assert_eq!(run(tier, 0)[60..76], x.map(f32::round_ties_even));
+        assert_eq!(run(tier, 0)[64..80], x.map(f32::round_ties_even));
+        let sum = |factor: f32| x.iter().map(|x| (x * factor).round_ties_even()).sum::<f32>();
+        assert_eq!(run(tier, 0)[80..], [sum(1.0), sum(0.5), x[15]]);
     }
 }
 

@@ -1,0 +1,98 @@
+//! What the machine can do: reading memory, multiplying.
+
+use super::products::shortest;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tern_cpu::memory::Memory;
+use tern_cpu::pool::Pool;
+use tern_cpu::stop::Stop;
+use tern_cpu::tier::Tier;
+
+/// GB/s of reading an array, each worker its part, with and without asking ahead: the better of both.
+pub fn read(pool: &Pool, bytes: usize) -> f64 {
+    let memory = Memory::zeroed(bytes).unwrap();
+    // SAFETY: the memory's own bytes.
+    unsafe { memory.ptr().write_bytes(1, bytes) };
+    let sum = AtomicU64::new(0);
+    let round = |ahead: usize| {
+        let start = Instant::now();
+        pool.run(&Stop::never(), &|worker| {
+            let range = worker.split(bytes / 8, 32);
+            // SAFETY: inside the memory.
+            let part = unsafe { std::slice::from_raw_parts(memory.ptr().cast::<u64>().add(range.start), range.len()) };
+            let mut sums = [0u64; 32];
+            for chunk in part.as_chunks::<32>().0 {
+                if ahead > 0 {
+                    prefetch(chunk.as_ptr().wrapping_byte_add(ahead).cast());
+                }
+                for (s, x) in sums.iter_mut().zip(chunk) {
+                    *s = s.wrapping_add(*x);
+                }
+            }
+            sum.fetch_add(sums.iter().fold(0, |a, &b| a ^ b), Ordering::Relaxed);
+        })
+        .unwrap();
+        start.elapsed().as_secs_f64()
+    };
+    let best = [0, 4 << 10, 16 << 10].map(|ahead| shortest(|| round(ahead))).into_iter().fold(f64::MAX, f64::min);
+    bytes as f64 / best / 1e9
+}
+
+/// Asks for 256 bytes.
+fn prefetch(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..4 {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: any address may be asked for.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(64 * line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// Prints how fast the tier's multipliers are.
+pub fn peaks(pool: &Pool, tier: Tier) {
+    #[cfg(target_arch = "x86_64")]
+    if tier == Tier::Avx512 {
+        let rate = |f: unsafe fn(usize) -> i32, operations: f64| {
+            const ROUNDS: usize = 100_000;
+            let seconds = shortest(|| {
+                let start = Instant::now();
+                // SAFETY: the tier is available.
+                pool.run(&Stop::never(), &|_| _ = std::hint::black_box(unsafe { f(ROUNDS) })).unwrap();
+                start.elapsed().as_secs_f64()
+            });
+            operations * 16.0 * (ROUNDS * pool.count()) as f64 / seconds / 1e9
+        };
+        println!("  int8 dot products {:.0} GOP/s, f32 {:.0} GFLOP/s", rate(dots, 128.0), rate(fmas, 32.0));
+    }
+    let _ = (pool, tier);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dots(rounds: usize) -> i32 {
+    use std::arch::x86_64::*;
+    let mut acc = [_mm512_setzero_si512(); 16];
+    let (a, b) = (std::hint::black_box(_mm512_set1_epi8(3)), std::hint::black_box(_mm512_set1_epi8(5)));
+    for _ in 0..rounds {
+        for acc in &mut acc {
+            *acc = _mm512_dpbusd_epi32(*acc, a, b);
+        }
+    }
+    acc.iter().map(|&a| _mm512_reduce_add_epi32(a)).fold(0, i32::wrapping_add)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn fmas(rounds: usize) -> i32 {
+    use std::arch::x86_64::*;
+    let mut acc: [__m512; 16] = std::array::from_fn(|i| _mm512_set1_ps(i as f32));
+    let (a, b) = (std::hint::black_box(_mm512_set1_ps(0.5)), std::hint::black_box(_mm512_set1_ps(0.25)));
+    for _ in 0..rounds {
+        for acc in &mut acc {
+            *acc = _mm512_fmadd_ps(a, b, *acc);
+        }
+    }
+    acc.iter().map(|&a| _mm512_reduce_add_ps(a)).sum::<f32>() as i32
+}

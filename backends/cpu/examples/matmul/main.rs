@@ -1,0 +1,89 @@
+//! Speed of the matrix kernels, beside what the machine can do, measured in the same run.
+//!
+//! `cargo run --release -p tern-cpu --example matmul [-- DTYPE [THREADS [all]]]`: the matrix products of a small model
+//! (SmolLM2-135M's shapes), one token and 512 tokens; with `all`, single shapes too. Every matrix is timed on its own and
+//! counts with its best of many rounds, since other work on the machine only ever slows things down.
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a measuring program")]
+
+mod machine;
+mod products;
+
+use products::{Weights, multiply};
+use tern_cpu::pool::Pool;
+use tern_cpu::tier::Tier;
+use tern_cpu::weight::Format;
+use tern_quant::DType;
+
+/// More than the private caches hold, as a small model.
+const ROUND_BYTES: usize = 96 << 20;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let filter = arguments.first().map_or(String::new(), |a| a.to_uppercase());
+    let threads = arguments.get(1).and_then(|a| a.parse().ok());
+    let all = arguments.len() > 2;
+    let tier = Tier::choose("").unwrap();
+    for threads in threads.map_or(vec![1, 2], |n: usize| vec![n]) {
+        let pool = Pool::new(threads);
+        let bandwidth = machine::read(&pool, ROUND_BYTES);
+        println!("{}, {threads} thread(s): reads {bandwidth:.1} GB/s of 96 MB", tier.name());
+        machine::peaks(&pool, tier);
+        for k in [576, 1536] {
+            println!("  quantizing {k} values: {:.0} ns", products::quantizing(k, tier, &pool));
+        }
+        for &dtype in DType::ALL.iter().filter(|d| Format::of(**d).is_some() && d.name().contains(&filter)) {
+            model(dtype, tier, &pool, bandwidth);
+            if all {
+                shapes(dtype, tier, &pool);
+            }
+        }
+    }
+}
+
+/// Columns near `k` that the type can have.
+fn columns(dtype: DType, k: usize) -> usize {
+    k / dtype.block_len() * dtype.block_len()
+}
+
+fn model(dtype: DType, tier: Tier, pool: &Pool, bandwidth: f64) {
+    let (k, ffn) = (columns(dtype, 576), 1536);
+    let mut shapes = Vec::new();
+    for _ in 0..30 {
+        shapes.extend([(960, k), (576, k), (3072, k), (576, ffn)]);
+    }
+    let layers = Weights::new(dtype, &shapes, pool);
+    shapes.push((49152, k));
+    let model = Weights::new(dtype, &shapes, pool);
+    let one = multiply(&model, 1, tier, pool);
+    let (few, many) = (multiply(&layers, 64, tier, pool), multiply(&layers, 512, tier, pool));
+    let speed = model.bytes() as f64 / one / 1e9;
+    let ops = |tokens: usize, seconds: f64| (2 * layers.elements() * tokens) as f64 / seconds / 1e9;
+    println!(
+        "{dtype:5} T=1: {:5.2} ms {:4.0} tok/s {speed:5.1} GB/s ({:3.0}%)   T=64: {:5.0} GOP/s {:5.0} tok/s   T=512: {:5.0} GOP/s {:5.0} tok/s",
+        one * 1e3,
+        1.0 / one,
+        100.0 * speed / bandwidth,
+        ops(64, few),
+        64.0 / few,
+        ops(512, many),
+        512.0 / many,
+    );
+}
+
+fn shapes(dtype: DType, tier: Tier, pool: &Pool) {
+    for (n, k) in [(576, 576), (1536, 576), (576, 1536), (2048, 2048), (49152, 576)] {
+        let k = columns(dtype, k);
+        let one = n * dtype.row_bytes(k).unwrap();
+        let weights = Weights::new(dtype, &vec![(n, k); (ROUND_BYTES / one).max(1)], pool);
+        let speed = weights.bytes() as f64 / multiply(&weights, 1, tier, pool) / 1e9;
+        print!("      {n:5} x {k:4}: {speed:5.1} GB/s");
+        if n < 49152 {
+            let weights = Weights::new(dtype, &[(n, k); 4], pool);
+            for tokens in [16, 64, 512] {
+                let seconds = multiply(&weights, tokens, tier, pool);
+                print!("  T={tokens}: {:5.0} GOP/s", (2 * weights.elements() * tokens) as f64 / seconds / 1e9);
+            }
+        }
+        println!();
+    }
+}
