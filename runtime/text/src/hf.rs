@@ -6,15 +6,13 @@
 mod pipeline;
 mod schema;
 
-use std::collections::HashMap;
-
 use crate::added::AddedToken;
 use crate::error::{TextError, short};
 use crate::limits::{MAX_TOKENIZER_JSON_BYTES, MAX_TOKENS};
 use crate::spec::{Merges, SpecialIds, TokenType};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::build::Parts;
-use schema::{AddedJson, ConfigJson, MergesJson, ModelJson, TokenizerJson};
+use schema::{AddedJson, ConfigJson, MergeJson, ModelJson, TokenizerJson};
 
 impl Tokenizer {
     /// From the contents of `tokenizer.json` and, if there is one, `tokenizer_config.json` (which names BOS and EOS).
@@ -32,18 +30,13 @@ impl Tokenizer {
         model.check()?;
         let pipeline = pipeline::read(json.normalizer.as_ref(), json.pre_tokenizer.as_ref(), json.decoder.as_ref())?;
         let (tokens, types) = token_list(model, &json.added_tokens)?;
-        let id_of: HashMap<&str, u32> = json
-            .added_tokens
-            .iter()
-            .map(|t| (t.content.as_ref(), t.id))
-            .chain(model.unk_token.as_deref().and_then(|t| Some((t, *model.vocab.get(t)?))))
-            .collect();
+        let id_of = |text: &str| {
+            let added = json.added_tokens.iter().find(|t| t.content == text).map(|t| t.id);
+            added.or_else(|| model.id(text))
+        };
         let named = |role, text: Option<&str>| match text {
             None => Ok(None),
-            Some(text) => match id_of.get(text).copied().or_else(|| model.vocab.get(text).copied()) {
-                Some(id) => Ok(Some(id)),
-                None => Err(TextError::SpecialText { role, text: short(text) }),
-            },
+            Some(text) => id_of(text).map(Some).ok_or_else(|| TextError::SpecialText { role, text: short(text) }),
         };
         let special = SpecialIds {
             bos: named("bos", config.text("bos_token")?)?,
@@ -52,7 +45,7 @@ impl Tokenizer {
             pad: named("padding", config.text("pad_token")?)?,
             unk: named("unknown", model.unk_token.as_deref())?,
         };
-        let around = pipeline::around(json.post_processor.as_ref(), &special, &config, &|text| id_of.get(text).copied())?;
+        let around = pipeline::around(json.post_processor.as_ref(), &special, &config, &id_of)?;
         let (mut raw, mut normalized) = (Vec::new(), Vec::new());
         for token in &json.added_tokens {
             let list = if token.normalized { &mut normalized } else { &mut raw };
@@ -61,20 +54,32 @@ impl Tokenizer {
         Self::from_parts(Parts {
             tokens,
             types,
-            merges: match &model.merges {
-                MergesJson::Joined(list) => Merges::Joined(list.iter().map(AsRef::as_ref).collect()),
-                MergesJson::Pairs(list) => Merges::Pairs(list.iter().map(|(a, b)| (a.as_ref(), b.as_ref())).collect()),
-            },
+            merges: merges(&model.merges),
             pre: pipeline.pre,
             nfc: pipeline.nfc,
             raw,
             normalized,
-            // The reader drops what it cannot encode unless the file names a token for it.
             special,
             before: around.before,
             after: around.after,
             ignore_merges: model.ignore_merges,
         })
+    }
+}
+
+/// One form for all: the joined one where the file has only that, so that its entries are checked as such.
+fn merges<'a>(list: &'a [MergeJson<'_>]) -> Merges<'a> {
+    let joined: Option<Vec<&str>> = list.iter().map(|m| if let MergeJson::Joined(text) = m { Some(text.as_ref()) } else { None }).collect();
+    match joined {
+        Some(joined) => Merges::Joined(joined),
+        None => Merges::Pairs(
+            list.iter()
+                .map(|m| match m {
+                    MergeJson::Pair(left, right) => (left.as_ref(), right.as_ref()),
+                    MergeJson::Joined(text) => text.split_once(' ').unwrap_or((text.as_ref(), "")),
+                })
+                .collect(),
+        ),
     }
 }
 
@@ -88,7 +93,7 @@ fn parse<'a, T: serde::Deserialize<'a>>(file: &'static str, text: &'a str) -> Re
 
 /// Texts and types by id, out of the model's map and the added tokens, which must fill `0..n` without gaps.
 fn token_list<'a>(model: &'a ModelJson<'_>, added: &'a [AddedJson<'_>]) -> Result<(Vec<&'a str>, Vec<TokenType>), TextError> {
-    let highest = model.vocab.values().copied().chain(added.iter().map(|t| t.id)).max();
+    let highest = model.vocab.0.iter().map(|(_, id)| *id).chain(added.iter().map(|t| t.id)).max();
     let Some(highest) = highest else { return Err(TextError::NoTokens { limit: MAX_TOKENS }) };
     let n = highest as usize + 1;
     if n > MAX_TOKENS {
@@ -101,7 +106,8 @@ fn token_list<'a>(model: &'a ModelJson<'_>, added: &'a [AddedJson<'_>]) -> Resul
         expected: "one token per id, the same in model.vocab and added_tokens",
         found: short(found),
     };
-    for (text, &id) in &model.vocab {
+    for (text, id) in &model.vocab.0 {
+        let id = *id;
         if tokens[id as usize].replace(text.as_ref()).is_some() {
             return Err(clash(id, text.as_ref()));
         }
@@ -114,14 +120,11 @@ fn token_list<'a>(model: &'a ModelJson<'_>, added: &'a [AddedJson<'_>]) -> Resul
         *slot = Some(token.content.as_ref());
         types[token.id as usize] = if token.special { TokenType::Control } else { TokenType::UserDefined };
     }
-    let tokens: Option<Vec<&str>> = tokens.iter().copied().collect();
-    match tokens {
+    let found = tokens.iter().flatten().count();
+    let all: Option<Vec<&str>> = tokens.into_iter().collect();
+    match all {
         Some(tokens) => Ok((tokens, types)),
-        None => Err(TextError::LengthMismatch {
-            what: "model.vocab with added_tokens",
-            found: model.vocab.len() + added.iter().filter(|t| !model.vocab.contains_key(t.content.as_ref())).count(),
-            expected: n,
-        }),
+        None => Err(TextError::LengthMismatch { what: "model.vocab with added_tokens", found, expected: n }),
     }
 }
 

@@ -49,7 +49,7 @@ impl Vocab {
             vocab.text.push_str(token);
             vocab.ends.push(vocab.text.len() as u32);
             let Vocab { text, ends, ids, .. } = &mut vocab;
-            if let Some(first) = ids.insert(hash::bytes(token.as_bytes()), id, |other| text_of(text, ends, other) == *token) {
+            if let Some(first) = ids.insert(hash::bytes(token.as_bytes()), id, |other| bytes_of(text, ends, other) == token.as_bytes()) {
                 return Err(TextError::DuplicateToken { text: short(token), first, second: id });
             }
         }
@@ -73,7 +73,8 @@ impl Vocab {
 
     /// Id of a text as the file has it.
     pub(crate) fn id(&self, text: &str) -> Option<u32> {
-        self.ids.get(hash::bytes(text.as_bytes()), |id| text_of(&self.text, &self.ends, id) == text)
+        let bytes = text.as_bytes();
+        self.ids.get(hash::bytes(bytes), |id| bytes_of(&self.text, &self.ends, id) == bytes)
     }
 
     /// Appends the bytes that a token stands for; false if there is no such token.
@@ -92,6 +93,13 @@ impl Vocab {
         }
         true
     }
+}
+
+/// For comparing, without the checks that slicing a `str` makes.
+fn bytes_of<'a>(text: &'a str, ends: &[u32], id: u32) -> &'a [u8] {
+    let id = id as usize;
+    let start = if id == 0 { 0 } else { ends[id - 1] as usize };
+    &text.as_bytes()[start..ends[id] as usize]
 }
 
 fn text_of<'a>(text: &'a str, ends: &[u32], id: u32) -> &'a str {

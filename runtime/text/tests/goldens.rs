@@ -1,5 +1,7 @@
 //! Tokens and prompts against those of Hugging Face's libraries (`goldens/make.py` made the files).
 
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may fail loudly too.
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! The shape of the two files.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::error::{TextError, short};
@@ -42,7 +43,7 @@ pub(super) struct AddedJson<'a> {
 }
 
 /// A text that is borrowed where the file has no escapes in it; serde borrows inside collections only through a wrapper.
-#[derive(Deserialize, PartialEq, Eq, Hash)]
+#[derive(Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 impl AsRef<str> for Text<'_> {
@@ -51,19 +52,60 @@ impl AsRef<str> for Text<'_> {
     }
 }
 
-impl std::borrow::Borrow<str> for Text<'_> {
-    fn borrow(&self) -> &str {
-        &self.0
+/// A merge in either of its forms. (An untagged enum would first copy the whole list to look at it.)
+pub(super) enum MergeJson<'a> {
+    Joined(Cow<'a, str>),
+    Pair(Cow<'a, str>, Cow<'a, str>),
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for MergeJson<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = MergeJson<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a merge: \"left right\" or [\"left\", \"right\"]")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(MergeJson::Joined(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(MergeJson::Joined(Cow::Owned(text.to_string())))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut next = |i| list.next_element::<Text<'de>>()?.ok_or_else(|| de::Error::invalid_length(i, &"two texts"));
+                let (left, right) = (next(0)?, next(1)?);
+                match list.next_element::<de::IgnoredAny>()? {
+                    None => Ok(MergeJson::Pair(left.0, right.0)),
+                    Some(_) => Err(de::Error::invalid_length(3, &"two texts")),
+                }
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum MergesJson<'a> {
-    #[serde(borrow)]
-    Joined(Vec<Text<'a>>),
-    #[serde(borrow)]
-    Pairs(Vec<(Text<'a>, Text<'a>)>),
+/// The vocabulary in the file's order; a map would cost more to fill than to read the file, and would hide duplicates.
+pub(super) struct VocabJson<'a>(pub Vec<(Text<'a>, u32)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for VocabJson<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = VocabJson<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map from texts to ids")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(VocabJson(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
 }
 
 #[derive(Deserialize)]
@@ -85,12 +127,17 @@ pub(super) struct ModelJson<'a> {
     #[serde(default)]
     pub ignore_merges: bool,
     #[serde(borrow)]
-    pub vocab: HashMap<Text<'a>, u32>,
+    pub vocab: VocabJson<'a>,
     #[serde(borrow)]
-    pub merges: MergesJson<'a>,
+    pub merges: Vec<MergeJson<'a>>,
 }
 
 impl ModelJson<'_> {
+    /// The id of a text; a search through all.
+    pub(super) fn id(&self, text: &str) -> Option<u32> {
+        self.vocab.0.iter().find(|(t, _)| t.as_ref() == text).map(|(_, id)| *id)
+    }
+
     /// Refuses what would change the tokens and is not implemented.
     pub(super) fn check(&self) -> Result<(), TextError> {
         let refuse = |what, found: &dyn ToString| Err(TextError::Unsupported { what, found: short(&found.to_string()) });

@@ -67,6 +67,10 @@ pub(crate) enum Cmp {
 pub(crate) struct Args {
     pub positional: Vec<Expr>,
     pub named: Vec<(String, Expr)>,
+    /// `*list`
+    pub spread: Option<Box<Expr>>,
+    /// `**dict`
+    pub named_spread: Option<Box<Expr>>,
 }
 
 /// What is assigned to.

@@ -49,8 +49,18 @@ impl<'t> Interp<'t> {
         for arg in &args.positional {
             given.positional.push(self.eval(arg)?);
         }
+        if let Some(list) = &args.spread {
+            let list = self.eval(list)?;
+            given.positional.extend(self.iterate(&list)?);
+        }
         for (name, arg) in &args.named {
             given.named.push((name.clone(), self.eval(arg)?));
+        }
+        if let Some(dict) = &args.named_spread {
+            let Value::Map(map) = self.eval(dict)? else { return Err(runtime("** takes a dict")) };
+            self.meter.tick(map.entries.len())?;
+            let names = map.entries.iter().filter_map(|(k, v)| Some((k.as_str()?.to_string(), v.clone())));
+            given.named.extend(names);
         }
         Ok(given)
     }

@@ -240,6 +240,10 @@ impl Interp<'_> {
     }
 
     fn map_filter(&mut self, of: &Value, given: &Given) -> Result<Value> {
+        // Jinja looks whether there is anything before it looks whether it can loop.
+        if !of.is_true() {
+            return Value::list(&self.meter, Vec::new());
+        }
         let items = self.iterate(of)?;
         let mut out = Vec::with_capacity(items.len());
         if let Some((_, path)) = given.named.iter().find(|(name, _)| name == "attribute") {
@@ -266,7 +270,8 @@ impl Interp<'_> {
         };
         let test = if given.positional.is_empty() { None } else { Some(given.split_first("select")?) };
         let mut out = Vec::new();
-        for item in self.iterate(of)? {
+        let items = if of.is_true() { self.iterate(of)? } else { Vec::new() };
+        for item in items {
             self.meter.tick(1)?;
             let value = match &attribute {
                 Some(path) => self.path(item.clone(), path, None)?,

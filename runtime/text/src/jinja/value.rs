@@ -86,8 +86,8 @@ fn deeper<'a>(values: impl Iterator<Item = &'a Value>) -> Result<usize, TextErro
         depth = depth.max(match value {
             Value::List(list) => list.depth,
             Value::Map(map) => map.depth,
-            Value::Namespace(_) | Value::Loop(_) | Value::Macro(..) => {
-                return Err(runtime("a namespace, loop or macro cannot be put into a list or map"));
+            Value::Namespace(_) | Value::Loop(_) | Value::Macro(_, Some(_)) => {
+                return Err(runtime("a namespace, loop or caller cannot be put into a list or map"));
             }
             _ => 0,
         });

@@ -326,21 +326,12 @@ impl Parser {
     pub(super) fn args(&mut self) -> Result<Args, TextError> {
         let mut args = Args::default();
         while !self.op(")") {
-            let named = match (self.peek(), self.tokens.get(self.at + 1).map(|t| &t.kind)) {
-                (Some(Tok::Name(name)), Some(Tok::Op("="))) => Some(name.clone()),
-                _ => None,
-            };
-            match named {
-                Some(name) => {
-                    self.at += 2;
-                    let value = self.expr()?;
-                    args.named.push((name, value));
-                }
-                None if args.named.is_empty() => {
-                    let value = self.expr()?;
-                    args.positional.push(value);
-                }
-                None => return self.expected("a named argument"),
+            if args.spread.is_none() && self.op("*") {
+                args.spread = Some(Box::new(self.expr()?));
+            } else if args.named_spread.is_none() && self.op("**") {
+                args.named_spread = Some(Box::new(self.expr()?));
+            } else {
+                self.arg(&mut args)?;
             }
             if !self.op(",") {
                 self.need_op(")")?;
@@ -348,5 +339,25 @@ impl Parser {
             }
         }
         Ok(args)
+    }
+
+    fn arg(&mut self, args: &mut Args) -> Result<(), TextError> {
+        let named = match (self.peek(), self.tokens.get(self.at + 1).map(|t| &t.kind)) {
+            (Some(Tok::Name(name)), Some(Tok::Op("="))) => Some(name.clone()),
+            _ => None,
+        };
+        match named {
+            Some(name) => {
+                self.at += 2;
+                let value = self.expr()?;
+                args.named.push((name, value));
+            }
+            None if args.named.is_empty() && args.spread.is_none() && args.named_spread.is_none() => {
+                let value = self.expr()?;
+                args.positional.push(value);
+            }
+            None => return self.expected("a named argument"),
+        }
+        Ok(())
     }
 }
