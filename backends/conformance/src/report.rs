@@ -39,7 +39,7 @@ pub struct Line {
 /// All checks.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The tier that the plugin chose.
+    /// The tier that was forced, or else chosen.
     pub tier: String,
     /// In the order in which they ran.
     pub lines: Vec<Line>,
@@ -60,7 +60,9 @@ impl Report {
         let devices: Vec<Device> =
             invariance::THREADS.iter().map(|&n| Device::open(entry, n, &options.tier)).collect::<Result<_, _>>()?;
         let device = &devices[1];
-        let mut report = Report { tier: device.tier.clone(), lines: Vec::new() };
+        // What the device says is what it would choose by itself.
+        let tier = if options.tier.is_empty() { device.tier.clone() } else { options.tier.clone() };
+        let mut report = Report { tier, lines: Vec::new() };
         let chosen = |case: &Case| case.title().contains(&options.filter);
         let forward: Vec<Case> = cases::forward().into_iter().filter(chosen).collect();
         let gradients: Vec<Case> = cases::gradients().into_iter().filter(chosen).collect();
