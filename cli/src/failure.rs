@@ -104,7 +104,7 @@ pub fn from_clap(error: &clap::Error) -> Result<()> {
 /// What comes before clap's usage block, in one line.
 fn one_line(rendered: &str) -> String {
     let useful = rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let text = useful.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let text = useful.filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ").replace(" tip: ", "; tip: ");
     let text = text.trim_start_matches("error: ").trim_end_matches("For more information, try '--help'.").trim();
     format!("{text} (see --help)")
 }
@@ -118,7 +118,7 @@ mod tests {
         let rendered = "error: unexpected argument '--speed' found\n\n  tip: a similar argument exists: '--seed'\n\nUsage: tern run\n\nFor more information, try '--help'.\n";
         assert_eq!(
             one_line(rendered),
-            "unexpected argument '--speed' found tip: a similar argument exists: '--seed' (see --help)"
+            "unexpected argument '--speed' found; tip: a similar argument exists: '--seed' (see --help)"
         );
     }
 

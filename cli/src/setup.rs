@@ -89,7 +89,10 @@ impl BackendArgs {
         };
         failure.map_or(Ok(()), |error| {
             let mut failure = Failure::from(error);
-            failure.message.push_str("; `tern doctor` shows what was found");
+            failure.message += &match registry.names()[..] {
+                [] => "; `tern doctor` shows why".to_owned(),
+                ref names => format!("; usable here: {}", names.join(", ")),
+            };
             Err(failure)
         })
     }

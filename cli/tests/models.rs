@@ -1,0 +1,235 @@
+//! Every command on a tiny model of random numbers, whose answers transformers gave: see `tests/goldens/make_tiny.py`.
+#![cfg(feature = "cpu")]
+
+mod common;
+
+use common::{ended, run, tern, text, tiny};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::Stdio;
+
+const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}";
+
+fn golden() -> Value {
+    serde_json::from_slice(&fs::read(tiny().join("golden.json")).unwrap()).unwrap()
+}
+
+/// A copy of the model with a chat template.
+fn with_template(template: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        fs::copy(tiny().join(name), folder.path().join(name)).unwrap();
+    }
+    let mut config: Value = serde_json::from_slice(&fs::read(tiny().join("tokenizer_config.json")).unwrap()).unwrap();
+    config["chat_template"] = template.into();
+    fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+    folder
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn run_gives_the_golden_tokens_in_every_form() {
+    let (model, golden) = (tiny(), golden());
+    let prompt = golden["prompt"].as_str().unwrap();
+    let count = golden["greedy"].as_array().unwrap().len().to_string();
+    let flags = ["run", text(&model), "-p", prompt, "-n", &count, "--ignore-eos", "--kv", "f32", "--special"];
+    let whole = run(&[&flags[..], &["--json"]].concat()).json();
+    assert_eq!(whole["prompt_tokens"], golden["tokens"]);
+    assert_eq!(whole["tokens"], golden["greedy"]);
+    assert_eq!(whole["stop"], "length");
+    assert_eq!(whole["reused_tokens"], 0);
+    assert_eq!(whole["logprobs"].as_array().unwrap().len(), whole["tokens"].as_array().unwrap().len());
+    assert_eq!(keys(&whole), ["logprobs", "prompt_tokens", "reused_tokens", "stop", "text", "timings", "tokens"]);
+    assert_eq!(keys(&whole["timings"]), ["generate_ms", "load_ms", "prompt_ms"]);
+
+    let lines = run(&[&flags[..], &["--jsonl"]].concat());
+    let lines: Vec<Value> = lines.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (done, tokens) = lines.split_last().unwrap();
+    assert_eq!(done["event"], "done");
+    for key in ["prompt_tokens", "tokens", "text", "logprobs", "stop", "reused_tokens"] {
+        assert_eq!(done[key], whole[key], "{key}");
+    }
+    let ids: Vec<_> = tokens.iter().inspect(|t| assert_eq!(t["event"], "token")).map(|t| t["id"].clone()).collect();
+    assert_eq!(Value::from(ids), whole["tokens"]);
+
+    let plain = run(&flags);
+    assert_eq!((plain.code, plain.stderr.as_str()), (0, ""));
+    assert_eq!(plain.stdout, format!("{}\n", whole["text"].as_str().unwrap()));
+}
+
+#[test]
+fn a_seed_decides() {
+    let model = tiny();
+    let sampled = |seed| {
+        let flags = [
+            "run",
+            text(&model),
+            "-p",
+            "The",
+            "-n",
+            "24",
+            "--temperature",
+            "1.5",
+            "--ignore-eos",
+            "--json",
+            "--seed",
+            seed,
+        ];
+        run(&flags).json()["tokens"].clone()
+    };
+    assert_eq!(sampled("1"), sampled("1"));
+    assert_ne!(sampled("1"), sampled("2"));
+}
+
+#[test]
+fn stops_and_limits() {
+    let model = tiny();
+    let run = |flags: &[&str]| common::run(&[&["run", text(&model), "--json", "--ignore-eos"], flags].concat());
+    assert_eq!(run(&["-p", "The fox", "-n", "9999", "--ctx", "40"]).json()["stop"], "context");
+    run(&["-p", "The quick brown fox", "--ctx", "3"]).failed(4, &["context"]);
+    run(&["-p", "x", "--ctx", "1000000000"]).failed(4, &["available"]);
+    run(&["-p", ""]).failed(2, &["prompt"]);
+    run(&["-p", "x", "--temperature", "-1"]).failed(2, &["temperature"]);
+    run(&["-p", "x", "--tier", "abacus"]).failed(5, &["abacus"]);
+}
+
+#[test]
+fn score_adds_up() {
+    let (model, golden) = (tiny(), golden());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    let prompt = golden["prompt"].as_str().unwrap();
+    fs::write(&file, prompt).unwrap();
+    let got = run(&["score", text(&model), "--file", text(&file), "--top", "2", "--json"]).json();
+    assert_eq!(keys(&got), ["bits_per_byte", "logprobs", "nats", "perplexity", "tokens", "top"]);
+    assert_eq!(got["tokens"], golden["tokens"]);
+    let logprobs = got["logprobs"].as_array().unwrap();
+    let top = got["top"].as_array().unwrap();
+    assert!(logprobs[0].is_null() && top[0].is_null());
+    assert_eq!((logprobs.len(), top.len()), (golden["tokens"].as_array().unwrap().len(), logprobs.len()));
+    let sum: f64 = logprobs[1..].iter().map(|x| x.as_f64().unwrap()).sum();
+    let (nats, count) = (got["nats"].as_f64().unwrap(), logprobs.len() - 1);
+    assert!((nats + sum).abs() < 1e-3, "{nats} {sum}");
+    assert!((got["perplexity"].as_f64().unwrap().ln() - nats / count as f64).abs() < 1e-9);
+    // The first token, "T", is not predicted.
+    let bits = nats / std::f64::consts::LN_2 / (prompt.len() - 1) as f64;
+    assert!((got["bits_per_byte"].as_f64().unwrap() - bits).abs() < 1e-9);
+    for (best, logprob) in top[1..].iter().zip(&logprobs[1..]) {
+        let best: Vec<_> = best.as_array().unwrap().iter().map(|c| c["logprob"].as_f64().unwrap()).collect();
+        assert!(best.len() == 2 && best[0] >= best[1] && best[0] >= logprob.as_f64().unwrap());
+    }
+    assert!(run(&["score", text(&model), "--file", text(&file)]).stdout.contains("bits per byte"));
+}
+
+#[test]
+fn tokens_and_back() {
+    let (model, golden) = (tiny(), golden());
+    let prompt = golden["prompt"].as_str().unwrap();
+    let tokens = run(&["tokenize", text(&model), "-p", prompt, "--json"]);
+    assert_eq!(tokens.json(), json!({ "tokens": golden["tokens"] }));
+    let back = run(&["tokenize", text(&model), "--decode", "-p", &tokens.stdout, "--json"]);
+    assert_eq!(back.json(), json!({ "text": prompt }));
+    let exact = run(&["tokenize", text(&model), "--decode", "-p", &tokens.stdout]);
+    assert_eq!(exact.stdout, prompt);
+    run(&["tokenize", text(&model), "--decode", "-p", "4000000000"]).failed(3, &["4000000000"]);
+}
+
+#[test]
+fn inspect_shows_every_part() {
+    let model = tiny();
+    let inspect = |flags: &[&str]| run(&[&["inspect", text(&model)], flags].concat());
+    let summary = inspect(&["--json"]).json();
+    assert_eq!((&summary["format"], &summary["layers"]), (&json!("safetensors"), &json!(2)));
+    let tensors = inspect(&["--tensors", "--json"]).json();
+    let bytes: u64 = tensors["tensors"].as_array().unwrap().iter().map(|t| t["bytes"].as_u64().unwrap()).sum();
+    assert_eq!(summary["file_bytes"], bytes);
+    assert!(inspect(&["--plan"]).stdout.contains("attention"));
+    inspect(&["--template"]).failed(1, &["no chat template"]);
+    assert!(inspect(&[]).stdout.contains("LlamaForCausalLM"));
+    let folder = with_template(TEMPLATE);
+    assert_eq!(run(&["inspect", text(folder.path()), "--template"]).stdout, TEMPLATE);
+}
+
+#[test]
+fn bench_tells_all() {
+    let model = tiny();
+    let flags =
+        ["bench", text(&model), "-p", "16", "-n", "4", "--depth", "8", "-r", "2", "-t", "2", "--json", "--profile"];
+    let got = run(&flags).json();
+    let expected = [
+        "bandwidth_gb_s",
+        "bytes_per_token",
+        "decode_tok_s",
+        "load_ms",
+        "peak_rss_bytes",
+        "prefill_tok_s",
+        "profile",
+        "share_of_bandwidth",
+        "tier",
+    ];
+    assert_eq!(keys(&got), expected);
+    for speed in ["prefill_tok_s", "decode_tok_s"] {
+        let [min, median, max] = ["min", "median", "max"].map(|k| got[speed][k].as_f64().unwrap());
+        assert!(0.0 < min && min <= median && median <= max);
+    }
+    let ops = got["profile"]["decode"].as_array().unwrap();
+    let sum: f64 = ops.iter().map(|op| op["share"].as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9);
+}
+
+/// A conversation through a pipe: each line a message, each answer on stdout.
+fn chat(model: &Path, lines: &str, flags: &[&str]) -> common::Ran {
+    let mut command = tern(&[&["chat", text(model), "-n", "4", "--ignore-eos"], flags].concat());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The program may end before it has read everything.
+    let _ = child.stdin.take().unwrap().write_all(lines.as_bytes());
+    ended(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn chat_through_a_pipe() {
+    let folder = with_template(TEMPLATE);
+    let ran =
+        chat(folder.path(), "Hello\n\n/stats\n/undo\n/undo\n/reset\n/dance\n/exit\nnever read\n", &["--seed", "1"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!ran.stdout.is_empty());
+    for told in ["4 tokens", "seed 1", "took back", "nothing to take back", "starting over", "no command /dance"] {
+        assert!(ran.stderr.contains(told), "no {told:?} in {}", ran.stderr);
+    }
+    // Taken back and said again, the same answer comes.
+    let twice = chat(folder.path(), "Hello\n/undo\nHello\n", &["--seed", "1"]);
+    let (first, second) = twice.stdout.split_at(twice.stdout.len() / 2);
+    assert_eq!(first, second);
+    chat(folder.path(), "Hello\n", &["--ctx", "4"]).failed(4, &["context"]);
+}
+
+#[test]
+fn templates_that_are_missing_or_endless() {
+    run(&["chat", text(&tiny())]).failed(3, &["template"]);
+    let endless =
+        with_template("{% for i in range(1000000000) %}{% for j in range(1000000000) %}x{% endfor %}{% endfor %}");
+    run(&["run", text(endless.path()), "--chat", "-p", "x"]).failed(3, &["template"]);
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_ends_a_run_with_what_there_is() {
+    let model = tiny();
+    let flags = ["run", text(&model), "-p", "The", "-n", "1000000000", "--ctx", "1000000", "--ignore-eos", "--jsonl"];
+    let mut child = tern(&flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    lines.next().unwrap();
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let last: Value = serde_json::from_str(&lines.last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["stop"]), (&json!("done"), &json!("cancelled")));
+    let ran = ended(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.stderr.as_str()), (130, ""));
+}
