@@ -7,8 +7,12 @@ use tern_abi::plugin::{PluginError, Result};
 
 /// Alignment of every block: a cache line, and the widest vector.
 pub const ALIGN: usize = 64;
-/// From this size on, huge pages pay: one TLB entry covers 2 MiB instead of 4 KiB.
+/// Size of a huge page, where one TLB entry covers it instead of 4 KiB.
 const HUGE: usize = 2 << 20;
+/// From this size on memory is mapped. Blocks below a huge page still profit from the advice: the system puts
+/// new mappings side by side, and one huge page serves several blocks, such as the KV pages of all layers.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAPPED: usize = 128 << 10;
 /// Bytes past the end that may be read (not written), so that kernels can load whole vectors.
 pub const SLACK: usize = 64;
 
@@ -52,7 +56,7 @@ impl Memory {
         let failed = || PluginError::out_of_memory(format!("no memory for {len} bytes"));
         let padded = len.checked_add(SLACK).filter(|&n| n <= isize::MAX as usize - HUGE).ok_or_else(failed)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        if padded >= HUGE
+        if padded >= MAPPED
             && let Some((ptr, mapped)) = map(padded)
         {
             USED.fetch_add(len as u64, Ordering::Relaxed);
@@ -95,10 +99,11 @@ impl Drop for Memory {
     }
 }
 
-/// Maps at least `len` bytes at a multiple of the huge page size; yields how many.
+/// Maps at least `len` bytes, from a huge page's size on at a multiple of it; yields how many.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn map(len: usize) -> Option<(NonNull<u8>, usize)> {
-    let total = len.checked_add(HUGE)?;
+    let whole = len >= HUGE;
+    let total = if whole { len.checked_add(HUGE)? } else { len };
     // SAFETY: a fresh anonymous mapping.
     let base = unsafe {
         libc::mmap(
@@ -114,10 +119,10 @@ fn map(len: usize) -> Option<(NonNull<u8>, usize)> {
         return None;
     }
     let base = base.cast::<u8>();
-    let head = base.align_offset(HUGE);
+    let head = if whole { base.align_offset(HUGE) } else { 0 };
     // The tail starts at a page boundary; no system has pages beyond 64 KiB, and a failing munmap only wastes
     // addresses.
-    let end = (head + len).next_multiple_of(64 << 10);
+    let end = if whole { (head + len).next_multiple_of(64 << 10).min(total) } else { len };
     // SAFETY: the ranges lie in the mapping and outside the block; advice cannot harm.
     unsafe {
         if head > 0 {
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn zeroed_and_aligned() {
-        for len in [1, 63, 64, 4096, HUGE - 1, HUGE, 3 * HUGE + 5] {
+        for len in [1, 63, 64, 4096, 200_000, HUGE - 1, HUGE, 3 * HUGE + 5] {
             let m = Memory::zeroed(len).unwrap();
             assert_eq!(m.ptr() as usize % ALIGN, 0);
             // SAFETY: the block has `len` bytes and nothing else accesses it.

@@ -231,3 +231,118 @@ impl Worker<'_> {
         (first < n).then(|| first..(first + chunk).min(n))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn every_item_once() {
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(threads);
+            let (n, rounds) = (1000, 50);
+            let counts: Vec<AtomicUsize> = (0..2 * n).map(|_| AtomicUsize::new(0)).collect();
+            let add = |range: Range<usize>, at: usize| {
+                for i in range {
+                    counts[at + i].fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            for _ in 0..rounds {
+                pool.run(&Stop::never(), &|worker| {
+                    while let Some(range) = worker.claim(n, 7) {
+                        add(range, 0);
+                    }
+                    worker.barrier();
+                    while let Some(range) = worker.claim(n, 64) {
+                        add(range, n);
+                    }
+                    worker.barrier();
+                    add(worker.split(n, 16), 0);
+                })
+                .unwrap();
+            }
+            assert!(counts[..n].iter().all(|c| c.load(Ordering::Relaxed) == 2 * rounds));
+            assert!(counts[n..].iter().all(|c| c.load(Ordering::Relaxed) == rounds));
+        }
+    }
+
+    /// More threads than processors, many barriers: each must see what all wrote before it.
+    #[test]
+    fn barriers_order_memory() {
+        let pool = Pool::new(8);
+        let cells: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(0)).collect();
+        let wrong = AtomicUsize::new(0);
+        pool.run(&Stop::never(), &|worker| {
+            for round in 1..=2000u64 {
+                cells[worker.index()].store(round, Ordering::Relaxed);
+                worker.barrier();
+                if cells.iter().any(|c| c.load(Ordering::Relaxed) != round) {
+                    wrong.fetch_add(1, Ordering::Relaxed);
+                }
+                worker.barrier();
+            }
+        })
+        .unwrap();
+        assert_eq!(wrong.into_inner(), 0);
+    }
+
+    #[test]
+    fn all_stop_at_the_same_barrier() {
+        for threads in [1, 2, 8] {
+            let pool = Pool::new(threads);
+            let asked = Instant::now();
+            let poll = || asked.elapsed() > Duration::from_millis(5);
+            let stop = Stop::new(&poll);
+            let rounds: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+            pool.run(&stop, &|worker| {
+                while !worker.stopped() {
+                    rounds[worker.index()].fetch_add(1, Ordering::Relaxed);
+                    worker.barrier();
+                }
+            })
+            .unwrap();
+            let rounds: Vec<usize> = rounds.into_iter().map(AtomicUsize::into_inner).collect();
+            assert!(rounds.iter().all(|&r| r == rounds[0] && r > 0), "{rounds:?}");
+            assert_eq!(stop.into_result().unwrap_err().status, tern_abi::status::CANCELLED);
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_the_run_and_the_pool_lives_on() {
+        for threads in [1, 2, 8] {
+            let pool = Pool::new(threads);
+            for culprit in [0, threads - 1] {
+                let result = pool.run(&Stop::never(), &|worker| {
+                    worker.barrier();
+                    if worker.index() == culprit {
+                        // Unwinds without a message in the test's output.
+                        resume_unwind(Box::new(()));
+                    }
+                    worker.barrier();
+                });
+                assert_eq!(result.unwrap_err().status, tern_abi::status::PANIC);
+                pool.run(&Stop::never(), &|worker| worker.barrier()).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn shares_cover_all() {
+        let pool = Pool::new(3);
+        for (n, granularity) in [(0, 16), (1, 16), (100, 16), (1000, 1), (48, 16)] {
+            let cuts = Mutex::new(vec![]);
+            pool.run(&Stop::never(), &|worker| {
+                let range = worker.split(n, granularity);
+                assert!(range.end == n || range.end % granularity == 0);
+                cuts.lock().unwrap().push((range.start, range.end));
+            })
+            .unwrap();
+            let mut cuts = cuts.into_inner().unwrap();
+            cuts.sort_unstable();
+            assert_eq!((cuts[0].0, cuts[2].1), (0, n));
+            assert!(cuts.windows(2).all(|w| w[0].1 == w[1].0));
+        }
+    }
+}

@@ -16,7 +16,7 @@ pub use page::{attend_f16, attend_f32};
 pub use write::{Fresh, MAX_HEAD_DIM, write_f16, write_f32};
 
 use super::product::{MAX_ROWS, Products};
-use crate::state::KvLayout;
+use crate::state::{KvLayout, LANES};
 
 /// Positions of a group of pages, or one page if that is larger. Fixed, because the order of merging
 /// is part of the result.
@@ -25,31 +25,45 @@ pub const GROUP: usize = 512;
 /// From this many query rows on, converting a page to f32 once beats converting in every product.
 const CONVERT_ROWS: usize = 12;
 
-/// Running softmax of rows: `acc / l` is the result, relative to the maximum `m`.
+/// Running softmax of rows, relative to their maxima.
 #[derive(Clone, Copy)]
 pub struct State {
     /// `[rows]`; minus infinity while nothing was seen.
     pub m: *mut f32,
-    /// `[rows]`.
-    pub l: *mut f32,
-    /// `[rows, head_stride]`.
+    /// `[rows, state_stride]`: weighted values, then 16 sums of weights.
     pub acc: *mut f32,
+}
+
+/// Floats of a row of a [`State`].
+pub fn state_stride(layout: &KvLayout) -> usize {
+    layout.head_stride() + LANES
 }
 
 impl State {
     /// Floats that a state of `rows` rows takes.
-    pub fn floats(rows: usize, head_stride: usize) -> usize {
-        let rows_padded = rows.next_multiple_of(16);
-        2 * rows_padded + rows * head_stride
+    pub fn floats(rows: usize, stride: usize) -> usize {
+        rows.next_multiple_of(LANES) + rows * stride
     }
     /// A state in memory of [`State::floats`].
     ///
     /// # Safety
     /// `at` has as many elements.
     pub unsafe fn at(at: *mut f32, rows: usize) -> Self {
-        let rows_padded = rows.next_multiple_of(16);
         // SAFETY: within `floats`.
-        unsafe { Self { m: at, l: at.add(rows_padded), acc: at.add(2 * rows_padded) } }
+        unsafe { Self { m: at, acc: at.add(rows.next_multiple_of(LANES)) } }
+    }
+    /// Makes `rows` rows empty.
+    ///
+    /// # Safety
+    /// The state has them.
+    pub unsafe fn clear(&self, rows: usize, stride: usize) {
+        // SAFETY: passed on.
+        unsafe {
+            for r in 0..rows {
+                *self.m.add(r) = f32::NEG_INFINITY;
+            }
+            self.acc.write_bytes(0, rows * stride);
+        }
     }
 }
 
@@ -92,11 +106,10 @@ pub struct Work {
     part: State,
     /// `[MAX_ROWS, page_size]`.
     scores: *mut f32,
-    /// `[MAX_ROWS, head_stride]`.
+    /// `[MAX_ROWS, state_stride]`.
     out: *mut f32,
-    /// `[MAX_ROWS]` each.
+    /// `[MAX_ROWS]`.
     m: *mut f32,
-    l: *mut f32,
     /// `[head_dim, page_size]`.
     keys: *mut f32,
     /// `[page_size, head_stride]`.
@@ -106,23 +119,23 @@ pub struct Work {
 impl Work {
     /// Floats for tiles of up to `rows` rows.
     pub fn floats(rows: usize, layout: &KvLayout) -> usize {
-        let block = MAX_ROWS * (layout.page_size + layout.head_stride()) + 32;
-        (State::floats(rows, layout.head_stride()) + block + layout.head_elements()).next_multiple_of(16)
+        let stride = state_stride(layout);
+        let block = MAX_ROWS * (layout.page_size + stride) + LANES;
+        (State::floats(rows, stride) + block + layout.head_elements()).next_multiple_of(LANES)
     }
     /// In memory of [`Work::floats`].
     ///
     /// # Safety
     /// `at` has as many elements.
     pub unsafe fn at(at: *mut f32, rows: usize, layout: &KvLayout) -> Self {
-        let (page, stride) = (layout.page_size, layout.head_stride());
+        let (page, stride) = (layout.page_size, state_stride(layout));
         // SAFETY: within `floats`, in the same order.
         unsafe {
-            let part = State::at(at, rows);
             let scores = at.add(State::floats(rows, stride));
             let out = scores.add(MAX_ROWS * page);
             let m = out.add(MAX_ROWS * stride);
-            let keys = m.add(32);
-            Self { part, scores, out, m, l: m.add(16), keys, values: keys.add(layout.values_at()) }
+            let keys = m.add(LANES);
+            Self { part: State::at(at, rows), scores, out, m, keys, values: keys.add(layout.values_at()) }
         }
     }
 }

@@ -6,8 +6,8 @@ use crate::tier::Tier;
 
 /// Elements that `B` may have.
 pub trait Element: Copy {
-    /// Zero.
-    const ZERO: Self;
+    /// Is B read from memory in this form, and not only from a copy that is in the cache?
+    const AHEAD: bool;
     /// Sixteen of them.
     ///
     /// # Safety
@@ -35,7 +35,7 @@ impl Element for f32 {
     fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
         products.single
     }
-    const ZERO: Self = 0.0;
+    const AHEAD: bool = false;
 }
 /// Bits of a half.
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ impl Element for Half {
     fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
         products.half
     }
-    const ZERO: Self = Self(0);
+    const AHEAD: bool = true;
 }
 
 /// Rows that one call of [`product`] takes at most.
@@ -82,6 +82,9 @@ pub struct Product<E> {
     pub width: usize,
     /// Continue the sums in C, instead of starting at zero.
     pub resume: bool,
+    /// Memory, laid out as B, that is wanted next: it is asked for while B is in use. May be B itself. Only for
+    /// halves, which come straight from the cache of keys and values.
+    pub next: *const E,
 }
 
 /// Does a tier have 32 registers of 16 lanes?
@@ -145,7 +148,14 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
             }
         }
         let mut b = p.b.add(at);
+        let mut next = p.next.wrapping_add(at);
         for k in 0..p.k {
+            if E::AHEAD {
+                for c in (0..C).step_by(2) {
+                    S::prefetch(next.wrapping_add(c * LANES).cast());
+                }
+                next = next.wrapping_add(p.b_stride);
+            }
             let mut column = [S::zero(); C];
             for c in 0..C {
                 column[c] = E::load::<S>(b.add(c * LANES));

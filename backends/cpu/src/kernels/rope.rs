@@ -20,41 +20,72 @@ pub unsafe fn rotate_head<S: Simd>(
     // SAFETY: pairs lie within `n_rot`, the rest within `head_dim`.
     unsafe {
         let half = n_rot / 2;
-        let (mut cos, mut sin) = ([0f32; LANES], [0f32; LANES]);
-        let (mut a, mut b) = ([0f32; LANES], [0f32; LANES]);
+        let adjacent = layout != rope_layout::HALVES;
+        let sign = S::splat(sign);
         let mut i = 0;
-        // Arrays of 16 let the compiler shuffle in registers, and both layouts share the arithmetic.
+        while i + LANES <= half {
+            let (cos, sin) = split::<S>(table.add(2 * i));
+            let (a, b) =
+                if adjacent { split::<S>(x.add(2 * i)) } else { (S::load(x.add(i)), S::load(x.add(half + i))) };
+            let (a, b) = turn::<S>(a, b, cos, S::mul(sin, sign));
+            if adjacent {
+                join::<S>(a, b, out.add(2 * i));
+            } else {
+                S::store(out.add(i), a);
+                S::store(out.add(half + i), b);
+            }
+            i += LANES;
+        }
         while i < half {
-            let lanes = LANES.min(half - i);
-            for l in 0..lanes {
-                let (first, second) = place(i + l, half, layout);
-                cos[l] = *table.add(2 * (i + l));
-                sin[l] = sign * *table.add(2 * (i + l) + 1);
-                a[l] = *x.add(first);
-                b[l] = *x.add(second);
-            }
-            let (c, s) = (S::load(cos.as_ptr()), S::load(sin.as_ptr()));
-            let (u, v) = (S::load(a.as_ptr()), S::load(b.as_ptr()));
-            S::store(a.as_mut_ptr(), S::sub(S::mul(u, c), S::mul(v, s)));
-            S::store(b.as_mut_ptr(), S::add(S::mul(u, s), S::mul(v, c)));
-            for l in 0..lanes {
-                let (first, second) = place(i + l, half, layout);
-                *out.add(first) = a[l];
-                *out.add(second) = b[l];
-            }
-            i += lanes;
+            let (first, second) = if adjacent { (2 * i, 2 * i + 1) } else { (i, i + half) };
+            let lane = |p: *const f32| S::load_n(p, 1);
+            let sin = S::mul(lane(table.add(2 * i + 1)), sign);
+            let (a, b) = turn::<S>(lane(x.add(first)), lane(x.add(second)), lane(table.add(2 * i)), sin);
+            S::store_n(out.add(first), a, 1);
+            S::store_n(out.add(second), b, 1);
+            i += 1;
         }
         if !std::ptr::eq(x, out) {
-            for i in n_rot..head_dim {
-                *out.add(i) = *x.add(i);
-            }
+            out.add(n_rot).copy_from_nonoverlapping(x.add(n_rot), head_dim - n_rot);
         }
     }
 }
 
 #[inline(always)]
-fn place(pair: usize, half: usize, layout: u32) -> (usize, usize) {
-    if layout == rope_layout::HALVES { (pair, pair + half) } else { (2 * pair, 2 * pair + 1) }
+unsafe fn turn<S: Simd>(a: S::F, b: S::F, cos: S::F, sin: S::F) -> (S::F, S::F) {
+    // SAFETY: passed on.
+    unsafe { (S::sub(S::mul(a, cos), S::mul(b, sin)), S::add(S::mul(a, sin), S::mul(b, cos))) }
+}
+
+/// Even and odd elements of 32. Plain loops of fixed length, which compilers turn into shuffles.
+#[inline(always)]
+unsafe fn split<S: Simd>(p: *const f32) -> (S::F, S::F) {
+    let (mut even, mut odd) = ([0f32; LANES], [0f32; LANES]);
+    // SAFETY: the caller's pointer has 32 elements.
+    unsafe {
+        let all = p.cast::<[f32; 2 * LANES]>().read_unaligned();
+        for i in 0..LANES {
+            even[i] = all[2 * i];
+            odd[i] = all[2 * i + 1];
+        }
+        (S::load(even.as_ptr()), S::load(odd.as_ptr()))
+    }
+}
+
+/// The reverse of [`split`].
+#[inline(always)]
+unsafe fn join<S: Simd>(even: S::F, odd: S::F, p: *mut f32) {
+    let (mut a, mut b, mut all) = ([0f32; LANES], [0f32; LANES], [0f32; 2 * LANES]);
+    // SAFETY: the caller's pointer has 32 elements.
+    unsafe {
+        S::store(a.as_mut_ptr(), even);
+        S::store(b.as_mut_ptr(), odd);
+        for i in 0..LANES {
+            all[2 * i] = a[i];
+            all[2 * i + 1] = b[i];
+        }
+        p.cast::<[f32; 2 * LANES]>().write_unaligned(all);
+    }
 }
 
 /// Heads of one row.

@@ -144,17 +144,14 @@ impl Scratch {
         threads: usize,
     ) -> Option<Self> {
         let group = (p.heads / p.kv_heads) as usize;
-        let rows = group.max(TILE_ROWS);
-        let stride = layout.head_stride();
-        let worker =
-            4 * (rows * stride + State::floats(rows, stride) + Work::floats(rows, layout)).next_multiple_of(LANES);
+        let worker = 4 * worker_parts(group, layout).2;
         let parts = worker.checked_mul(threads)?;
         let (mut pages, mut own) = (parts, 0);
         match past {
             Past::State { per_sequence, .. } => {
                 let groups = per_sequence.div_ceil(kernel::group_pages(layout.page_size));
                 let states = tokens.min(SPLIT_TOKENS) * p.kv_heads as usize;
-                let bytes = 4 * part_floats(group, stride);
+                let bytes = 4 * part_floats(group, layout);
                 pages = parts.checked_add(states.checked_mul(groups)?.checked_mul(bytes)?)?;
             }
             Past::Own => own = tokens.div_ceil(layout.page_size).checked_add(sequences)?,
@@ -166,8 +163,22 @@ impl Scratch {
 }
 
 /// Floats of the state of one token's query heads of one key/value head.
-fn part_floats(group: usize, stride: usize) -> usize {
-    State::floats(group, stride).next_multiple_of(LANES)
+fn part_floats(group: usize, layout: &KvLayout) -> usize {
+    State::floats(group, kernel::state_stride(layout)).next_multiple_of(LANES)
+}
+
+/// A worker's part of scratch memory: the tile's queries, then its result, then [`Work`]. Yields where the latter
+/// two begin and where the part ends, in floats.
+fn worker_parts(group: usize, layout: &KvLayout) -> (usize, usize, usize) {
+    let rows = max_rows(group);
+    let result = (rows * layout.head_dim).next_multiple_of(LANES);
+    let work = result + State::floats(rows, kernel::state_stride(layout));
+    (result, work, (work + Work::floats(rows, layout)).next_multiple_of(LANES))
+}
+
+/// Query rows of the largest tile.
+fn max_rows(group: usize) -> usize {
+    group.max(TILE_ROWS)
 }
 
 impl CompiledOp for Attention {

@@ -4,36 +4,32 @@ use super::State;
 use crate::kernels::vector::{load, map_over};
 use crate::simd::{LANES, Simd};
 
-/// Adds a part (`m`, `l`, `acc`) to row `row` of `to`. An empty row takes the part over unchanged.
+/// Adds a part, of its own maxima `m`, to up to 16 rows of `to` from `row` on.
 ///
 /// # Safety
-/// `acc` has `stride` elements, a multiple of 16, and `to` has the row; see [`Simd`].
+/// The rows exist; `acc` has `n` rows of `stride` elements, `m` has `n`; see [`Simd`].
 #[inline(always)]
-pub unsafe fn merge_row<S: Simd>(to: &State, row: usize, m: f32, l: f32, acc: *const f32, stride: usize) {
+pub unsafe fn merge_block<S: Simd>(to: &State, row: usize, n: usize, m: *const f32, acc: *const f32, stride: usize) {
+    let (mut old, mut new) = ([0f32; LANES], [0f32; LANES]);
     // SAFETY: passed on.
     unsafe {
-        let sum = to.acc.add(row * stride);
-        let (m1, l1) = (*to.m.add(row), *to.l.add(row));
-        let mut i = 0;
-        if m1 == f32::NEG_INFINITY {
+        // One factor is 1; which, decides the larger maximum. An empty row has minus infinity and zeros, which
+        // make its factor 0 and leave the part unchanged.
+        let (m1, m2) = (S::load_n(to.m.add(row), n), S::load_n(m, n));
+        let (one, smaller) = (S::splat(1.0), S::exp(S::sub(S::zero(), S::abs(S::sub(m1, m2)))));
+        S::store(old.as_mut_ptr(), S::select_lt(m1, m2, smaller, one));
+        S::store(new.as_mut_ptr(), S::select_lt(m1, m2, one, smaller));
+        S::store_n(to.m.add(row), S::select_lt(m1, m2, m2, m1), n);
+        for r in 0..n {
+            let (old, new) = (S::splat(old[r]), S::splat(new[r]));
+            let (sum, part) = (to.acc.add((row + r) * stride), acc.add(r * stride));
+            let mut i = 0;
             while i < stride {
-                S::store(sum.add(i), S::load(acc.add(i)));
+                let x = S::mul(S::load(part.add(i)), new);
+                S::store(sum.add(i), S::fma(S::load(sum.add(i)), old, x));
                 i += LANES;
             }
-            *to.m.add(row) = m;
-            *to.l.add(row) = l;
-            return;
         }
-        // One factor is 1; which, decides the larger maximum.
-        let (one, smaller) = (S::splat(1.0), S::exp(S::splat(-(m1 - m).abs())));
-        let (old, new) = if m1 < m { (smaller, one) } else { (one, smaller) };
-        while i < stride {
-            let part = S::mul(S::load(acc.add(i)), new);
-            S::store(sum.add(i), S::fma(S::load(sum.add(i)), old, part));
-            i += LANES;
-        }
-        *to.m.add(row) = if m1 < m { m } else { m1 };
-        S::store_n(to.l.add(row), S::fma(S::splat(l1), old, S::mul(S::splat(l), new)), 1);
     }
 }
 
@@ -57,9 +53,9 @@ pub(super) unsafe fn merge_rows<S: Simd>(x: &Merge) {
     for r in 0..x.rows {
         // SAFETY: row `r` of both.
         unsafe {
-            let m = *x.part.m.add(r);
-            if m != f32::NEG_INFINITY {
-                merge_row::<S>(&x.to, r, m, *x.part.l.add(r), x.part.acc.add(r * x.stride), x.stride);
+            // Where both are empty the difference of maxima is not a number.
+            if *x.part.m.add(r) != f32::NEG_INFINITY {
+                merge_block::<S>(&x.to, r, 1, x.part.m.add(r), x.part.acc.add(r * x.stride), x.stride);
             }
         }
     }
@@ -88,15 +84,16 @@ pub struct Finish {
 unsafe fn finish_row<S: Simd>(x: &Finish) {
     // SAFETY: passed on.
     unsafe {
-        let (m, l) = (*x.state.m.add(x.row), *x.state.l.add(x.row));
+        let m = *x.state.m.add(x.row);
         let acc = x.state.acc.add(x.row * x.stride);
+        let l = S::splat(S::reduce_add(S::load(acc.add(x.stride - LANES))));
         let factor = if x.sink.is_null() {
-            S::div(S::splat(1.0), S::splat(l))
+            S::div(S::splat(1.0), l)
         } else {
             let sink = *x.sink;
             let top = if m < sink { sink } else { m };
             let (old, new) = (S::exp(S::splat(m - top)), S::exp(S::splat(sink - top)));
-            S::div(old, S::fma(S::splat(l), old, new))
+            S::div(old, S::fma(l, old, new))
         };
         map_over!(S, x.n, x.out, |i, lanes| S::mul(load::<S>(acc.add(i), lanes), factor));
     }

@@ -1,7 +1,8 @@
 //! One group of pages against a tile.
 
-use super::merge::{Merge, merge_row, merge_rows};
-use super::{CONVERT_ROWS, Tile, group_pages, softmax};
+use super::merge::{Merge, merge_block, merge_rows};
+use super::softmax::{Scores, exponentials, prepare};
+use super::{CONVERT_ROWS, Tile, group_pages, state_stride};
 use crate::kernels::product::{Element, Half, MAX_ROWS, Product};
 use crate::simd::{LANES, Simd};
 
@@ -16,10 +17,8 @@ unsafe fn attend<S: Simd, E: Element>(t: &Tile, group: usize, convert: bool) {
     let pages = seen.start.max(group * per_group)..seen.end.min((group + 1) * per_group);
     // SAFETY: only pages that a row sees are read; rows are those of the tile.
     unsafe {
-        for r in 0..t.rows() {
-            *t.work.part.m.add(r) = f32::NEG_INFINITY;
-        }
-        for page in pages {
+        t.work.part.clear(t.rows(), state_stride(&t.layout));
+        for page in pages.clone() {
             let start = page * page_size;
             // Tokens that see the page are consecutive: not before it, and within the window after it.
             let first = start.saturating_sub(t.position);
@@ -30,22 +29,37 @@ unsafe fn attend<S: Simd, E: Element>(t: &Tile, group: usize, convert: bool) {
             if first >= last {
                 continue;
             }
-            let number = *t.pages.add(page) as usize;
-            let keys = t.base.add(number * t.layout.page_bytes()).cast::<E>();
+            let keys = keys_of::<E>(t, page);
             let values = keys.add(t.layout.values_at());
+            let next = if page + 1 < pages.end { keys_of::<E>(t, page + 1) } else { keys };
             let rows = (first * t.group, last * t.group);
             if convert && rows.1 - rows.0 >= CONVERT_ROWS {
                 let places = (t.position + last - start).min(page_size);
                 copy::<S, E>(keys, t.work.keys, t.layout.values_at());
                 copy::<S, E>(values, t.work.values, places * t.layout.head_stride());
-                rows_of_page::<S, f32>(t, start, rows, t.work.keys, t.work.values);
+                let (keys, values) = (t.work.keys.cast_const(), t.work.values.cast_const());
+                rows_of_page::<S, f32>(t, start, rows, Head { keys, values, next: keys });
             } else {
-                rows_of_page::<S, E>(t, start, rows, keys, values);
+                rows_of_page::<S, E>(t, start, rows, Head { keys, values, next });
             }
         }
-        let (to, part, stride) = (t.total, t.work.part, t.layout.head_stride());
+        let (to, part, stride) = (t.total, t.work.part, state_stride(&t.layout));
         merge_rows::<S>(&Merge { to, part, rows: t.rows(), stride });
     }
+}
+
+/// One head of a page, and the keys of the page after it.
+#[derive(Clone, Copy)]
+struct Head<E> {
+    keys: *const E,
+    values: *const E,
+    next: *const E,
+}
+
+#[inline(always)]
+unsafe fn keys_of<E>(t: &Tile, page: usize) -> *const E {
+    // SAFETY: a page of the sequence.
+    unsafe { t.base.add(*t.pages.add(page) as usize * t.layout.page_bytes()).cast() }
 }
 
 #[inline(always)]
@@ -59,25 +73,19 @@ unsafe fn copy<S: Simd, E: Element>(from: *const E, to: *mut f32, n: usize) {
 }
 
 #[inline(always)]
-unsafe fn rows_of_page<S: Simd, E: Element>(
-    t: &Tile,
-    start: usize,
-    (mut row, last): (usize, usize),
-    keys: *const E,
-    values: *const E,
-) {
+unsafe fn rows_of_page<S: Simd, E: Element>(t: &Tile, start: usize, (mut row, last): (usize, usize), head: Head<E>) {
     while row < last {
         let n = MAX_ROWS.min(last - row);
         // SAFETY: rows of the tile.
-        unsafe { block::<S, E>(t, start, row, n, keys, values) };
+        unsafe { block::<S, E>(t, start, row, n, head) };
         row += n;
     }
 }
 
 /// Up to [`MAX_ROWS`] rows: scores, weights, weighted values, and the merge into the group's state.
 #[inline(always)]
-unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usize, keys: *const E, values: *const E) {
-    let (page_size, d, stride) = (t.layout.page_size, t.layout.head_dim, t.layout.head_stride());
+unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usize, head: Head<E>) {
+    let (page_size, d, stride) = (t.layout.page_size, t.layout.head_dim, state_stride(&t.layout));
     let w = &t.work;
     let mut seen = [(0, 0); MAX_ROWS];
     let (mut low, mut high) = (page_size, 0);
@@ -94,33 +102,36 @@ unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usiz
             &Product {
                 a: t.q.add(row * d),
                 a_stride: d,
-                b: keys.add(span.0),
+                b: head.keys.add(span.0),
                 b_stride: page_size,
                 c: w.scores.add(span.0),
                 c_stride: page_size,
                 k: d,
                 width: span.1 - span.0,
                 resume: false,
+                next: head.next.wrapping_add(span.0),
             },
             n,
         );
+        let scores = Scores { at: w.scores, stride: page_size, span, scale: t.scale, softcap: t.softcap };
         for r in 0..n {
-            let (m, l) = softmax::weights::<S>(w.scores.add(r * page_size), span, seen[r], t.scale, t.softcap);
-            *w.m.add(r) = m;
-            *w.l.add(r) = l;
+            *w.m.add(r) = prepare::<S>(&scores, r, seen[r]);
         }
-        weigh::<E>(t, &seen, n, values);
         for r in 0..n {
-            merge_row::<S>(&w.part, row + r, *w.m.add(r), *w.l.add(r), w.out.add(r * stride), stride);
+            // The sum of weights is kept behind the weighted values, and merged like them.
+            exponentials::<S>(&scores, r, *w.m.add(r), w.out.add((r + 1) * stride - LANES));
         }
+        weigh::<E>(t, &seen, n, head);
+        merge_block::<S>(&w.part, row, n, w.m, w.out, stride);
     }
 }
 
 /// `out = weights · values`, each row over exactly the places it sees: what all rows of the block see at once,
 /// what only some see row by row, always in order of places.
 #[inline(always)]
-unsafe fn weigh<E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS], n: usize, values: *const E) {
+unsafe fn weigh<E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS], n: usize, head: Head<E>) {
     let (page_size, stride) = (t.layout.page_size, t.layout.head_stride());
+    let out_stride = state_stride(&t.layout);
     let w = &t.work;
     let multiply = E::product(&t.products);
     // SAFETY: places within the page, rows within the block.
@@ -128,13 +139,14 @@ unsafe fn weigh<E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS], n: usiz
         let part = |row: usize, from: usize, to: usize, resume: bool| Product {
             a: w.scores.add(row * page_size + from),
             a_stride: page_size,
-            b: values.add(from * stride),
+            b: head.values.add(from * stride),
             b_stride: stride,
-            c: w.out.add(row * stride),
-            c_stride: stride,
+            c: w.out.add(row * out_stride),
+            c_stride: out_stride,
             k: to.saturating_sub(from),
             width: stride,
             resume,
+            next: head.next.wrapping_add(t.layout.values_at() + from * stride),
         };
         let (mut from, mut to) = (0, page_size);
         for s in &seen[..n] {

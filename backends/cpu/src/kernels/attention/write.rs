@@ -4,6 +4,7 @@ use crate::kernels::product::{Element, Half};
 use crate::kernels::rope::rotate_head;
 use crate::simd::{LANES, Simd};
 use crate::state::KvLayout;
+use std::mem::MaybeUninit;
 
 /// One head of one token.
 #[derive(Clone, Copy)]
@@ -32,26 +33,28 @@ pub const MAX_HEAD_DIM: usize = 512;
 #[inline(always)]
 unsafe fn write<S: Simd, E: Element>(x: &Fresh) {
     let (d, stride, page_size) = (x.layout.head_dim, x.layout.head_stride(), x.layout.page_size);
-    let mut rotated = [0f32; MAX_HEAD_DIM];
-    let mut rounded = [E::ZERO; MAX_HEAD_DIM];
+    let mut rotated = MaybeUninit::<[f32; MAX_HEAD_DIM]>::uninit();
+    let mut rounded = MaybeUninit::<[E; MAX_HEAD_DIM]>::uninit();
     // SAFETY: `k` and `v` have `d <= MAX_HEAD_DIM` elements; the place lies in the page.
     unsafe {
         let keys = x.page.cast::<E>();
         let mut k = x.k;
         if !x.table.is_null() {
-            rotate_head::<S>(k, x.table, rotated.as_mut_ptr(), d, x.n_rot, x.rope_layout, 1.0);
-            k = rotated.as_ptr();
+            let rotated = rotated.as_mut_ptr().cast::<f32>();
+            rotate_head::<S>(k, x.table, rotated, d, x.n_rot, x.rope_layout, 1.0);
+            k = rotated;
         }
         let values = keys.add(x.layout.values_at() + x.place * stride);
+        let rounded = rounded.as_mut_ptr().cast::<E>();
         let mut i = 0;
         while i < d {
             let n = LANES.min(d - i);
-            E::store::<S>(rounded.as_mut_ptr().add(i), S::load_n(k.add(i), n));
+            E::store::<S>(rounded.add(i), S::load_n(k.add(i), n));
             E::store::<S>(values.add(i), S::load_n(x.v.add(i), n));
             i += LANES;
         }
-        for (i, &key) in rounded.iter().enumerate().take(d) {
-            *keys.add(i * page_size + x.place) = key;
+        for i in 0..d {
+            *keys.add(i * page_size + x.place) = *rounded.add(i);
         }
     }
 }

@@ -4,8 +4,8 @@
 //! over a long past there are few tiles; then every group of pages of a tile is work of its own, and the
 //! parts are merged after a barrier.
 
-use super::{Attention, Past, SPLIT_TOKENS, TILE_ROWS, part_floats};
-use crate::kernels::attention::{Finish, Fresh, Merge, State, Tile, Work, group_pages};
+use super::{Attention, Past, SPLIT_TOKENS, TILE_ROWS, max_rows, part_floats, worker_parts};
+use crate::kernels::attention::{Finish, Fresh, Merge, State, Tile, Work, group_pages, state_stride};
 use crate::kernels::rope::Row;
 use crate::op::Step;
 use crate::pool::Worker;
@@ -262,7 +262,7 @@ impl<'a> Plan<'a> {
     unsafe fn part(&self, row: usize, kv_head: usize, group: usize) -> State {
         let Past::State { per_sequence, .. } = self.op.past else { return self.worker_state(0) };
         let groups = per_sequence.div_ceil(group_pages(self.op.layout.page_size));
-        let floats = part_floats(self.op.group(), self.op.layout.head_stride());
+        let floats = part_floats(self.op.group(), &self.op.layout);
         let index = (row * self.op.p.kv_heads as usize + kv_head) * groups + group;
         // SAFETY: scratch has room for all parts of as many tokens as are split.
         unsafe {
@@ -270,23 +270,20 @@ impl<'a> Plan<'a> {
             State::at(parts.add(index * floats), self.op.group())
         }
     }
-    fn max_rows(&self) -> usize {
-        self.op.group().max(TILE_ROWS)
-    }
     unsafe fn worker_memory(&self, worker: usize) -> *mut f32 {
         // SAFETY: scratch has a part for every worker.
         unsafe { self.step.scratch().add(worker * self.op.scratch.worker).cast() }
     }
     fn worker_state(&self, worker: usize) -> State {
-        let rows = self.max_rows();
-        // SAFETY: the state follows the queries.
-        unsafe { State::at(self.worker_memory(worker).add(rows * self.op.layout.head_stride()), rows) }
+        let group = self.op.group();
+        // SAFETY: see `worker_parts`.
+        unsafe { State::at(self.worker_memory(worker).add(worker_parts(group, &self.op.layout).0), max_rows(group)) }
     }
 
     /// Attends to `groups`, and finishes the rows unless there are other parts.
     unsafe fn attend(&self, place: Place, groups: Range<usize>, fresh: bool, worker: usize) {
         let (op, step) = (self.op, self.step);
-        let (d, stride, group) = (op.layout.head_dim, op.layout.head_stride(), op.group());
+        let (d, stride, group) = (op.layout.head_dim, state_stride(&op.layout), op.group());
         // SAFETY: shapes and contents were checked; memory was sized for the largest tile.
         unsafe {
             let position = self.position(place.sequence, place.first);
@@ -318,10 +315,8 @@ impl<'a> Plan<'a> {
             } else {
                 self.worker_state(worker)
             };
-            for r in 0..place.tokens * group {
-                *total.m.add(r) = f32::NEG_INFINITY;
-            }
-            let work = q.add(self.max_rows() * stride + State::floats(self.max_rows(), stride));
+            total.clear(place.tokens * group, stride);
+            let work = q.add(worker_parts(group, &op.layout).1);
             let tile = Tile {
                 q,
                 tokens: place.tokens,
@@ -335,7 +330,7 @@ impl<'a> Plan<'a> {
                 pages: self.pages(place.sequence),
                 total,
                 products: op.kernels.products,
-                work: Work::at(work, self.max_rows(), &op.layout),
+                work: Work::at(work, max_rows(group), &op.layout),
             };
             for g in groups {
                 if step.cancelled() {
@@ -362,7 +357,7 @@ impl<'a> Plan<'a> {
                 (op.kernels.finish)(&Finish {
                     state,
                     row: first + h,
-                    stride: op.layout.head_stride(),
+                    stride: state_stride(&op.layout),
                     sink: if sinks.is_null() { sinks } else { sinks.add(head) },
                     out: step.f32(op.out).add((row * op.p.heads as usize + head) * op.layout.head_dim),
                     n: op.layout.head_dim,
@@ -379,7 +374,7 @@ impl<'a> Plan<'a> {
             let to = self.part(row, kv_head, groups.start);
             for g in groups.start + 1..groups.end {
                 let part = self.part(row, kv_head, g);
-                let (rows, stride) = (self.op.group(), self.op.layout.head_stride());
+                let (rows, stride) = (self.op.group(), state_stride(&self.op.layout));
                 (self.op.kernels.merge)(&Merge { to, part, rows, stride });
             }
             self.finish(to, 0, row, kv_head);
