@@ -32,11 +32,12 @@ fn threads_and_chunks_do_not_change_a_bit() {
             }
             let expected = bits(&open(file, tier, 2), 256);
             for threads in [1, 3, 8] {
-                assert_eq!(bits(&open(file, tier, threads), 256), expected, "{} {tier}: {threads} threads", file.display());
+                let same = bits(&open(file, tier, threads), 256) == expected;
+                assert!(same, "{} {tier}: {threads} threads", file.display());
             }
             let model = open(file, tier, 2);
             for chunk in [1, 7, 64] {
-                assert_eq!(bits(&model, chunk), expected, "{} {tier}: chunks of {chunk}", file.display());
+                assert!(bits(&model, chunk) == expected, "{} {tier}: chunks of {chunk}", file.display());
             }
         }
     }
@@ -51,6 +52,6 @@ fn a_rollback_leaves_no_trace() {
     for n in [1, 3, 70, 150] {
         session.forward(&vec![5; n]).unwrap();
         session.rollback(n + 2).unwrap();
-        assert_eq!(session.forward(&tokens[148..]).unwrap(), expected);
+        assert!(session.forward(&tokens[148..]).unwrap() == expected, "rollback of {n}");
     }
 }
