@@ -24,9 +24,9 @@ const AHEAD: usize = 16 << 10;
 
 /// A product of a few panels with a tile of tokens.
 ///
-/// `w` is the first of `panels` panels of the kernel's format with `columns` columns, `panel_bytes` apart; `x` is a tile
-/// in the form that the format takes; `y` gets `[vector of 16 rows][token][16]`. A panel of a block format is one vector
-/// of rows, one of floats two.
+/// `w` is the first of `panels` panels of the kernel's format with `columns` columns, `panel_bytes` apart; `x` is a
+/// tile in the form that the format takes; `y` gets `[vector of 16 rows][token][16]`. A panel of a block format is one
+/// vector of rows, one of floats two.
 pub struct Product {
     /// First panel.
     pub w: *const u8,

@@ -315,7 +315,8 @@ fn rows_by_id() {
 
 #[test]
 fn wrong_graphs_are_refused() {
-    let refuse = |make: &dyn Fn(&mut Graph) -> (Vec<Option<u32>>, Vec<u32>, LinearParams)| {
+    type Make<'a> = &'a dyn Fn(&mut Graph) -> (Vec<Option<u32>>, Vec<u32>, LinearParams);
+    let refuse = |make: Make<'_>| {
         let mut g = Graph::new("", 1);
         let (inputs, outputs, p) = make(&mut g);
         g.op(LINEAR, &inputs, &outputs, p);

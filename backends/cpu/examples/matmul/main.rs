@@ -8,7 +8,7 @@
 mod machine;
 mod products;
 
-use products::{Weights, multiply};
+use products::{Weights, columns_near, multiply};
 use tern_cpu::pool::Pool;
 use tern_cpu::tier::Tier;
 use tern_cpu::weight::Format;
@@ -34,19 +34,15 @@ fn main() {
         for &dtype in DType::ALL.iter().filter(|d| Format::of(**d).is_some() && d.name().contains(&filter)) {
             model(dtype, tier, &pool, bandwidth);
             if all {
+                println!("      packs {:.0} MB/s", products::packing(dtype, &pool));
                 shapes(dtype, tier, &pool);
             }
         }
     }
 }
 
-/// Columns near `k` that the type can have.
-fn columns(dtype: DType, k: usize) -> usize {
-    k / dtype.block_len() * dtype.block_len()
-}
-
 fn model(dtype: DType, tier: Tier, pool: &Pool, bandwidth: f64) {
-    let (k, ffn) = (columns(dtype, 576), 1536);
+    let (k, ffn) = (columns_near(dtype, 576), 1536);
     let mut shapes = Vec::new();
     for _ in 0..30 {
         shapes.extend([(960, k), (576, k), (3072, k), (576, ffn)]);
@@ -72,7 +68,7 @@ fn model(dtype: DType, tier: Tier, pool: &Pool, bandwidth: f64) {
 
 fn shapes(dtype: DType, tier: Tier, pool: &Pool) {
     for (n, k) in [(576, 576), (1536, 576), (576, 1536), (2048, 2048), (49152, 576)] {
-        let k = columns(dtype, k);
+        let k = columns_near(dtype, k);
         let one = n * dtype.row_bytes(k).unwrap();
         let weights = Weights::new(dtype, &vec![(n, k); (ROUND_BYTES / one).max(1)], pool);
         let speed = weights.bytes() as f64 / multiply(&weights, 1, tier, pool) / 1e9;

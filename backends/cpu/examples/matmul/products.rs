@@ -144,6 +144,25 @@ impl<'a> One<'a> {
     }
 }
 
+/// MB/s of a file's bytes packed.
+pub fn packing(dtype: DType, pool: &Pool) -> f64 {
+    let (n, k) = (4096, columns_near(dtype, 2048));
+    let bytes = vec![0x11; n * dtype.row_bytes(k).unwrap()];
+    let shape = [n as u64, k as u64];
+    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
+    let seconds = shortest(|| {
+        let start = Instant::now();
+        std::hint::black_box(Prepared::new(&spec, &bytes, Tier::best(), pool, &|| false).unwrap());
+        start.elapsed().as_secs_f64()
+    });
+    bytes.len() as f64 / seconds / 1e6
+}
+
+/// Columns near `k` that the type can have.
+pub fn columns_near(dtype: DType, k: usize) -> usize {
+    k / dtype.block_len() * dtype.block_len()
+}
+
 /// Nanoseconds to quantize one token.
 pub fn quantizing(columns: usize, tier: Tier, pool: &Pool) -> f64 {
     const ROUNDS: usize = 1000;

@@ -1,10 +1,10 @@
 //! Products of block formats with quantized activations.
 //!
-//! Per block an exact integer dot product, then `sum = fma(dot * weight_scale, token_scale, sum)`, blocks in order; with
-//! a scale per half, `dot * weight_scale` is `fma(dot1, scale1, dot0 * scale0)`. The arithmetic of an output depends on
-//! nothing but its row and its token. So a few tokens may go through [`small`], which decodes weights on the way to the
-//! multiplier, and many through [`tile`], which reads codes that [`unpack`] has decoded once: the results are the same
-//! bits.
+//! Per block an exact integer dot product, then `sum = fma(dot * weight_scale, token_scale, sum)`, blocks in order;
+//! with a scale per half, `dot * weight_scale` is `fma(dot1, scale1, dot0 * scale0)`. The arithmetic of an output
+//! depends on nothing but its row and its token. So a few tokens may go through [`small`], which decodes weights on
+//! the way to the multiplier, and many through [`tile`], which reads codes that [`unpack`] has decoded once: the
+//! results are the same bits.
 
 // Arrays that run in parallel, with constant bounds that may be below their length.
 #![allow(clippy::needless_range_loop)]

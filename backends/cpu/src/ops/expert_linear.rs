@@ -169,8 +169,8 @@ impl ExpertLinear {
         let tiling = self.tiling(group.len());
         let first = strip * STRIP;
         let mut y = Results16([MaybeUninit::uninit(); RESULTS]);
-        // SAFETY: the matrix has the tensor's shape; the group's tiles are ready; outputs of a row and a strip belong to
-        // one worker.
+        // SAFETY: the matrix has the tensor's shape; the group's tiles are ready; outputs of a row and a strip belong
+        // to one worker.
         unsafe {
             let strip = self.multiplier.strip(matrix, expert, strip);
             self.multiplier.open(strip, tiling, scratch);

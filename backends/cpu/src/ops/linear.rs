@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! input.rs      norm, quantization, the adapters' inner values
+//! layout.rs     where they are in the scratch
 //! work.rs       strips of rows, claimed by workers: product, then everything that follows, while it is in cache
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! barrier before the products.
 
 mod input;
+mod layout;
 mod work;
 
 use crate::check::{Checker, Dim, fixed};
@@ -22,11 +24,11 @@ use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::weight::Format;
 use input::Quantize;
+use layout::Layout;
 use tern_abi::dtype;
 use tern_abi::graph::place;
 use tern_abi::ops::LinearParams;
 use tern_abi::plugin::{GraphView, OpView, Result};
-use work::Layout;
 
 /// Inputs before those of the weights, and of each weight.
 const COMMON: usize = 5;
@@ -179,8 +181,8 @@ impl CompiledOp for Linear {
 
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
         let tokens = step.rows(self.x).min(self.max_tokens);
-        // SAFETY: shapes were checked, scratch has what the layout asked for, the tier is available; `prepare` ends with
-        // a barrier where workers need what others prepared.
+        // SAFETY: shapes were checked, scratch has what the layout asked for, the tier is available; `prepare` ends
+        // with a barrier where workers need what others prepared.
         unsafe {
             let input = self.prepare(step, worker, tokens);
             self.work(step, worker, &input);

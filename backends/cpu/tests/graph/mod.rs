@@ -11,13 +11,16 @@ use tern_abi::weight::{WeightDesc, WeightSource, usage};
 use tern_abi::{Header, Str, dtype};
 use tern_quant::{DType, dequantize, quantize};
 
+/// An op: id, inputs, outputs, parameters.
+type Call = (u32, Vec<u32>, Vec<u32>, Vec<u8>);
+
 /// A graph on a device of its own.
 pub struct Graph {
     rig: Rig,
     tensors: Vec<Tensor>,
     fixed: Vec<Binding>,
     weights: Vec<u64>,
-    ops: Vec<(u32, Vec<u32>, Vec<u32>, Vec<u8>)>,
+    ops: Vec<Call>,
 }
 
 /// What is left of numbers after storing them.
@@ -104,7 +107,7 @@ impl Graph {
     /// Compiles, runs once, and reads outputs.
     pub fn run(&self, outputs: &[u32]) -> Result<Vec<Vec<f32>>, Failure> {
         let (table, dev) = (self.rig.table, self.rig.dev);
-        let op = |(op, inputs, outputs, params): &(u32, Vec<u32>, Vec<u32>, Vec<u8>)| Op {
+        let op = |(op, inputs, outputs, params): &Call| Op {
             op: *op,
             params_len: params.len() as u32,
             n_inputs: inputs.len() as u32,

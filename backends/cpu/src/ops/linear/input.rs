@@ -6,9 +6,6 @@ use crate::matmul::tokens::Tiling;
 use crate::op::Step;
 use crate::pool::Worker;
 
-/// Tokens times columns that every worker prepares for itself: about a microsecond, as a barrier.
-pub const OWN: usize = 4096;
-
 /// Kernels that put a row into a tile.
 #[derive(Clone, Copy)]
 pub struct Quantize {
@@ -36,7 +33,7 @@ impl Linear {
         // SAFETY: the layout's places lie in the scratch.
         unsafe {
             let own = l.is_own(tokens);
-            let base = if own { l.worker(step, worker.index()).add(l.own) } else { step.scratch() };
+            let base = if own { l.worker(step, worker.index()) } else { step.scratch() };
             let place = |at: Option<usize>| at.map_or(std::ptr::null_mut(), |at| base.add(at));
             let input = if own {
                 Input { tokens, quantized: place(l.own_quantized), floats: place(l.own_floats) }

@@ -1,6 +1,6 @@
 //! Products by strips, and everything that follows them.
 
-use super::input::{Input, OWN};
+use super::input::Input;
 use super::{Linear, Part};
 use crate::matmul::finish::{Results, Target};
 use crate::matmul::share;
@@ -15,112 +15,37 @@ const FEW: usize = 8;
 /// Strips between two looks at the cancel flag, with few tokens.
 const CANCEL: usize = 64;
 
-/// Places in the scratch.
-#[derive(Clone, Debug)]
-pub struct Layout {
-    /// All bytes.
-    pub bytes: usize,
-    /// Tiles of block formats and of floats.
-    pub quantized: Option<usize>,
-    pub floats: Option<usize>,
-    /// Per weight, inner values of its adapters `[token][rank]`.
-    pub inner: Vec<usize>,
-    /// Where workers' own memory begins, and how much each has.
-    workers: usize,
-    per_worker: usize,
-    /// In a worker's memory: a normed row, tiles of few tokens, an adapter's rows, decoded strips.
-    pub row: usize,
-    pub own: usize,
-    pub own_quantized: Option<usize>,
-    pub own_floats: Option<usize>,
-    bank: usize,
-    strips: Vec<usize>,
-    /// Full tiles of block formats and of floats.
-    full: [usize; 2],
-    /// Tokens that workers may prepare for themselves.
-    own_tokens: usize,
+/// A strip of a weight, ready to be multiplied.
+struct Job<'a> {
+    part: &'a Part,
+    strip: Strip,
+    first_row: usize,
+    rows: usize,
+    tiling: Tiling,
+    x: *const u8,
+    scratch: *mut u8,
+    /// The strip's rows of an adapter's B, `[rank][32]`, and whose they are.
+    bank: *mut f32,
+    inner: *const f32,
 }
 
-impl Layout {
-    /// `None` where sizes overflow.
-    pub(super) fn new(
-        parts: &[Part],
-        columns: usize,
-        tokens: usize,
-        threads: usize,
-        adapters: bool,
-        norm: bool,
-        gated: bool,
-    ) -> Option<Self> {
-        let mut end = 0usize;
-        let mut take = |n: usize, size: usize| -> Option<usize> {
-            let at = end;
-            end = n.checked_mul(size)?.checked_next_multiple_of(64)?.checked_add(end)?;
-            Some(at)
-        };
-        let of = |float: bool| parts.iter().find(|p| p.multiplier.is_float() == float);
-        // Where gate and up are of different kinds, tiles must still go together.
-        let mixed = gated && of(false).is_some() && of(true).is_some();
-        let full = [false, true].map(|float| of(float).map_or(4, |p| if mixed { 4 } else { p.multiplier.tile() }));
-        let mut tiles = |float: bool, tokens: usize| -> Option<Option<usize>> {
-            if of(float).is_none() { Some(None) } else { take(tokens, token_bytes(columns, float)).map(Some) }
-        };
-        let (quantized, floats) = (tiles(false, tokens)?, tiles(true, tokens)?);
-        let inner = parts.iter().map(|p| take(tokens, p.lora.map_or(0, |l| l.rank * 4)));
-        let inner = inner.collect::<Option<Vec<_>>>()?;
-        let workers = end;
+impl Job<'_> {
+    /// The tile's rows in a `[tokens][rows]` tensor.
+    fn rows_of(&self, tensor: Target, tile: Tile) -> Target {
+        if tensor.at.is_null() {
+            return tensor;
+        }
+        Target { at: tensor.at.wrapping_add(tile.first * tensor.stride + self.first_row), stride: tensor.stride }
+    }
+}
 
-        let mut end = 0usize;
-        let mut take = |bytes: usize| -> Option<usize> {
-            let at = end;
-            end = bytes.checked_next_multiple_of(64)?.checked_add(end)?;
-            Some(at)
-        };
-        let row = take(if norm { columns.checked_mul(4)? } else { 0 })?;
-        let own_tokens = if adapters { 0 } else { (OWN / columns).min(tokens) };
-        let mut own_tiles = |float: bool| -> Option<Option<usize>> {
-            if of(float).is_none() { Some(None) } else { take(own_tokens * token_bytes(columns, float)).map(Some) }
-        };
-        let (own_quantized, own_floats) = (own_tiles(false)?, own_tiles(true)?);
-        let rank = parts.iter().filter_map(|p| p.lora).map(|l| l.rank).max().unwrap_or(0);
-        let bank = take(rank.checked_mul(STRIP * 4)?)?;
-        let strips = parts.iter().map(|p| take(p.multiplier.scratch_bytes())).collect::<Option<Vec<_>>>()?;
-        let bytes = threads.checked_mul(end)?.checked_add(workers).filter(|&n| n <= isize::MAX as usize)?;
-        let per_worker = end;
-        let own = 0;
-        Some(Self {
-            bytes,
-            quantized,
-            floats,
-            inner,
-            workers,
-            per_worker,
-            row,
-            own,
-            own_quantized,
-            own_floats,
-            bank,
-            strips,
-            full,
-            own_tokens,
-        })
-    }
+/// A tile's results, aligned.
+#[repr(align(64))]
+struct Buffer([std::mem::MaybeUninit<f32>; RESULTS]);
 
-    /// A worker's own memory.
-    ///
-    /// # Safety
-    /// The step's scratch has [`bytes`](Self::bytes).
-    pub unsafe fn worker(&self, step: &Step<'_>, index: usize) -> *mut u8 {
-        // SAFETY: inside the scratch.
-        unsafe { step.scratch().add(self.workers + index * self.per_worker) }
-    }
-    /// Does every worker prepare so many tokens itself?
-    pub fn is_own(&self, tokens: usize) -> bool {
-        tokens <= self.own_tokens
-    }
-    /// How tokens are cut for block formats or floats.
-    pub fn tiling(&self, float: bool, tokens: usize) -> Tiling {
-        Tiling::new(tokens, self.full[usize::from(float)])
+impl Buffer {
+    fn new() -> Self {
+        Self([std::mem::MaybeUninit::uninit(); RESULTS])
     }
 }
 
@@ -216,43 +141,7 @@ impl Linear {
             gate.tiling.tiles(tokens.start, tokens.end).for_each(&mut put);
         }
     }
-}
 
-/// A strip of a weight, ready to be multiplied.
-struct Job<'a> {
-    part: &'a Part,
-    strip: Strip,
-    first_row: usize,
-    rows: usize,
-    tiling: Tiling,
-    x: *const u8,
-    scratch: *mut u8,
-    /// The strip's rows of an adapter's B, `[rank][32]`, and whose they are.
-    bank: *mut f32,
-    inner: *const f32,
-}
-
-impl Job<'_> {
-    /// The tile's rows in a `[tokens][rows]` tensor.
-    fn rows_of(&self, tensor: Target, tile: Tile) -> Target {
-        if tensor.at.is_null() {
-            return tensor;
-        }
-        Target { at: tensor.at.wrapping_add(tile.first * tensor.stride + self.first_row), stride: tensor.stride }
-    }
-}
-
-/// A tile's results, aligned.
-#[repr(align(64))]
-struct Buffer([std::mem::MaybeUninit<f32>; RESULTS]);
-
-impl Buffer {
-    fn new() -> Self {
-        Self([std::mem::MaybeUninit::uninit(); RESULTS])
-    }
-}
-
-impl Linear {
     unsafe fn open<'a>(
         &'a self,
         step: &Step<'_>,
