@@ -11,7 +11,8 @@ const SPINS: u32 = 30;
 /// yield costs a fraction of a microsecond if nothing else wants the processor, and gives it away otherwise.
 const YIELDS: u32 = 400;
 
-/// See the module text. Aligned so that neighbours do not share its cache lines.
+/// See the module text. It begins at 0. Aligned so that neighbours do not share its cache lines.
+#[derive(Default)]
 #[repr(align(128))]
 pub struct Gate {
     value: AtomicU32,
@@ -21,11 +22,6 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// A gate at 0.
-    pub fn new() -> Self {
-        Self { value: AtomicU32::new(0), sleepers: AtomicU32::new(0), lock: Mutex::new(()), wake: Condvar::new() }
-    }
-
     /// The current value.
     pub fn value(&self) -> u32 {
         self.value.load(Acquire)

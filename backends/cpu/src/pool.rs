@@ -132,9 +132,9 @@ impl Shared {
     fn new(count: usize) -> Self {
         Self {
             count,
-            start: Gate::new(),
-            done: Gate::new(),
-            barrier: Gate::new(),
+            start: Gate::default(),
+            done: Gate::default(),
+            barrier: Gate::default(),
             arrived: Line(AtomicUsize::new(0)),
             claimed: Line(AtomicUsize::new(0)),
             running: Line(AtomicUsize::new(0)),

@@ -32,7 +32,7 @@ impl KvLayout {
                 return Err(PluginError::unsupported(format!("KV pages: {what} {n}, expected 1 to {MAX_DIM}")));
             }
         }
-        if page_size % LANES as u64 != 0 {
+        if !page_size.is_multiple_of(LANES as u64) {
             return Err(PluginError::unsupported(format!(
                 "KV pages: page size {page_size} is not a multiple of {LANES}"
             )));

@@ -284,7 +284,7 @@ fn exported_pages_are_canonical() {
     let case = &cases()[0];
     let rig = Rig::new("", 2);
     let state = case.fresh_state(&rig);
-    let (net, out) = case.net(&[0..150], Some(state));
+    let (net, out) = case.net(std::slice::from_ref(&(0..150)), Some(state));
     rig.run(&net, &[out]).unwrap();
     // The sequence's first page is number 3: its three pages come in descending order.
     let page = rig.export(&case.desc(), state, 3);
@@ -308,7 +308,7 @@ fn bad_places_are_errors() {
     let case = &cases()[0];
     let rig = Rig::new("", 2);
     let state = case.fresh_state(&rig);
-    let (net, _) = case.net(&[0..150], Some(state));
+    let (net, _) = case.net(std::slice::from_ref(&(0..150)), Some(state));
     let mut ready = rig.ready(&net).unwrap();
     // Tensors in the order in which `net` makes them: q k v positions starts out state slots table.
     let (positions, starts, slots, table) = (3, 4, 7, 8);

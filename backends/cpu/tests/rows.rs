@@ -29,7 +29,7 @@ fn check(name: &str, build: impl Fn(&mut Net) -> u32, want: &[f32], tolerance: f
 
 const SIZES: [(usize, usize); 4] = [(1, 5), (3, 64), (7, 100), (40, 576)];
 
-fn rows<'a>(x: &'a [f32], n: usize) -> impl Iterator<Item = &'a [f32]> {
+fn rows(x: &[f32], n: usize) -> impl Iterator<Item = &[f32]> {
     x.chunks(n)
 }
 
@@ -176,9 +176,9 @@ fn rope() {
             let frequencies: Vec<f32> = (0..half).map(|i| 10000f32.powf(-(i as f32) / half as f32)).collect();
             let mut want = x.clone();
             for row in 0..t * heads {
-                for i in 0..half {
+                for (i, &frequency) in frequencies.iter().enumerate() {
                     let (a, b) = if layout == rope_layout::HALVES { (i, i + half) } else { (2 * i, 2 * i + 1) };
-                    let angle = f64::from(positions[row / heads]) * f64::from(frequencies[i]);
+                    let angle = f64::from(positions[row / heads]) * f64::from(frequency);
                     let (s, c) = if inverse == 1 { (-angle).sin_cos() } else { angle.sin_cos() };
                     let (u, v) = (f64::from(x[row * d + a]), f64::from(x[row * d + b]));
                     want[row * d + a] = (u * c - v * s) as f32;

@@ -61,12 +61,12 @@ fn steps_from_several_threads_take_turns() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                let rig = rig;
+                let rig = &rig.0;
                 for _ in 0..100 {
                     let mut net = Net::default();
                     let (x, out) = (net.f32(&[100], &x), net.out(&[100]));
                     net.op(SCALE, &[Some(x)], &[Some(out)], ScaleParams { factor: 3.0 });
-                    assert_eq!(bits(&rig.0.run(&net, &[out]).unwrap()[0]), bits(&want));
+                    assert_eq!(bits(&rig.run(&net, &[out]).unwrap()[0]), bits(&want));
                 }
             });
         }

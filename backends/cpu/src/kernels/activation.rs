@@ -16,7 +16,7 @@ pub unsafe fn activate<S: Simd>(x: S::F, activation: u32) -> S::F {
             kind::SILU => silu::<S>(x),
             kind::GELU_TANH => {
                 let cube = S::mul(S::mul(x, x), x);
-                let inner = S::mul(S::splat(0.797_884_56), S::fma(S::splat(0.044_715), cube, x));
+                let inner = S::mul(S::splat(0.797_884_6), S::fma(S::splat(0.044_715), cube, x));
                 let half = S::mul(S::splat(0.5), x);
                 S::fma(half, S::tanh(inner), half)
             }

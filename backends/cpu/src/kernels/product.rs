@@ -141,9 +141,9 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
     unsafe {
         let mut acc = [[S::zero(); C]; R];
         if p.resume {
-            for r in 0..R {
-                for c in 0..C {
-                    acc[r][c] = S::load(p.c.add(r * p.c_stride + at + c * LANES));
+            for (r, row) in acc.iter_mut().enumerate() {
+                for (c, sum) in row.iter_mut().enumerate() {
+                    *sum = S::load(p.c.add(r * p.c_stride + at + c * LANES));
                 }
             }
         }
@@ -157,20 +157,20 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
                 next = next.wrapping_add(p.b_stride);
             }
             let mut column = [S::zero(); C];
-            for c in 0..C {
-                column[c] = E::load::<S>(b.add(c * LANES));
+            for (c, x) in column.iter_mut().enumerate() {
+                *x = E::load::<S>(b.add(c * LANES));
             }
-            for r in 0..R {
+            for (r, row) in acc.iter_mut().enumerate() {
                 let a = S::splat(*p.a.add(r * p.a_stride + k));
-                for c in 0..C {
-                    acc[r][c] = S::fma(a, column[c], acc[r][c]);
+                for (sum, &x) in row.iter_mut().zip(&column) {
+                    *sum = S::fma(a, x, *sum);
                 }
             }
             b = b.wrapping_add(p.b_stride);
         }
-        for r in 0..R {
-            for c in 0..C {
-                S::store(p.c.add(r * p.c_stride + at + c * LANES), acc[r][c]);
+        for (r, row) in acc.iter().enumerate() {
+            for (c, &sum) in row.iter().enumerate() {
+                S::store(p.c.add(r * p.c_stride + at + c * LANES), sum);
             }
         }
     }

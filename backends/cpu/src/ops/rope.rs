@@ -73,7 +73,10 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
 
 /// Checks the sizes of a rotation.
 pub fn check_rotation(c: &Checker<'_>, n_rot: u32, head_dim: u32, layout: u32) -> Result<()> {
-    c.ensure(n_rot % 2 == 0 && n_rot <= head_dim, format!("n_rot {n_rot} is odd or above head_dim {head_dim}"))?;
+    c.ensure(
+        n_rot.is_multiple_of(2) && n_rot <= head_dim,
+        format!("n_rot {n_rot} is odd or above head_dim {head_dim}"),
+    )?;
     c.ensure(layout <= rope_layout::HALVES, format!("unknown rope layout {layout}"))
 }
 

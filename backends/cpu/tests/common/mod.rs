@@ -69,13 +69,16 @@ pub fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
+/// Id, inputs, outputs, parameters.
+type Node = (u32, Vec<u32>, Vec<u32>, Vec<u8>);
+
 /// A graph under construction. Every tensor has a buffer of its own.
 #[derive(Default, Clone)]
 pub struct Net {
     tensors: Vec<Tensor>,
     data: Vec<Vec<u8>>,
     states: Vec<u64>,
-    ops: Vec<(u32, Vec<u32>, Vec<u32>, Vec<u8>)>,
+    ops: Vec<Node>,
     pub dim_max: [u64; dim::COUNT],
 }
 

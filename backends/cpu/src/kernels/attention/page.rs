@@ -114,8 +114,8 @@ unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usiz
             n,
         );
         let scores = Scores { at: w.scores, stride: page_size, span, scale: t.scale, softcap: t.softcap };
-        for r in 0..n {
-            *w.m.add(r) = prepare::<S>(&scores, r, seen[r]);
+        for (r, &seen) in seen.iter().enumerate().take(n) {
+            *w.m.add(r) = prepare::<S>(&scores, r, seen);
         }
         for r in 0..n {
             // The sum of weights is kept behind the weighted values, and merged like them.

@@ -175,7 +175,7 @@ impl<'a> Plan<'a> {
                 Past::Own => {
                     let position = self.position(sequence, row);
                     let page = self.own(sequence) + position / page_size;
-                    if position % page_size == 0 && kv_head == 0 {
+                    if position.is_multiple_of(page_size) && kv_head == 0 {
                         *self.pages(sequence).cast_mut().add(position / page_size) = page as i32;
                     }
                     (page, position % page_size)
