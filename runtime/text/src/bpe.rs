@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 
 use crate::alphabet;
 use crate::error::{TextError, short};
-use crate::hash::PairTable;
+use crate::hash::{Inserted, MAX_PROBES, PairTable};
 use crate::limits::MAX_MERGES;
 use crate::spec::{Merges, TokenType};
 use crate::vocab::{Vocab, hex_byte};
@@ -62,8 +62,12 @@ impl Bpe {
             if matches!(vocab.kind(merged), Some(TokenType::Control | TokenType::Unknown)) {
                 continue;
             }
-            if let Some(first) = pairs.insert(find(left)?, find(right)?, index as u32, merged) {
-                return Err(TextError::DuplicateMerge { first: first as usize, second: index });
+            match pairs.insert(find(left)?, find(right)?, index as u32, merged) {
+                Inserted::New => {}
+                Inserted::Known(first) => return Err(TextError::DuplicateMerge { first: first as usize, second: index }),
+                Inserted::Crowded => {
+                    return Err(TextError::TooLarge { what: "number of merges with one hash", found: MAX_PROBES + 1, limit: MAX_PROBES });
+                }
             }
         }
         Ok(Self { pairs, bytes: byte_tokens(vocab), unk, ignore_merges })

@@ -2,7 +2,7 @@
 
 use crate::alphabet;
 use crate::error::{TextError, short};
-use crate::hash::{self, IdTable};
+use crate::hash::{self, IdTable, Inserted, MAX_PROBES};
 use crate::limits::{MAX_TOKEN_BYTES, MAX_TOKENS};
 use crate::spec::TokenType;
 
@@ -49,8 +49,10 @@ impl Vocab {
             vocab.text.push_str(token);
             vocab.ends.push(vocab.text.len() as u32);
             let Vocab { text, ends, ids, .. } = &mut vocab;
-            if let Some(first) = ids.insert(hash::bytes(token.as_bytes()), id, |other| bytes_of(text, ends, other) == token.as_bytes()) {
-                return Err(TextError::DuplicateToken { text: short(token), first, second: id });
+            match ids.insert(hash::bytes(token.as_bytes()), id, |other| bytes_of(text, ends, other) == token.as_bytes()) {
+                Inserted::New => {}
+                Inserted::Known(first) => return Err(TextError::DuplicateToken { text: short(token), first, second: id }),
+                Inserted::Crowded => return Err(too_large("number of tokens with one hash", MAX_PROBES + 1, MAX_PROBES)),
             }
         }
         Ok(vocab)

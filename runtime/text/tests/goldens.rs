@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may fail loudly too.
 
-use std::path::PathBuf;
+mod common;
+
 use std::sync::Arc;
 
+use common::{read, tokenizer};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tern_text::{Bos, ChatTemplate, DecodeOptions, Detokenizer, EncodeOptions, Message, RenderOptions, TextError, Tokenizer};
+use tern_text::{Bos, ChatTemplate, DecodeOptions, Detokenizer, EncodeOptions, Message, RenderOptions, TextError};
 
 #[derive(Deserialize)]
 struct Case {
@@ -26,13 +28,8 @@ struct Conversation {
     raises: Option<String>,
 }
 
-fn read(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens").join(name);
-    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-}
-
 fn check(name: &str) {
-    let tokenizer = Arc::new(Tokenizer::from_hf(&read(&format!("{name}.tokenizer.json")), None).unwrap());
+    let tokenizer = Arc::new(tokenizer(name));
     let cases: Vec<Case> = serde_json::from_str(&read(&format!("{name}.cases.json"))).unwrap();
     assert!(cases.len() > 300);
     for case in &cases {

@@ -124,10 +124,12 @@ impl<'t> Interp<'t> {
             [start, stop, step] if step != 0 => (start, stop, step),
             _ => return Err(runtime("range takes one to three integers, the third not 0")),
         };
+        let span = if step > 0 { stop.saturating_sub(start) } else { start.saturating_sub(stop) };
+        let count = span.max(0) / step.saturating_abs();
+        Value::room_for(&self.meter, usize::try_from(count).unwrap_or(usize::MAX))?;
         let mut items = Vec::new();
         let mut at = start;
         while (step > 0 && at < stop) || (step < 0 && at > stop) {
-            self.meter.tick(1)?;
             items.push(Value::Int(at));
             at = at.saturating_add(step);
         }

@@ -252,7 +252,7 @@ impl<'t> Interp<'t> {
             }
             Expr::Binary(op, left, right) => {
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
-                ops::binary(*op, &left, &right, &self.meter)
+                ops::binary(*op, left, &right, &self.meter)
             }
             Expr::Compare(first, links) => {
                 let mut left = self.eval(first)?;

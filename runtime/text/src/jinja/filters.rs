@@ -142,7 +142,7 @@ impl Interp<'_> {
                 };
                 let mut total = given.get(1, "start").cloned().unwrap_or(Value::Int(0));
                 for item in items {
-                    total = ops::binary(super::ast::Op::Add, &total, &item, &meter)?;
+                    total = ops::binary(super::ast::Op::Add, total, &item, &meter)?;
                 }
                 total
             }

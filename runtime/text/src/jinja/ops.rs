@@ -13,22 +13,14 @@ use crate::error::TextError;
 type Result<T> = std::result::Result<T, TextError>;
 
 /// `left op right`.
-pub(crate) fn binary(op: Op, left: &Value, right: &Value, meter: &Rc<Meter>) -> Result<Value> {
-    if op == Op::Concat {
-        let mut out = Text::new(meter);
-        format::display(left, &mut out)?;
-        format::display(right, &mut out)?;
-        return Ok(Value::text(out));
+pub(crate) fn binary(op: Op, left: Value, right: &Value, meter: &Rc<Meter>) -> Result<Value> {
+    if op == Op::Concat || (op == Op::Add && matches!((&left, right), (Value::Str(_), Value::Str(_)))) {
+        return join(left, right, meter);
     }
+    let left = &left;
     match (op, left, right) {
-        (Op::Add, Value::Str(a), Value::Str(b)) => {
-            let mut out = Text::new(meter);
-            out.push_text(a)?;
-            out.push_text(b)?;
-            return Ok(Value::text(out));
-        }
         (Op::Add, Value::List(a), Value::List(b)) => {
-            meter.tick(a.items.len() + b.items.len())?;
+            Value::room_for(meter, a.items.len() + b.items.len())?;
             let items = a.items.iter().chain(&b.items).cloned().collect();
             return Value::sequence(meter, items, a.tuple);
         }
@@ -41,9 +33,10 @@ pub(crate) fn binary(op: Op, left: &Value, right: &Value, meter: &Rc<Meter>) -> 
             return Ok(Value::text(out));
         }
         (Op::Mul, Value::List(list), times) | (Op::Mul, times, Value::List(list)) if times.as_int().is_some() => {
+            let times = usize::try_from(times.as_int().unwrap_or(0).max(0)).unwrap_or(usize::MAX);
+            Value::room_for(meter, times.saturating_mul(list.items.len().max(1)))?;
             let mut items = Vec::new();
-            for _ in 0..times.as_int().unwrap_or(0).max(0) {
-                meter.tick(1 + list.items.len())?;
+            for _ in 0..times {
                 items.extend(list.items.iter().cloned());
             }
             return Value::sequence(meter, items, list.tuple);
@@ -60,6 +53,23 @@ pub(crate) fn binary(op: Op, left: &Value, right: &Value, meter: &Rc<Meter>) -> 
         (Some(a), Some(b)) => floats(op, a, b),
         _ => Err(runtime(format!("operator {op:?} does not take {} and {}", left.kind(), right.kind()))),
     }
+}
+
+/// Both as text. A left side that nobody else holds grows in place, so that a chain of joins copies its beginning once.
+fn join(left: Value, right: &Value, meter: &Rc<Meter>) -> Result<Value> {
+    let mut out = match left {
+        Value::Str(text) => match Rc::try_unwrap(text) {
+            Ok(own) => own,
+            Err(shared) => shared.part(0..shared.as_str().len())?,
+        },
+        other => {
+            let mut out = Text::new(meter);
+            format::display(&other, &mut out)?;
+            out
+        }
+    };
+    format::display(right, &mut out)?;
+    Ok(Value::text(out))
 }
 
 fn integers(op: Op, a: i128, b: i128) -> Result<Option<i128>> {

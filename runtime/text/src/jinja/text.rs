@@ -13,6 +13,9 @@ use crate::error::TextError;
 /// Memory charged per range of user bytes.
 const RANGE_BYTES: usize = 16;
 
+/// Memory charged per string besides its bytes: the structure itself and what an allocator adds.
+const TEXT_BYTES: usize = 128;
+
 /// A string with the ranges of its bytes that came from a user, rising and apart.
 #[derive(Debug)]
 pub(crate) struct Text {
@@ -123,10 +126,11 @@ impl Text {
     }
 
     fn charge(&mut self, bytes: usize) -> Result<(), TextError> {
+        let bytes = if self.charged == 0 { bytes + TEXT_BYTES } else { bytes };
         self.meter.take(bytes)?;
         self.charged += bytes;
-        // Copying is some two hundred bytes to a step.
-        self.meter.tick(bytes / 256)
+        // Copying a kilobyte takes about as long as a step.
+        self.meter.tick(bytes / 1024)
     }
 }
 

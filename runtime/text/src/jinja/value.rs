@@ -9,7 +9,10 @@ use crate::error::TextError;
 use crate::limits::MAX_VALUE_DEPTH;
 
 /// Memory charged per list item or half a map entry.
-const ITEM_BYTES: usize = 32;
+const ITEM_BYTES: usize = size_of::<Value>();
+
+/// Memory charged per list or map besides its items.
+const LIST_BYTES: usize = 128;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
@@ -70,13 +73,13 @@ pub(crate) struct Loop {
 
 impl Drop for List {
     fn drop(&mut self) {
-        self.meter.release(self.items.len() * ITEM_BYTES);
+        self.meter.release(LIST_BYTES + self.items.len() * ITEM_BYTES);
     }
 }
 
 impl Drop for Map {
     fn drop(&mut self) {
-        self.meter.release(self.entries.len() * 2 * ITEM_BYTES);
+        self.meter.release(LIST_BYTES + self.entries.len() * 2 * ITEM_BYTES);
     }
 }
 
@@ -104,6 +107,15 @@ pub(crate) fn runtime(message: impl Into<String>) -> TextError {
 }
 
 impl Value {
+    /// Refuses a list of so many items before anything is allocated for it.
+    pub(crate) fn room_for(meter: &Meter, items: usize) -> Result<(), TextError> {
+        meter.tick(items)?;
+        let bytes = items.saturating_mul(ITEM_BYTES);
+        meter.take(bytes)?;
+        meter.release(bytes);
+        Ok(())
+    }
+
     /// A list.
     pub(crate) fn list(meter: &Rc<Meter>, items: Vec<Value>) -> Result<Value, TextError> {
         Self::sequence(meter, items, false)
@@ -112,7 +124,7 @@ impl Value {
     /// A list or tuple.
     pub(crate) fn sequence(meter: &Rc<Meter>, items: Vec<Value>, tuple: bool) -> Result<Value, TextError> {
         let depth = deeper(items.iter())?;
-        meter.take(items.len() * ITEM_BYTES)?;
+        meter.take(LIST_BYTES + items.len() * ITEM_BYTES)?;
         meter.tick(items.len() / 8)?;
         Ok(Value::List(Rc::new(List { items, tuple, depth, meter: Rc::clone(meter) })))
     }
@@ -120,7 +132,7 @@ impl Value {
     /// A map.
     pub(crate) fn map(meter: &Rc<Meter>, entries: Vec<(Value, Value)>) -> Result<Value, TextError> {
         let depth = deeper(entries.iter().map(|(_, v)| v))?;
-        meter.take(entries.len() * 2 * ITEM_BYTES)?;
+        meter.take(LIST_BYTES + entries.len() * 2 * ITEM_BYTES)?;
         meter.tick(entries.len() / 8)?;
         Ok(Value::Map(Rc::new(Map { entries, depth, meter: Rc::clone(meter) })))
     }

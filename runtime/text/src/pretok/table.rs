@@ -30,11 +30,11 @@ struct Entry {
 }
 
 const TABLE: &[Entry] = &[
-    Entry { names: &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"], steps: &[LLAMA3], llama3: true },
-    Entry { names: &["dbrx", "smaug-bpe"], steps: &[LLAMA3], llama3: false },
+    Entry { names: &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"], steps: &[LLAMA3], llama3: true },
+    Entry { names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], steps: &[LLAMA3], llama3: false },
     Entry { names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], steps: &[DIGIT, GPT2], llama3: false },
-    Entry { names: &["gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "mellum", "gigachat"], steps: &[GPT2], llama3: false },
-    Entry { names: &["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan"], steps: &[QWEN2], llama3: false },
+    Entry { names: &["gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "mellum", "gigachat", "exaone4"], steps: &[GPT2], llama3: false },
+    Entry { names: &["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "kormo"], steps: &[QWEN2], llama3: false },
     Entry { names: &["gpt-4o", "llama4"], steps: &[GPT4O], llama3: false },
     Entry { names: &["tekken"], steps: &[TEKKEN], llama3: true },
     Entry { names: &["falcon"], steps: FALCON, llama3: false },
@@ -43,9 +43,9 @@ const TABLE: &[Entry] = &[
 
 /// Names that [`crate::BpeSpec::pre`] may have.
 pub const PRE_TOKENIZER_NAMES: &[&str] = &[
-    "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "dbrx", "smaug-bpe", "smollm", "starcoder",
-    "refact", "command-r", "codeshell", "exaone", "minerva-7b", "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "mellum", "gigachat",
-    "qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "hunyuan", "gpt-4o", "llama4", "tekken", "falcon", "default",
+    "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano", "dbrx", "smaug-bpe", "glm4",
+    "chatglm-bpe", "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "mellum", "gigachat",
+    "exaone4", "qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "kormo", "gpt-4o", "llama4", "tekken", "falcon", "default",
 ];
 
 fn entry(name: &str) -> Option<&'static Entry> {
