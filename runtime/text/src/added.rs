@@ -34,7 +34,10 @@ pub(crate) enum Special<'a> {
     Nowhere,
     Anywhere,
     /// Outside of these byte ranges (rising, apart), which begin `shift` bytes before the text searched.
-    Outside { user: &'a [Range<usize>], shift: usize },
+    Outside {
+        user: &'a [Range<usize>],
+        shift: usize,
+    },
 }
 
 impl Special<'_> {
@@ -149,7 +152,8 @@ mod tests {
 
     #[test]
     fn the_longest_of_the_leftmost_wins() {
-        let set = AddedTokens::new(vec![token(1, "<a", false), token(2, "<a>", true), token(3, "<ab>", false)]).unwrap();
+        let set =
+            AddedTokens::new(vec![token(1, "<a", false), token(2, "<a>", true), token(3, "<ab>", false)]).unwrap();
         assert_eq!(set.find("x<a><ab>", 0, Special::Anywhere), Some(Found { start: 1, end: 4, id: 2 }));
         assert_eq!(set.find("x<a><ab>", 0, Special::Nowhere), Some(Found { start: 1, end: 3, id: 1 }));
         assert_eq!(set.find("x<a><ab>", 4, Special::Nowhere), Some(Found { start: 4, end: 8, id: 3 }));
@@ -159,7 +163,9 @@ mod tests {
     #[test]
     fn control_tokens_keep_out_of_user_text() {
         let set = AddedTokens::new(vec![token(1, "<a>", true), token(2, "<a", true), token(3, ">", false)]).unwrap();
-        let find = |user: Range<usize>, at| set.find("<a><a>", at, Special::Outside { user: std::slice::from_ref(&user), shift: 0 });
+        let find = |user: Range<usize>, at| {
+            set.find("<a><a>", at, Special::Outside { user: std::slice::from_ref(&user), shift: 0 })
+        };
         assert_eq!(find(0..3, 0), Some(Found { start: 2, end: 3, id: 3 }));
         assert_eq!(find(0..3, 3), Some(Found { start: 3, end: 6, id: 1 }));
         assert_eq!(find(2..3, 0), Some(Found { start: 0, end: 2, id: 2 }));

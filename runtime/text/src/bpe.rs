@@ -42,7 +42,12 @@ pub(crate) struct Scratch {
 
 impl Bpe {
     /// Checks the merges against the vocabulary.
-    pub(crate) fn new(vocab: &Vocab, merges: &Merges<'_>, unk: Option<u32>, ignore_merges: bool) -> Result<Self, TextError> {
+    pub(crate) fn new(
+        vocab: &Vocab,
+        merges: &Merges<'_>,
+        unk: Option<u32>,
+        ignore_merges: bool,
+    ) -> Result<Self, TextError> {
         if merges.len() > MAX_MERGES {
             return Err(TextError::TooLarge { what: "number of merges", found: merges.len(), limit: MAX_MERGES });
         }
@@ -51,7 +56,8 @@ impl Bpe {
         let mut guess = 0;
         for index in 0..merges.len() {
             let (left, right) = pair(merges, index)?;
-            let find = |token: &str| vocab.id(token).ok_or_else(|| TextError::MergeToken { index, token: short(token) });
+            let find =
+                |token: &str| vocab.id(token).ok_or_else(|| TextError::MergeToken { index, token: short(token) });
             joined.clear();
             joined.push_str(left);
             joined.push_str(right);
@@ -64,9 +70,15 @@ impl Bpe {
             }
             match pairs.insert(find(left)?, find(right)?, index as u32, merged) {
                 Inserted::New => {}
-                Inserted::Known(first) => return Err(TextError::DuplicateMerge { first: first as usize, second: index }),
+                Inserted::Known(first) => {
+                    return Err(TextError::DuplicateMerge { first: first as usize, second: index });
+                }
                 Inserted::Crowded => {
-                    return Err(TextError::TooLarge { what: "number of merges with one hash", found: MAX_PROBES + 1, limit: MAX_PROBES });
+                    return Err(TextError::TooLarge {
+                        what: "number of merges with one hash",
+                        found: MAX_PROBES + 1,
+                        limit: MAX_PROBES,
+                    });
                 }
             }
         }
@@ -139,9 +151,11 @@ impl Bpe {
         prev.extend([NONE].into_iter().chain(0..n as u32 - 1));
         let mut list = std::mem::take(heap).into_vec();
         list.clear();
-        list.extend(symbols.windows(2).enumerate().filter_map(|(at, w)| {
-            self.pairs.get(w[0], w[1]).map(|(rank, merged)| Reverse((rank, at as u32, merged)))
-        }));
+        list.extend(
+            symbols.windows(2).enumerate().filter_map(|(at, w)| {
+                self.pairs.get(w[0], w[1]).map(|(rank, merged)| Reverse((rank, at as u32, merged)))
+            }),
+        );
         *heap = BinaryHeap::from(list);
         while let Some(Reverse((rank, at, merged))) = heap.pop() {
             let left = at as usize;

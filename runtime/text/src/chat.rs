@@ -61,7 +61,14 @@ pub struct RenderOptions {
 
 impl Default for RenderOptions {
     fn default() -> Self {
-        Self { add_generation_prompt: true, bos_token: None, eos_token: None, tools: None, extra: Map::new(), now: DEFAULT_NOW }
+        Self {
+            add_generation_prompt: true,
+            bos_token: None,
+            eos_token: None,
+            tools: None,
+            extra: Map::new(),
+            now: DEFAULT_NOW,
+        }
     }
 }
 
@@ -132,10 +139,13 @@ impl ChatTemplate {
             fields.into_iter().chain(message.extra.iter().map(|(k, v)| (k.as_str(), Input::Json(v)))).collect()
         });
         let null = Value::Null;
-        let (bos, eos) = (options.bos_token.as_deref().unwrap_or_default(), options.eos_token.as_deref().unwrap_or_default());
+        let (bos, eos) =
+            (options.bos_token.as_deref().unwrap_or_default(), options.eos_token.as_deref().unwrap_or_default());
         let mut globals: Vec<(&str, Input<'_>)> =
             options.extra.iter().map(|(k, v)| (k.as_str(), Input::Json(v))).collect();
-        globals.retain(|(name, _)| !["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"].contains(name));
+        globals.retain(|(name, _)| {
+            !["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"].contains(name)
+        });
         globals.push(("messages", Input::Maps(maps.collect())));
         globals.push(("add_generation_prompt", Input::Bool(options.add_generation_prompt)));
         globals.push(("bos_token", Input::Trusted(bos)));
@@ -161,7 +171,12 @@ impl Tokenizer {
     ///
     /// # Errors
     /// As [`ChatTemplate::render`] and [`encode`](Self::encode).
-    pub fn encode_chat(&self, template: &ChatTemplate, messages: &[Message], options: &RenderOptions) -> Result<Vec<u32>, TextError> {
+    pub fn encode_chat(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        options: &RenderOptions,
+    ) -> Result<Vec<u32>, TextError> {
         let mut options = options.clone();
         let text_of = |id: Option<u32>| id.and_then(|id| self.token_text(id)).map(str::to_string);
         options.bos_token = options.bos_token.or_else(|| text_of(self.bos()));

@@ -34,7 +34,7 @@ pub enum TextError {
         /// The reader's message.
         message: String,
     },
-    /// A size is over a cap of [`crate::limits`].
+    /// A size is over one of this crate's caps (the `MAX_` constants).
     #[error("{what} is {found}, the limit is {limit}")]
     TooLarge {
         /// What was measured.

@@ -69,7 +69,8 @@ impl Tokenizer {
 
 /// One form for all: the joined one where the file has only that, so that its entries are checked as such.
 fn merges<'a>(list: &'a [MergeJson<'_>]) -> Merges<'a> {
-    let joined: Option<Vec<&str>> = list.iter().map(|m| if let MergeJson::Joined(text) = m { Some(text.as_ref()) } else { None }).collect();
+    let joined: Option<Vec<&str>> =
+        list.iter().map(|m| if let MergeJson::Joined(text) = m { Some(text.as_ref()) } else { None }).collect();
     match joined {
         Some(joined) => Merges::Joined(joined),
         None => Merges::Pairs(
@@ -87,12 +88,19 @@ fn parse<'a, T: serde::Deserialize<'a>>(file: &'static str, text: &'a str) -> Re
     if text.len() > MAX_TOKENIZER_JSON_BYTES {
         return Err(TextError::TooLarge { what: file, found: text.len(), limit: MAX_TOKENIZER_JSON_BYTES });
     }
-    serde_json::from_str(text)
-        .map_err(|e| TextError::Json { file, line: e.line(), column: e.column(), message: short(&e.to_string()) })
+    serde_json::from_str(text).map_err(|e| TextError::Json {
+        file,
+        line: e.line(),
+        column: e.column(),
+        message: short(&e.to_string()),
+    })
 }
 
 /// Texts and types by id, out of the model's map and the added tokens, which must fill `0..n` without gaps.
-fn token_list<'a>(model: &'a ModelJson<'_>, added: &'a [AddedJson<'_>]) -> Result<(Vec<&'a str>, Vec<TokenType>), TextError> {
+fn token_list<'a>(
+    model: &'a ModelJson<'_>,
+    added: &'a [AddedJson<'_>],
+) -> Result<(Vec<&'a str>, Vec<TokenType>), TextError> {
     let highest = model.vocab.0.iter().map(|(_, id)| *id).chain(added.iter().map(|t| t.id)).max();
     let Some(highest) = highest else { return Err(TextError::NoTokens { limit: MAX_TOKENS }) };
     let n = highest as usize + 1;

@@ -13,8 +13,8 @@ mod eval;
 mod filters;
 mod format;
 mod lexer;
-mod methods;
 mod meter;
+mod methods;
 mod ops;
 mod parser;
 mod strftime;
@@ -59,7 +59,11 @@ impl Template {
     /// Parses.
     pub(crate) fn new(source: &str) -> Result<Self, TextError> {
         if source.len() > MAX_TEMPLATE_BYTES {
-            return Err(TextError::TooLarge { what: "bytes of the chat template", found: source.len(), limit: MAX_TEMPLATE_BYTES });
+            return Err(TextError::TooLarge {
+                what: "bytes of the chat template",
+                found: source.len(),
+                limit: MAX_TEMPLATE_BYTES,
+            });
         }
         Ok(Self { ast: parser::parse(lexer::tokens(source)?)? })
     }

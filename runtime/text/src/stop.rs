@@ -77,7 +77,11 @@ impl StopMatcher {
                 return Err(TextError::EmptyStop { index });
             }
             if stop.len() > MAX_STOP_BYTES {
-                return Err(TextError::TooLarge { what: "bytes of a stop string", found: stop.len(), limit: MAX_STOP_BYTES });
+                return Err(TextError::TooLarge {
+                    what: "bytes of a stop string",
+                    found: stop.len(),
+                    limit: MAX_STOP_BYTES,
+                });
             }
             needles.push(Needle::new(stop));
         }

@@ -89,7 +89,9 @@ impl Tokenizer {
         let mut out = Vec::with_capacity(text.len() / 4 + 2);
         match options.bos {
             Bos::Auto => out.extend_from_slice(&self.before),
-            Bos::Yes => out.push(self.special.bos.ok_or(TextError::NoSpecial { role: "bos", vocab: self.vocab.len() })?),
+            Bos::Yes => {
+                out.push(self.special.bos.ok_or(TextError::NoSpecial { role: "bos", vocab: self.vocab.len() })?)
+            }
             Bos::No => {}
         }
         let mut work = Work::new(text.len());
@@ -108,7 +110,13 @@ impl Tokenizer {
         Ok(out)
     }
 
-    fn encode_text(&self, text: &str, special: Special<'_>, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
+    fn encode_text(
+        &self,
+        text: &str,
+        special: Special<'_>,
+        work: &mut Work,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TextError> {
         let mut at = 0;
         while let Some(found) = self.raw.find(text, at, special) {
             self.encode_unmarked(&text[at..found.start], special.from(at), work, out)?;
@@ -118,7 +126,13 @@ impl Tokenizer {
         self.encode_unmarked(&text[at..], special.from(at), work, out)
     }
 
-    fn encode_unmarked(&self, text: &str, special: Special<'_>, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
+    fn encode_unmarked(
+        &self,
+        text: &str,
+        special: Special<'_>,
+        work: &mut Work,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TextError> {
         let composed: String;
         let (text, special) = if self.nfc && !is_nfc(text) {
             composed = text.nfc().collect();
@@ -238,7 +252,6 @@ impl Tokenizer {
     pub fn adds_bos(&self) -> bool {
         self.special.bos.is_some_and(|bos| self.before.first() == Some(&bos))
     }
-
 }
 
 /// Working memory of one encode call.

@@ -49,10 +49,15 @@ impl Vocab {
             vocab.text.push_str(token);
             vocab.ends.push(vocab.text.len() as u32);
             let Vocab { text, ends, ids, .. } = &mut vocab;
-            match ids.insert(hash::bytes(token.as_bytes()), id, |other| bytes_of(text, ends, other) == token.as_bytes()) {
+            match ids.insert(hash::bytes(token.as_bytes()), id, |other| bytes_of(text, ends, other) == token.as_bytes())
+            {
                 Inserted::New => {}
-                Inserted::Known(first) => return Err(TextError::DuplicateToken { text: short(token), first, second: id }),
-                Inserted::Crowded => return Err(too_large("number of tokens with one hash", MAX_PROBES + 1, MAX_PROBES)),
+                Inserted::Known(first) => {
+                    return Err(TextError::DuplicateToken { text: short(token), first, second: id });
+                }
+                Inserted::Crowded => {
+                    return Err(too_large("number of tokens with one hash", MAX_PROBES + 1, MAX_PROBES));
+                }
             }
         }
         Ok(vocab)

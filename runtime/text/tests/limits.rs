@@ -29,7 +29,9 @@ fn check(name: &str, source: String, message: Message) {
 #[test]
 fn endless_and_growing_templates_end() {
     let forever = |body: &str| {
-        format!("{{% set ns = namespace(s='x', l=[1], m={{}}) %}}{{% for i in range(100000) %}}{body}{{% endfor %}}{{{{ ns.s | length }}}}")
+        format!(
+            "{{% set ns = namespace(s='x', l=[1], m={{}}) %}}{{% for i in range(100000) %}}{body}{{% endfor %}}{{{{ ns.s | length }}}}"
+        )
     };
     let cases = [
         ("nested loops", "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}".to_string()),
@@ -77,7 +79,11 @@ fn deep_input_ends() {
     for _ in 0..2000 {
         deep = json!([deep]);
     }
-    check("deep content", "{{ messages }}".into(), Message { role: "user".into(), content: deep.clone(), extra: Default::default() });
+    check(
+        "deep content",
+        "{{ messages }}".into(),
+        Message { role: "user".into(), content: deep.clone(), extra: Default::default() },
+    );
     // The value itself unwinds level by level, on a thread that has room.
     std::thread::Builder::new().stack_size(8 << 20).spawn(move || drop(deep)).unwrap().join().unwrap();
     let mut fits = json!("leaf");
@@ -96,7 +102,11 @@ fn what_is_nested_as_deep_as_allowed_fits_the_stack() {
             format!("{{{{ {}1{} }}}}", "(".repeat(depth), ")".repeat(depth)),
             format!("{{{{ {}1{} }}}}", "[".repeat(depth), "]".repeat(depth)),
             format!("{}x{}", "{% for i in [1] %}".repeat(depth), "{% endfor %}".repeat(depth)),
-            format!("{{% macro m(n) %}}{{% if n %}}{{{{ [m(n - 1)] | map('upper') | join('') ~ {}'x'{} }}}}{{% endif %}}{{% endmacro %}}{{{{ m({depth}) }}}}", "(".repeat(20), ")".repeat(20)),
+            format!(
+                "{{% macro m(n) %}}{{% if n %}}{{{{ [m(n - 1)] | map('upper') | join('') ~ {}'x'{} }}}}{{% endif %}}{{% endmacro %}}{{{{ m({depth}) }}}}",
+                "(".repeat(20),
+                ")".repeat(20)
+            ),
         ] {
             match render(source, Message::new("user", "")) {
                 Ok(_) => accepted += 1,
@@ -110,7 +120,8 @@ fn what_is_nested_as_deep_as_allowed_fits_the_stack() {
 
 #[test]
 fn a_long_conversation_is_no_attack() {
-    let messages: Vec<Message> = (0..2000).map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, "word ".repeat(200))).collect();
+    let messages: Vec<Message> =
+        (0..2000).map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, "word ".repeat(200))).collect();
     let source = "{% set ns = namespace(t='') %}{% for m in messages %}{% set ns.t = ns.t + '<|' + m.role + '|>' + m.content | trim %}{% endfor %}{{ ns.t }}";
     let text = ChatTemplate::new(source).unwrap().render(&messages, &RenderOptions::default()).unwrap();
     assert!(text.len() > 1_900_000);
@@ -130,7 +141,10 @@ fn errors_say_where_and_what() {
     assert!(matches!(fails("{{ 'x'.nonsense() }}"), TextError::Unsupported { what: "chat template method", .. }));
     assert!(matches!(fails("{{ 'x' is nonsense }}"), TextError::Unsupported { what: "chat template test", .. }));
     for tag in ["include 'x'", "import 'x' as y", "extends 'x'", "from 'x' import y", "block b"] {
-        assert!(matches!(fails(&format!("{{% {tag} %}}")), TextError::Unsupported { what: "chat template tag", .. }), "{tag}");
+        assert!(
+            matches!(fails(&format!("{{% {tag} %}}")), TextError::Unsupported { what: "chat template tag", .. }),
+            "{tag}"
+        );
     }
     assert!(matches!(fails("{{ raise_exception('no') }}"), TextError::TemplateRaised { message } if message == "no"));
     assert!(matches!(fails("{% set ns = namespace() %}{% set ns.me = ns %}"), TextError::TemplateRuntime { .. }));
@@ -146,14 +160,27 @@ fn mutilated_templates_do_not_panic() {
         let source = std::fs::read_to_string(path.join(name)).unwrap();
         let places: Vec<usize> = source.char_indices().map(|(at, _)| at).collect();
         let mut seed = 7usize;
-        let mut next = |n: usize| { seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407); (seed >> 33) % n };
+        let mut next = |n: usize| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) % n
+        };
         for _ in 0..1500 {
             let (a, b) = (places[next(places.len())], places[next(places.len())]);
             let mutant = match next(4) {
                 0 => source[..a].to_string(),
                 1 => format!("{}{}", &source[..a.min(b)], &source[a.max(b)..]),
-                2 => format!("{}{}{}", &source[..a], ["{{", "%}", "'", "(", "|", "-", "é", "\\", "[::", "**"][next(10)], &source[a..]),
-                _ => format!("{}{}{}", &source[..a], &source[b..(b + 20).min(source.len())].chars().take(9).collect::<String>(), &source[a..]),
+                2 => format!(
+                    "{}{}{}",
+                    &source[..a],
+                    ["{{", "%}", "'", "(", "|", "-", "é", "\\", "[::", "**"][next(10)],
+                    &source[a..]
+                ),
+                _ => format!(
+                    "{}{}{}",
+                    &source[..a],
+                    &source[b..(b + 20).min(source.len())].chars().take(9).collect::<String>(),
+                    &source[a..]
+                ),
             };
             if let Ok(template) = ChatTemplate::new(&mutant) {
                 let _ = template.render(&[Message::new("user", content.clone())], &RenderOptions::default());

@@ -6,12 +6,22 @@ mod common;
 
 use common::read;
 use serde_json::{Value, json};
-use tern_text::{Bos, BpeSpec, DecodeOptions, EncodeOptions, MAX_TOKEN_BYTES, Merges, SpecialIds, TextError, TokenType, Tokenizer};
+use tern_text::{
+    Bos, BpeSpec, DecodeOptions, EncodeOptions, MAX_TOKEN_BYTES, Merges, SpecialIds, TextError, TokenType, Tokenizer,
+};
 
 fn spec() -> BpeSpec<'static> {
     BpeSpec {
         tokens: vec!["<s>", "</s>", "a", "b", "ab", "Ġ", "<|im_end|>"],
-        types: vec![TokenType::Control, TokenType::Control, TokenType::Normal, TokenType::Normal, TokenType::Normal, TokenType::Normal, TokenType::Control],
+        types: vec![
+            TokenType::Control,
+            TokenType::Control,
+            TokenType::Normal,
+            TokenType::Normal,
+            TokenType::Normal,
+            TokenType::Normal,
+            TokenType::Control,
+        ],
         merges: Merges::Joined(vec!["a b"]),
         pre: "gpt-2",
         special: SpecialIds { bos: Some(0), eos: Some(1), ..SpecialIds::default() },
@@ -38,7 +48,10 @@ fn a_small_vocabulary_works() {
     assert!(tokenizer.adds_bos() && tokenizer.is_control(0) && !tokenizer.is_control(2) && !tokenizer.is_end(0));
     assert_eq!(tokenizer.token_bytes(5).as_deref(), Some(&b" "[..]));
     assert_eq!((tokenizer.token_text(5), tokenizer.token_text(7), tokenizer.id_of("ab")), (Some("Ġ"), None, Some(4)));
-    assert!(matches!(tokenizer.decode(&[4, 7], DecodeOptions::default()), Err(TextError::UnknownId { id: 7, vocab: 7 })));
+    assert!(matches!(
+        tokenizer.decode(&[4, 7], DecodeOptions::default()),
+        Err(TextError::UnknownId { id: 7, vocab: 7 })
+    ));
     assert_eq!(tokenizer.decode(&[0, 4, 1], DecodeOptions { skip_special: true }).unwrap(), "ab");
     // Bytes without a token are left out, as the reference implementations do; never a control token in their place.
     assert_eq!(tokenizer.encode("a?b", EncodeOptions { bos: Bos::No, special: false }).unwrap(), [2, 3]);
@@ -47,21 +60,38 @@ fn a_small_vocabulary_works() {
 #[test]
 fn parts_that_do_not_fit_are_named() {
     assert!(matches!(refused(|s| s.tokens.clear()), TextError::NoTokens { .. } | TextError::LengthMismatch { .. }));
-    assert!(matches!(refused(|s| { s.types.pop(); }), TextError::LengthMismatch { found: 6, expected: 7, .. }));
+    assert!(matches!(
+        refused(|s| {
+            s.types.pop();
+        }),
+        TextError::LengthMismatch { found: 6, expected: 7, .. }
+    ));
     assert!(matches!(refused(|s| s.tokens[3] = "a"), TextError::DuplicateToken { first: 2, second: 3, .. }));
     assert!(matches!(refused(|s| s.special.eos = Some(7)), TextError::SpecialId { role: "eos", id: 7, vocab: 7 }));
     assert!(matches!(refused(|s| s.special.pad = Some(u32::MAX)), TextError::SpecialId { role: "padding", .. }));
     assert!(matches!(refused(|s| s.special.bos = None), TextError::NoSpecial { role: "bos", .. }));
     assert!(matches!(refused(|s| s.pre = "unheard-of"), TextError::Unsupported { .. }));
     for bad in ["ab", "a  b", " a", "a ", "", "a b c"] {
-        assert!(matches!(refused(|s| s.merges = Merges::Joined(vec![bad])), TextError::BadMerge { index: 0, .. }), "{bad:?}");
+        assert!(
+            matches!(refused(|s| s.merges = Merges::Joined(vec![bad])), TextError::BadMerge { index: 0, .. }),
+            "{bad:?}"
+        );
     }
-    assert!(matches!(refused(|s| s.merges = Merges::Joined(vec!["a b", "b a"])), TextError::MergeToken { index: 1, .. }));
+    assert!(matches!(
+        refused(|s| s.merges = Merges::Joined(vec!["a b", "b a"])),
+        TextError::MergeToken { index: 1, .. }
+    ));
     assert!(matches!(refused(|s| s.merges = Merges::Pairs(vec![("", "ab")])), TextError::MergeToken { index: 0, .. }));
-    assert!(matches!(refused(|s| s.merges = Merges::Joined(vec!["a b", "a b"])), TextError::DuplicateMerge { first: 0, second: 1 }));
+    assert!(matches!(
+        refused(|s| s.merges = Merges::Joined(vec!["a b", "a b"])),
+        TextError::DuplicateMerge { first: 0, second: 1 }
+    ));
     let long: &'static str = "x".repeat(MAX_TOKEN_BYTES + 1).leak();
     assert!(matches!(refused(|s| s.tokens[3] = long), TextError::TooLarge { .. }));
-    assert!(matches!(refused(|s| s.tokens[0] = &long[..2000]), TextError::TooLarge { what: "bytes of an added token", .. }));
+    assert!(matches!(
+        refused(|s| s.tokens[0] = &long[..2000]),
+        TextError::TooLarge { what: "bytes of an added token", .. }
+    ));
     assert_eq!(TokenType::from_gguf(0), None);
     assert_eq!(TokenType::from_gguf(7), None);
 }
@@ -105,16 +135,37 @@ fn what_is_not_supported_is_named() {
     refused("/pre_tokenizer", Value::Null);
     refused("/pre_tokenizer", json!({"type": "Whitespace"}));
     refused("/pre_tokenizer/pretokenizers/0", json!({"type": "Punctuation"}));
-    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}));
-    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed"}));
-    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Isolated", "invert": true}));
+    refused(
+        "/pre_tokenizer/pretokenizers/0",
+        json!({"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}),
+    );
+    refused(
+        "/pre_tokenizer/pretokenizers/0",
+        json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed"}),
+    );
+    refused(
+        "/pre_tokenizer/pretokenizers/0",
+        json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Isolated", "invert": true}),
+    );
     refused("/post_processor", json!({"type": "BertProcessing"}));
-    assert!(matches!(changed("/pre_tokenizer/pretokenizers/0", json!({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"})), Err(TextError::Regex { .. })));
-    assert!(matches!(changed("/model/vocab", json!({"a": 0, "b": 2})), Err(TextError::LengthMismatch { .. } | TextError::BadField { .. })));
+    assert!(matches!(
+        changed(
+            "/pre_tokenizer/pretokenizers/0",
+            json!({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated"})
+        ),
+        Err(TextError::Regex { .. })
+    ));
+    assert!(matches!(
+        changed("/model/vocab", json!({"a": 0, "b": 2})),
+        Err(TextError::LengthMismatch { .. } | TextError::BadField { .. })
+    ));
     assert!(matches!(changed("/model/vocab", json!({"a": 4_294_967_295u32})), Err(TextError::TooLarge { .. })));
     assert!(matches!(changed("/model/merges", json!([["a", "b", "c"]])), Err(TextError::Json { .. })));
     assert!(matches!(changed("/model/merges", json!([3])), Err(TextError::Json { .. })));
-    assert!(matches!(changed("/added_tokens/0/id", json!(7)), Err(TextError::BadField { .. } | TextError::DuplicateToken { .. })));
+    assert!(matches!(
+        changed("/added_tokens/0/id", json!(7)),
+        Err(TextError::BadField { .. } | TextError::DuplicateToken { .. })
+    ));
     assert!(matches!(Tokenizer::from_hf("{", None), Err(TextError::Json { .. })));
     assert!(matches!(Tokenizer::from_hf(&"[".repeat(100_000), None), Err(TextError::Json { .. })));
     let config = |text: &str| Tokenizer::from_hf(&read("smollm2.tokenizer.json"), Some(text));
@@ -125,7 +176,12 @@ fn what_is_not_supported_is_named() {
 #[test]
 fn both_forms_of_merges_and_the_config_are_read() {
     let mut json: Value = serde_json::from_str(&read("smollm2.tokenizer.json")).unwrap();
-    let joined: Vec<Value> = json["model"]["merges"].as_array().unwrap().iter().map(|m| json!(format!("{} {}", m[0].as_str().unwrap(), m[1].as_str().unwrap()))).collect();
+    let joined: Vec<Value> = json["model"]["merges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| json!(format!("{} {}", m[0].as_str().unwrap(), m[1].as_str().unwrap())))
+        .collect();
     json["model"]["merges"] = json!(joined);
     let config = r#"{"bos_token": {"content": "<|im_start|>"}, "eos_token": "<|im_end|>", "add_bos_token": true, "add_eos_token": true}"#;
     let tokenizer = Tokenizer::from_hf(&json.to_string(), Some(config)).unwrap();
@@ -135,7 +191,10 @@ fn both_forms_of_merges_and_the_config_are_read() {
     let framed = tokenizer.encode(text, EncodeOptions::default()).unwrap();
     assert_eq!(framed, [&[1], plain.as_slice(), &[2]].concat());
     assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.is_end(0)), (Some(1), Some(2), true));
-    assert!(matches!(other.encode("", EncodeOptions { bos: Bos::Yes, special: false }), Err(TextError::NoSpecial { role: "bos", .. })));
+    assert!(matches!(
+        other.encode("", EncodeOptions { bos: Bos::Yes, special: false }),
+        Err(TextError::NoSpecial { role: "bos", .. })
+    ));
 }
 
 #[test]

@@ -29,7 +29,9 @@ fn any_tokens_stream_as_they_decode() {
     }
     assert!(replaced > 1000, "{replaced}");
     let unknown = tokenizer.vocab_size() as u32;
-    assert!(matches!(Detokenizer::new(tokenizer, OPTIONS).push(unknown), Err(TextError::UnknownId { id, .. }) if id == unknown));
+    assert!(
+        matches!(Detokenizer::new(tokenizer, OPTIONS).push(unknown), Err(TextError::UnknownId { id, .. }) if id == unknown)
+    );
 }
 
 #[test]
@@ -54,7 +56,8 @@ fn text_survives_the_way_there_and_back() {
     let tokenizer = tokenizer("smollm2");
     let mut random = Random(3);
     for _ in 0..2000 {
-        let text: String = (0..random.below(60)).filter_map(|_| char::from_u32(random.below(0x11_0000) as u32)).collect();
+        let text: String =
+            (0..random.below(60)).filter_map(|_| char::from_u32(random.below(0x11_0000) as u32)).collect();
         let ids = tokenizer.encode(&text, EncodeOptions { special: false, bos: Bos::No }).unwrap();
         assert_eq!(tokenizer.decode(&ids, OPTIONS).unwrap(), text);
     }
@@ -73,10 +76,16 @@ fn naive(text: &str, stops: &[String]) -> Option<(usize, usize)> {
 fn stop_strings_end_the_text_wherever_it_is_cut() {
     let mut random = Random(4);
     let letters: Vec<char> = "abé日".chars().collect();
-    let word = |random: &mut Random, n: usize| -> String { (0..n).map(|_| letters[random.below(letters.len())]).collect() };
+    let word =
+        |random: &mut Random, n: usize| -> String { (0..n).map(|_| letters[random.below(letters.len())]).collect() };
     let mut stopped = 0;
     for _ in 0..20_000 {
-        let stops: Vec<String> = (0..random.below(4)).map(|_| { let n = 1 + random.below(5); word(&mut random, n) }).collect();
+        let stops: Vec<String> = (0..random.below(4))
+            .map(|_| {
+                let n = 1 + random.below(5);
+                word(&mut random, n)
+            })
+            .collect();
         let n = random.below(30);
         let text = word(&mut random, n);
         let mut matcher = StopMatcher::new(&stops).unwrap();

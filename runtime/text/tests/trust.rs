@@ -36,7 +36,8 @@ fn users_cannot_write_control_tokens_in_a_conversation() {
 fn an_honest_conversation_encodes_as_its_text() {
     let tokenizer = tokenizer("smollm2");
     let template = ChatTemplate::new(&read("templates/chatml.jinja")).unwrap();
-    let messages = [Message::new("user", "What's 2 + 2?\n"), Message::new("assistant", "4"), Message::new("user", " thanks")];
+    let messages =
+        [Message::new("user", "What's 2 + 2?\n"), Message::new("assistant", "4"), Message::new("user", " thanks")];
     let options = RenderOptions::default();
     let text = template.render(&messages, &options).unwrap();
     let plain = tokenizer.encode(&text, EncodeOptions { special: true, bos: Bos::No }).unwrap();
@@ -89,7 +90,11 @@ fn no_operation_of_a_template_launders_user_text() {
         }
     }
     // What the template writes itself counts, also where it is put together, and with a plain role in it.
-    for source in ["<|im_start|>{{ messages[0].content }}", "{{ '<|im_' ~ 'start|>' }}", "{{ bos_token | replace('', '') }}<|{{ 'IM_START' | lower }}|>"] {
+    for source in [
+        "<|im_start|>{{ messages[0].content }}",
+        "{{ '<|im_' ~ 'start|>' }}",
+        "{{ bos_token | replace('', '') }}<|{{ 'IM_START' | lower }}|>",
+    ] {
         let (tokenizer, ids) = encode(source, std::slice::from_ref(&message), &options);
         assert_eq!(count(&tokenizer, &ids, "<|im_start|>"), 1, "{source}");
     }

@@ -41,7 +41,11 @@ fn parts<'a>(part: &'a Value, list: &str) -> &'a [Value] {
     }
 }
 
-pub(super) fn read(normalizer: Option<&Value>, pre: Option<&Value>, decoder: Option<&Value>) -> Result<Pipeline, TextError> {
+pub(super) fn read(
+    normalizer: Option<&Value>,
+    pre: Option<&Value>,
+    decoder: Option<&Value>,
+) -> Result<Pipeline, TextError> {
     let mut nfc = false;
     for part in normalizer.map(|n| parts(n, "normalizers")).unwrap_or_default() {
         match kind(part) {
@@ -55,11 +59,18 @@ pub(super) fn read(normalizer: Option<&Value>, pre: Option<&Value>, decoder: Opt
         }
     }
     let Some(pre) = pre else {
-        return Err(TextError::Unsupported { what: "pre_tokenizer", found: "null (BPE without byte-level pieces)".into() });
+        return Err(TextError::Unsupported {
+            what: "pre_tokenizer",
+            found: "null (BPE without byte-level pieces)".into(),
+        });
     };
     let list = parts(pre, "pretokenizers");
     if list.len() > MAX_PRE_STEPS {
-        return Err(TextError::TooLarge { what: "number of pre-tokenizer steps", found: list.len(), limit: MAX_PRE_STEPS });
+        return Err(TextError::TooLarge {
+            what: "number of pre-tokenizer steps",
+            found: list.len(),
+            limit: MAX_PRE_STEPS,
+        });
     }
     let mut steps = Vec::new();
     let mut byte_level = false;
@@ -134,7 +145,8 @@ pub(super) fn around(
 fn single(part: &Value, id_of: &dyn Fn(&str) -> Option<u32>) -> Result<Around, TextError> {
     let mut around = Around::default();
     let mut seen = false;
-    let items = part.get("single").and_then(Value::as_array).ok_or_else(|| unsupported("post_processor template", part))?;
+    let items =
+        part.get("single").and_then(Value::as_array).ok_or_else(|| unsupported("post_processor template", part))?;
     for item in items {
         if item.get("Sequence").is_some() {
             if seen {
@@ -146,7 +158,8 @@ fn single(part: &Value, id_of: &dyn Fn(&str) -> Option<u32>) -> Result<Around, T
         let text = item.get("SpecialToken").and_then(|t| t.get("id")).and_then(Value::as_str);
         let text = text.ok_or_else(|| unsupported("post_processor template", item))?;
         // The name may stand for several ids; the table beside the template says which.
-        let listed = part.get("special_tokens").and_then(|t| t.get(text)).and_then(|t| t.get("ids")).and_then(Value::as_array);
+        let listed =
+            part.get("special_tokens").and_then(|t| t.get(text)).and_then(|t| t.get("ids")).and_then(Value::as_array);
         let ids: Option<Vec<u32>> = match listed {
             Some(ids) => ids.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect(),
             None => id_of(text).map(|id| vec![id]),

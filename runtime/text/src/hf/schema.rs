@@ -73,7 +73,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for MergeJson<'a> {
                 Ok(MergeJson::Joined(Cow::Owned(text.to_string())))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut next = |i| list.next_element::<Text<'de>>()?.ok_or_else(|| de::Error::invalid_length(i, &"two texts"));
+                let mut next =
+                    |i| list.next_element::<Text<'de>>()?.ok_or_else(|| de::Error::invalid_length(i, &"two texts"));
                 let (left, right) = (next(0)?, next(1)?);
                 match list.next_element::<de::IgnoredAny>()? {
                     None => Ok(MergeJson::Pair(left.0, right.0)),
@@ -140,7 +141,8 @@ impl ModelJson<'_> {
 
     /// Refuses what would change the tokens and is not implemented.
     pub(super) fn check(&self) -> Result<(), TextError> {
-        let refuse = |what, found: &dyn ToString| Err(TextError::Unsupported { what, found: short(&found.to_string()) });
+        let refuse =
+            |what, found: &dyn ToString| Err(TextError::Unsupported { what, found: short(&found.to_string()) });
         // Old files leave the type of BPE out; only BPE has merges.
         if let Some(kind) = self.kind.as_deref().filter(|&k| k != "BPE") {
             return refuse("model.type", &kind);

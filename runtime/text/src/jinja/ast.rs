@@ -17,13 +17,34 @@ pub(crate) enum Expr {
     /// `a < b <= c`
     Compare(Box<Expr>, Vec<(Cmp, Expr)>),
     /// `then if condition else otherwise`
-    If { condition: Box<Expr>, then: Box<Expr>, otherwise: Option<Box<Expr>> },
+    If {
+        condition: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Option<Box<Expr>>,
+    },
     Attr(Box<Expr>, String),
     Item(Box<Expr>, Box<Expr>),
-    Slice { of: Box<Expr>, start: Option<Box<Expr>>, stop: Option<Box<Expr>>, step: Option<Box<Expr>> },
-    Call { callee: Box<Expr>, args: Args },
-    Filter { of: Box<Expr>, name: String, args: Args },
-    Test { of: Box<Expr>, name: String, args: Args, negated: bool },
+    Slice {
+        of: Box<Expr>,
+        start: Option<Box<Expr>>,
+        stop: Option<Box<Expr>>,
+        step: Option<Box<Expr>>,
+    },
+    Call {
+        callee: Box<Expr>,
+        args: Args,
+    },
+    Filter {
+        of: Box<Expr>,
+        name: String,
+        args: Args,
+    },
+    Test {
+        of: Box<Expr>,
+        name: String,
+        args: Args,
+        negated: bool,
+    },
 }
 
 /// A literal.
@@ -97,14 +118,27 @@ pub(crate) enum StmtKind {
     If(Vec<(Option<Expr>, Vec<Stmt>)>),
     For(Box<For>),
     Set(Target, Expr),
-    SetBlock { target: Target, filters: Vec<(String, Args)>, body: Vec<Stmt> },
-    With { bindings: Vec<(String, Expr)>, body: Vec<Stmt> },
-    FilterBlock { filters: Vec<(String, Args)>, body: Vec<Stmt> },
+    SetBlock {
+        target: Target,
+        filters: Vec<(String, Args)>,
+        body: Vec<Stmt>,
+    },
+    With {
+        bindings: Vec<(String, Expr)>,
+        body: Vec<Stmt>,
+    },
+    FilterBlock {
+        filters: Vec<(String, Args)>,
+        body: Vec<Stmt>,
+    },
     /// A block without effect of its own.
     Plain(Vec<Stmt>),
     /// Index into the template's macros.
     Macro(usize),
-    CallBlock { callee: usize, call: Expr },
+    CallBlock {
+        callee: usize,
+        call: Expr,
+    },
     Break,
     Continue,
 }

@@ -116,7 +116,8 @@ impl<'t> Interp<'t> {
     fn range(&mut self, given: &Given) -> Result<Value> {
         let mut numbers = Vec::new();
         for value in given.positional.iter().take(3) {
-            numbers.push(value.as_int().ok_or_else(|| runtime(format!("range takes integers, not a {}", value.kind())))?);
+            numbers
+                .push(value.as_int().ok_or_else(|| runtime(format!("range takes integers, not a {}", value.kind())))?);
         }
         let (start, stop, step) = match numbers[..] {
             [stop] => (0, stop, 1),
@@ -189,7 +190,9 @@ impl<'t> Interp<'t> {
             "string" => matches!(value, Value::Str(_)),
             "mapping" => matches!(value, Value::Map(_)),
             "sequence" => matches!(value, Value::Str(_) | Value::List(_) | Value::Map(_) | Value::Undefined),
-            "iterable" => matches!(value, Value::Str(_) | Value::List(_) | Value::Map(_) | Value::Undefined | Value::Loop(_)),
+            "iterable" => {
+                matches!(value, Value::Str(_) | Value::List(_) | Value::Map(_) | Value::Undefined | Value::Loop(_))
+            }
             "number" => value.as_float().is_some(),
             "integer" => matches!(value, Value::Int(_)),
             "float" => matches!(value, Value::Float(_)),
@@ -214,8 +217,12 @@ impl<'t> Interp<'t> {
                 let other = given.need(0, "other", name)?;
                 value.kind() == other.kind() && value.equals(other, &self.meter)?
             }
-            "upper" => value.as_str().is_some_and(|s| s.chars().any(char::is_uppercase) && !s.chars().any(char::is_lowercase)),
-            "lower" => value.as_str().is_some_and(|s| s.chars().any(char::is_lowercase) && !s.chars().any(char::is_uppercase)),
+            "upper" => {
+                value.as_str().is_some_and(|s| s.chars().any(char::is_uppercase) && !s.chars().any(char::is_lowercase))
+            }
+            "lower" => {
+                value.as_str().is_some_and(|s| s.chars().any(char::is_lowercase) && !s.chars().any(char::is_uppercase))
+            }
             _ => return Err(TextError::Unsupported { what: "chat template test", found: short(name) }),
         })
     }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use super::ast::{Ast, Const, Expr, For, Stmt, StmtKind, Target};
 use super::call::{FUNCTIONS, Given};
 use super::format;
-use super::methods::DICT_METHODS;
 use super::meter::Meter;
+use super::methods::DICT_METHODS;
 use super::ops;
 use super::text::Text;
 use super::value::{Frames, Loop, Value, runtime};
@@ -46,7 +46,9 @@ impl<'t> Interp<'t> {
         for stmt in body {
             self.meter.tick(1)?;
             let flow = self.statement(&stmt.kind).map_err(|e| match e {
-                TextError::TemplateRuntime { line: 0, message } => TextError::TemplateRuntime { line: stmt.line, message },
+                TextError::TemplateRuntime { line: 0, message } => {
+                    TextError::TemplateRuntime { line: stmt.line, message }
+                }
                 other => other,
             })?;
             if flow != Flow::Next {
@@ -163,7 +165,12 @@ impl<'t> Interp<'t> {
             return self.scoped(&statement.otherwise).map(|_| ());
         }
         let Value::List(items) = Value::list(&self.meter, items)? else { return Ok(()) };
-        let mut state = Rc::new(Loop { items: Rc::clone(&items), index: 0, depth: self.loop_depth, last_changed: Default::default() });
+        let mut state = Rc::new(Loop {
+            items: Rc::clone(&items),
+            index: 0,
+            depth: self.loop_depth,
+            last_changed: Default::default(),
+        });
         self.loop_depth += 1;
         for (index, item) in items.items.iter().enumerate() {
             self.meter.tick(1)?;
@@ -363,7 +370,9 @@ impl<'t> Interp<'t> {
 
     fn loop_call(&mut self, state: &Rc<Loop>, name: &str, given: &Given) -> Result<Value> {
         match name {
-            "cycle" if !given.positional.is_empty() => Ok(given.positional[state.index % given.positional.len()].clone()),
+            "cycle" if !given.positional.is_empty() => {
+                Ok(given.positional[state.index % given.positional.len()].clone())
+            }
             "changed" => {
                 let now = Value::sequence(&self.meter, given.positional.clone(), true)?;
                 let same = match &*state.last_changed.borrow() {
@@ -373,7 +382,10 @@ impl<'t> Interp<'t> {
                 *state.last_changed.borrow_mut() = Some(now);
                 Ok(Value::Bool(!same))
             }
-            _ => Err(TextError::Unsupported { what: "chat template method", found: format!("loop.{}", crate::error::short(name)) }),
+            _ => Err(TextError::Unsupported {
+                what: "chat template method",
+                found: format!("loop.{}", crate::error::short(name)),
+            }),
         }
     }
 
@@ -395,7 +407,9 @@ impl<'t> Interp<'t> {
             }
             Value::Loop(state) => {
                 let (at, n) = (state.index, state.items.items.len());
-                let neighbour = |at: Option<usize>| at.and_then(|at| state.items.items.get(at)).cloned().unwrap_or(Value::Undefined);
+                let neighbour = |at: Option<usize>| {
+                    at.and_then(|at| state.items.items.get(at)).cloned().unwrap_or(Value::Undefined)
+                };
                 match name {
                     "index" => Value::Int(at as i128 + 1),
                     "index0" => Value::Int(at as i128),

@@ -28,7 +28,9 @@ impl Interp<'_> {
                 format::json(&of, &json_style(given)?, 0, &mut out)?;
                 Value::text(out)
             }
-            "trim" => Value::text(text_ops::strip(&*text()?, Ends::Both, given.get(0, "chars").and_then(Value::as_str))?),
+            "trim" => {
+                Value::text(text_ops::strip(&*text()?, Ends::Both, given.get(0, "chars").and_then(Value::as_str))?)
+            }
             "upper" => Value::text(text_ops::upper(&*text()?)?),
             "lower" => Value::text(text_ops::lower(&*text()?)?),
             "capitalize" => Value::text(text_ops::capitals(&*text()?, |_| false)?),
@@ -87,7 +89,8 @@ impl Interp<'_> {
             },
             "round" => {
                 let value = of.as_float().ok_or_else(|| runtime(format!("cannot round a {}", of.kind())))?;
-                let scale = 10f64.powi(given.get(0, "precision").and_then(Value::as_int).unwrap_or(0).clamp(-300, 300) as i32);
+                let scale =
+                    10f64.powi(given.get(0, "precision").and_then(Value::as_int).unwrap_or(0).clamp(-300, 300) as i32);
                 Value::Float(match given.get(1, "method").and_then(Value::as_str) {
                     Some("ceil") => (value * scale).ceil() / scale,
                     Some("floor") => (value * scale).floor() / scale,
@@ -110,7 +113,8 @@ impl Interp<'_> {
                     None => self.iterate(&of)?,
                     Some(path) => self.attributes(self.iterate(&of)?, path)?,
                 };
-                let separator = given.get(0, "d").map_or_else(|| Ok(Rc::new(Text::new(&meter))), |d| format::to_text(d, &meter))?;
+                let separator =
+                    given.get(0, "d").map_or_else(|| Ok(Rc::new(Text::new(&meter))), |d| format::to_text(d, &meter))?;
                 Value::text(text_ops::join(&separator, &items)?)
             }
             "items" => match of {
@@ -120,7 +124,12 @@ impl Interp<'_> {
             "dictsort" => self.dictsort(&of, given)?,
             "sort" => {
                 let items = self.iterate(&of)?;
-                list(self.sorted(items, given.get(2, "attribute"), given.get(0, "reverse").is_some_and(Value::is_true), given.get(1, "case_sensitive").is_some_and(Value::is_true))?)?
+                list(self.sorted(
+                    items,
+                    given.get(2, "attribute"),
+                    given.get(0, "reverse").is_some_and(Value::is_true),
+                    given.get(1, "case_sensitive").is_some_and(Value::is_true),
+                )?)?
             }
             "unique" => {
                 let mut out: Vec<Value> = Vec::new();
@@ -151,7 +160,10 @@ impl Interp<'_> {
                 for item in self.iterate(&of)? {
                     let better = match &best {
                         None => true,
-                        Some(best) => item.compare(best, &meter)? == if name == "min" { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater },
+                        Some(best) => {
+                            item.compare(best, &meter)?
+                                == if name == "min" { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
+                        }
                     };
                     if better {
                         best = Some(item);
@@ -354,10 +366,12 @@ fn json_style(given: &Given) -> Result<JsonStyle> {
         Some(width) => Some(spaces(width)?.len()),
     };
     let separators = match given.get(usize::MAX, "separators") {
-        Some(Value::List(list)) => match (list.items.first().and_then(Value::as_str), list.items.get(1).and_then(Value::as_str)) {
-            (Some(a), Some(b)) => Some((a.to_string(), b.to_string())),
-            _ => return Err(runtime("separators of tojson are two strings")),
-        },
+        Some(Value::List(list)) => {
+            match (list.items.first().and_then(Value::as_str), list.items.get(1).and_then(Value::as_str)) {
+                (Some(a), Some(b)) => Some((a.to_string(), b.to_string())),
+                _ => return Err(runtime("separators of tojson are two strings")),
+            }
+        }
         _ => None,
     };
     let (item_separator, key_separator) =

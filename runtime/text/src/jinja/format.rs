@@ -128,7 +128,9 @@ pub(crate) fn json(value: &Value, style: &JsonStyle, level: usize, out: &mut Tex
         Value::Bool(value) => out.push(if *value { "true" } else { "false" }, false),
         Value::Int(value) => out.push(&value.to_string(), false),
         Value::Float(value) if value.is_nan() => out.push("NaN", false),
-        Value::Float(value) if value.is_infinite() => out.push(if *value > 0.0 { "Infinity" } else { "-Infinity" }, false),
+        Value::Float(value) if value.is_infinite() => {
+            out.push(if *value > 0.0 { "Infinity" } else { "-Infinity" }, false)
+        }
         Value::Float(value) => out.push(&float(*value), false),
         Value::Str(text) => quote_json(text, style.ascii, out),
         Value::List(list) => {
@@ -218,7 +220,17 @@ mod tests {
 
     #[test]
     fn floats_print_as_in_python() {
-        for (value, text) in [(1.0, "1.0"), (0.1, "0.1"), (1e16, "1e+16"), (1e15, "1000000000000000.0"), (1e-5, "1e-05"), (0.0001, "0.0001"), (-2.5e-7, "-2.5e-07"), (1.5e300, "1.5e+300"), (0.0, "0.0")] {
+        for (value, text) in [
+            (1.0, "1.0"),
+            (0.1, "0.1"),
+            (1e16, "1e+16"),
+            (1e15, "1000000000000000.0"),
+            (1e-5, "1e-05"),
+            (0.0001, "0.0001"),
+            (-2.5e-7, "-2.5e-07"),
+            (1.5e300, "1.5e+300"),
+            (0.0, "0.0"),
+        ] {
             assert_eq!(float(value), text);
         }
     }

@@ -29,7 +29,8 @@ pub(crate) enum Tok {
 
 /// Longest first, so that a prefix of one does not win over it.
 const OPERATORS: &[&str] = &[
-    "**", "//", "==", "!=", "<=", ">=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", "<", ">", "=", ".", ":", "|", ",",
+    "**", "//", "==", "!=", "<=", ">=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", "<", ">", "=", ".",
+    ":", "|", ",",
 ];
 
 struct Lexer<'a> {
@@ -82,7 +83,10 @@ impl Lexer<'_> {
     fn run(&mut self) -> Result<(), TextError> {
         while self.at < self.source.len() {
             let rest = self.rest();
-            let start = rest.match_indices('{').map(|(i, _)| i).find(|&i| matches!(rest.as_bytes().get(i + 1), Some(b'{' | b'%' | b'#')));
+            let start = rest
+                .match_indices('{')
+                .map(|(i, _)| i)
+                .find(|&i| matches!(rest.as_bytes().get(i + 1), Some(b'{' | b'%' | b'#')));
             let Some(start) = start else {
                 let data = rest.to_string();
                 self.emit(Tok::Data(data));
@@ -94,7 +98,10 @@ impl Lexer<'_> {
             let line_start = data.rfind('\n').map_or(0, |i| i + 1);
             let kept = match sign {
                 Some(b'-') => data.trim_end(),
-                None if kind != b'{' && (line_start > 0 || self.line_starting) && data[line_start..].trim_start().is_empty() => {
+                None if kind != b'{'
+                    && (line_start > 0 || self.line_starting)
+                    && data[line_start..].trim_start().is_empty() =>
+                {
                     &data[..line_start]
                 }
                 _ => data,
@@ -261,20 +268,51 @@ impl Lexer<'_> {
             }
             let Some((_, escaped)) = chars.next() else { break };
             let digits = match escaped {
-                'n' => { out.push('\n'); continue }
-                't' => { out.push('\t'); continue }
-                'r' => { out.push('\r'); continue }
-                'b' => { out.push('\u{8}'); continue }
-                'f' => { out.push('\u{c}'); continue }
-                'v' => { out.push('\u{b}'); continue }
-                'a' => { out.push('\u{7}'); continue }
-                '0' => { out.push('\0'); continue }
+                'n' => {
+                    out.push('\n');
+                    continue;
+                }
+                't' => {
+                    out.push('\t');
+                    continue;
+                }
+                'r' => {
+                    out.push('\r');
+                    continue;
+                }
+                'b' => {
+                    out.push('\u{8}');
+                    continue;
+                }
+                'f' => {
+                    out.push('\u{c}');
+                    continue;
+                }
+                'v' => {
+                    out.push('\u{b}');
+                    continue;
+                }
+                'a' => {
+                    out.push('\u{7}');
+                    continue;
+                }
+                '0' => {
+                    out.push('\0');
+                    continue;
+                }
                 '\n' => continue,
-                '\\' | '\'' | '"' => { out.push(escaped); continue }
+                '\\' | '\'' | '"' => {
+                    out.push(escaped);
+                    continue;
+                }
                 'x' => 2,
                 'u' => 4,
                 'U' => 8,
-                _ => { out.push('\\'); out.push(escaped); continue }
+                _ => {
+                    out.push('\\');
+                    out.push(escaped);
+                    continue;
+                }
             };
             let code = (0..digits).try_fold(0u32, |code, _| {
                 let digit = chars.next()?.1.to_digit(16)?;
@@ -302,7 +340,11 @@ mod tests {
     use super::*;
 
     fn data(source: &str) -> String {
-        tokens(source).unwrap().into_iter().filter_map(|t| if let Tok::Data(d) = t.kind { Some(d) } else { None }).collect()
+        tokens(source)
+            .unwrap()
+            .into_iter()
+            .filter_map(|t| if let Tok::Data(d) = t.kind { Some(d) } else { None })
+            .collect()
     }
 
     #[test]

@@ -57,7 +57,10 @@ impl Interp<'_> {
 }
 
 fn unknown(of: &Value, name: &str) -> TextError {
-    TextError::Unsupported { what: "chat template method", found: format!("{}.{}", of.kind(), crate::error::short(name)) }
+    TextError::Unsupported {
+        what: "chat template method",
+        found: format!("{}.{}", of.kind(), crate::error::short(name)),
+    }
 }
 
 fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
@@ -99,7 +102,9 @@ fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
             let Value::Str(new) = given.need(1, "new", name)? else { return Err(runtime("replace takes strings")) };
             Value::text(text_ops::replace(text, need(0)?, new, limit(2, "count"))?)
         }
-        "removeprefix" => Value::text(text.part(s.strip_prefix(need(0)?).map_or(0, |rest| s.len() - rest.len())..s.len())?),
+        "removeprefix" => {
+            Value::text(text.part(s.strip_prefix(need(0)?).map_or(0, |rest| s.len() - rest.len())..s.len())?)
+        }
         "removesuffix" => Value::text(text.part(0..s.strip_suffix(need(0)?).unwrap_or(s).len())?),
         "upper" => Value::text(text_ops::upper(text)?),
         "lower" => Value::text(text_ops::lower(text)?),

@@ -2,8 +2,20 @@
 
 use std::fmt::Write as _;
 
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
 /// Year, month from 1, day from 1, of a day counted from 1970-01-01 (the usual era arithmetic on 400-year cycles).
@@ -45,7 +57,10 @@ pub(super) fn strftime(pattern: &str, now: i64) -> String {
         if plain {
             field = match chars.next() {
                 Some(f) => f,
-                None => { out.push_str("%-"); break }
+                None => {
+                    out.push_str("%-");
+                    break;
+                }
             };
         }
         let mut two = |value: i64| if plain { write!(out, "{value}") } else { write!(out, "{value:02}") };

@@ -55,7 +55,9 @@ pub(crate) fn replace(text: &Text, old: &str, new: &Text, count: Option<usize>) 
 fn cuts(s: &str, separator: Option<&str>, limit: usize, from_right: bool) -> Vec<Range<usize>> {
     let mut cuts: Vec<Range<usize>> = Vec::new();
     match separator {
-        Some(separator) if from_right => cuts.extend(s.rmatch_indices(separator).take(limit).map(|(at, m)| at..at + m.len())),
+        Some(separator) if from_right => {
+            cuts.extend(s.rmatch_indices(separator).take(limit).map(|(at, m)| at..at + m.len()))
+        }
         Some(separator) => cuts.extend(s.match_indices(separator).take(limit).map(|(at, m)| at..at + m.len())),
         None => {
             let mut start = None;
@@ -84,7 +86,12 @@ fn cuts(s: &str, separator: Option<&str>, limit: usize, from_right: bool) -> Vec
 }
 
 /// The parts between separators; without one, between runs of whitespace.
-pub(crate) fn split(text: &Text, separator: Option<&str>, limit: Option<usize>, from_right: bool) -> Result<Vec<Value>> {
+pub(crate) fn split(
+    text: &Text,
+    separator: Option<&str>,
+    limit: Option<usize>,
+    from_right: bool,
+) -> Result<Vec<Value>> {
     if separator == Some("") {
         return Err(runtime("an empty string separates nothing"));
     }
@@ -150,7 +157,11 @@ pub(crate) fn lower(text: &Text) -> Result<Text> {
 pub(crate) fn capitals(text: &Text, begins: impl Fn(char) -> bool) -> Result<Text> {
     let mut start = true;
     text.map_chars(|c, out| {
-        if start { out.extend(c.to_uppercase()) } else { out.extend(c.to_lowercase()) }
+        if start {
+            out.extend(c.to_uppercase())
+        } else {
+            out.extend(c.to_lowercase())
+        }
         start = begins(c);
     })
 }
@@ -226,7 +237,8 @@ pub(crate) fn braces(pattern: &Rc<Text>, positional: &[Value], named: &[(String,
             at += found + 2;
             continue;
         }
-        let end = rest.find('}').filter(|_| rest.starts_with('{')).ok_or_else(|| runtime("unbalanced braces in format"))?;
+        let end =
+            rest.find('}').filter(|_| rest.starts_with('{')).ok_or_else(|| runtime("unbalanced braces in format"))?;
         let field = &rest[1..end];
         let value = if field.is_empty() {
             next += 1;

@@ -163,7 +163,8 @@ impl Value {
             },
             Json::String(text) => Value::text(Text::copy(meter, text, true)?),
             Json::Array(items) => {
-                let items: Result<Vec<Value>, TextError> = items.iter().map(|i| Self::from_json(meter, i, below)).collect();
+                let items: Result<Vec<Value>, TextError> =
+                    items.iter().map(|i| Self::from_json(meter, i, below)).collect();
                 Value::list(meter, items?)?
             }
             Json::Object(entries) => {

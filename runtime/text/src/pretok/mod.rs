@@ -34,15 +34,21 @@ impl PreTokenizer {
     /// From steps; more than the cap would only serve to use up the stack.
     pub(crate) fn new(steps: Vec<Step>) -> Result<Self, TextError> {
         if steps.len() > MAX_PRE_STEPS {
-            return Err(TextError::TooLarge { what: "number of pre-tokenizer steps", found: steps.len(), limit: MAX_PRE_STEPS });
+            return Err(TextError::TooLarge {
+                what: "number of pre-tokenizer steps",
+                found: steps.len(),
+                limit: MAX_PRE_STEPS,
+            });
         }
         Ok(Self { steps })
     }
 
     /// The one that GGUF calls `name`.
     pub(crate) fn named(name: &str, prefix_space: bool) -> Result<Self, TextError> {
-        let patterns = table::steps(name)
-            .ok_or_else(|| TextError::Unsupported { what: "pre-tokenizer (tokenizer.ggml.pre)", found: crate::error::short(name) })?;
+        let patterns = table::steps(name).ok_or_else(|| TextError::Unsupported {
+            what: "pre-tokenizer (tokenizer.ggml.pre)",
+            found: crate::error::short(name),
+        })?;
         let mut steps = Vec::new();
         if prefix_space {
             steps.push(Step::PrefixSpace);

@@ -25,7 +25,10 @@ pub(crate) struct Splitter {
 
 enum Engine {
     /// With `space_tail`, pattern 1 is `\s+` with the rule above.
-    Linear { regex: meta::Regex, space_tail: bool },
+    Linear {
+        regex: meta::Regex,
+        space_tail: bool,
+    },
     Backtracking(fancy_regex::Regex),
 }
 
@@ -33,7 +36,11 @@ impl Splitter {
     /// Compiles an expression in the syntax of Oniguruma, as far as the engines share it.
     pub(crate) fn new(pattern: &str) -> Result<Self, TextError> {
         if pattern.len() > MAX_REGEX_BYTES {
-            return Err(TextError::TooLarge { what: "bytes of a pre-tokenizer expression", found: pattern.len(), limit: MAX_REGEX_BYTES });
+            return Err(TextError::TooLarge {
+                what: "bytes of a pre-tokenizer expression",
+                found: pattern.len(),
+                limit: MAX_REGEX_BYTES,
+            });
         }
         let engine = match linear(pattern) {
             Some(engine) => engine,
@@ -66,7 +73,12 @@ impl Splitter {
         if at < text.len() { sink(&text[at..]) } else { Ok(()) }
     }
 
-    fn next_backtracking(&self, regex: &fancy_regex::Regex, text: &str, at: usize) -> Result<Option<(usize, usize)>, TextError> {
+    fn next_backtracking(
+        &self,
+        regex: &fancy_regex::Regex,
+        text: &str,
+        at: usize,
+    ) -> Result<Option<(usize, usize)>, TextError> {
         let mut from = at;
         loop {
             match regex.find_from_pos(text, from) {
@@ -77,7 +89,13 @@ impl Splitter {
                     None => return Ok(None),
                 },
                 Ok(None) => return Ok(None),
-                Err(_) => return Err(TextError::RegexLimit { pattern: self.pattern.clone(), at: from, limit: REGEX_BACKTRACK_LIMIT }),
+                Err(_) => {
+                    return Err(TextError::RegexLimit {
+                        pattern: self.pattern.clone(),
+                        at: from,
+                        limit: REGEX_BACKTRACK_LIMIT,
+                    });
+                }
             }
         }
     }
@@ -127,7 +145,12 @@ mod tests {
 
     fn pieces(splitter: &Splitter, text: &str) -> Vec<String> {
         let mut out = Vec::new();
-        splitter.split(text, &mut |p| { out.push(p.to_string()); Ok(()) }).unwrap();
+        splitter
+            .split(text, &mut |p| {
+                out.push(p.to_string());
+                Ok(())
+            })
+            .unwrap();
         out
     }
 

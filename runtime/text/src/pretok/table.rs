@@ -11,7 +11,8 @@ const DIGIT: &str = r"\p{N}";
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
@@ -30,10 +31,32 @@ struct Entry {
 }
 
 const TABLE: &[Entry] = &[
-    Entry { names: &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"], steps: &[LLAMA3], llama3: true },
+    Entry {
+        names: &[
+            "llama3",
+            "llama-v3",
+            "llama-bpe",
+            "falcon3",
+            "falcon-h1",
+            "pixtral",
+            "midm-2.0",
+            "lfm2",
+            "jina-v5-nano",
+        ],
+        steps: &[LLAMA3],
+        llama3: true,
+    },
     Entry { names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"], steps: &[LLAMA3], llama3: false },
-    Entry { names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], steps: &[DIGIT, GPT2], llama3: false },
-    Entry { names: &["gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "mellum", "gigachat", "exaone4"], steps: &[GPT2], llama3: false },
+    Entry {
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
+        steps: &[DIGIT, GPT2],
+        llama3: false,
+    },
+    Entry {
+        names: &["gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "mellum", "gigachat", "exaone4"],
+        steps: &[GPT2],
+        llama3: false,
+    },
     Entry { names: &["qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "kormo"], steps: &[QWEN2], llama3: false },
     Entry { names: &["gpt-4o", "llama4"], steps: &[GPT4O], llama3: false },
     Entry { names: &["tekken"], steps: &[TEKKEN], llama3: true },
@@ -43,9 +66,45 @@ const TABLE: &[Entry] = &[
 
 /// Names that [`crate::BpeSpec::pre`] may have.
 pub const PRE_TOKENIZER_NAMES: &[&str] = &[
-    "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano", "dbrx", "smaug-bpe", "glm4",
-    "chatglm-bpe", "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "mellum", "gigachat",
-    "exaone4", "qwen2", "stablelm2", "deepseek-r1-qwen", "megrez", "kormo", "gpt-4o", "llama4", "tekken", "falcon", "default",
+    "llama3",
+    "llama-v3",
+    "llama-bpe",
+    "falcon3",
+    "falcon-h1",
+    "pixtral",
+    "midm-2.0",
+    "lfm2",
+    "jina-v5-nano",
+    "dbrx",
+    "smaug-bpe",
+    "glm4",
+    "chatglm-bpe",
+    "smollm",
+    "starcoder",
+    "refact",
+    "command-r",
+    "codeshell",
+    "exaone",
+    "minerva-7b",
+    "gpt-2",
+    "gpt2",
+    "phi-2",
+    "mpt",
+    "olmo",
+    "jais",
+    "mellum",
+    "gigachat",
+    "exaone4",
+    "qwen2",
+    "stablelm2",
+    "deepseek-r1-qwen",
+    "megrez",
+    "kormo",
+    "gpt-4o",
+    "llama4",
+    "tekken",
+    "falcon",
+    "default",
 ];
 
 fn entry(name: &str) -> Option<&'static Entry> {

@@ -10,8 +10,24 @@ use crate::vocab::Vocab;
 
 /// Texts that mean "the reply ends here" where they are added tokens.
 const END_TEXTS: &[&str] = &[
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|endoftext|>", "<|end_of_turn|>", "<|eot|>", "<|end|>", "<|return|>",
-    "<|call|>", "<end_of_turn>", "<end_of_utterance>", "<eos>", "<EOT>", "</s>", "[EOS]", "[EOT]", "<|END_OF_TURN_TOKEN|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end_of_turn|>",
+    "<|eot|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<EOT>",
+    "</s>",
+    "[EOS]",
+    "[EOT]",
+    "<|END_OF_TURN_TOKEN|>",
 ];
 
 /// A byte-level BPE tokenizer's parts, whatever file they come from.
@@ -59,7 +75,8 @@ impl Tokenizer {
             (true, Some(id)) => Ok(vec![id]),
             (true, None) => Err(TextError::NoSpecial { role, vocab: spec.tokens.len() }),
         };
-        let (before, after) = (declared(spec.add_bos, spec.special.bos, "bos")?, declared(spec.add_eos, spec.special.eos, "eos")?);
+        let (before, after) =
+            (declared(spec.add_bos, spec.special.bos, "bos")?, declared(spec.add_eos, spec.special.eos, "eos")?);
         Self::from_parts(Parts {
             raw: raw.collect(),
             tokens: spec.tokens,
