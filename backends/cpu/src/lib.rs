@@ -5,7 +5,8 @@
 //! simd.rs      16 lanes of f32 on every tier; kernels are written once over it
 //! pool.rs      threads that stay for a whole step and meet at barriers (gate.rs, stop.rs)
 //! memory.rs    buffers
-//! op.rs        what a compiled op is; exec.rs compiles and runs graphs of them
+//! op.rs        what a compiled op is; device.rs is the plugin, exec.rs compiles and runs graphs of ops
+//! check.rs     checks of an op's tensors; state.rs is how KV pages and fast weights lie in memory
 //! ops/         one file per op family: checks at compile time, sharing among workers
 //! kernels/     the arithmetic of the ops
 //! weight.rs    weights in the layout of their kernels; matmul/ has those kernels
