@@ -18,7 +18,8 @@ pub fn runtime() -> Runtime {
 /// CPU tiers that this machine has.
 pub fn tiers() -> Vec<&'static str> {
     let cpu = runtime().registry().get("cpu").unwrap();
-    let (have, lack): (Vec<_>, Vec<_>) = ["scalar", "avx2", "avx512"].into_iter().partition(|t| cpu.open(0, 1, t).is_ok());
+    let (have, lack): (Vec<_>, Vec<_>) =
+        ["scalar", "avx2", "avx512"].into_iter().partition(|t| cpu.open(0, 1, t).is_ok());
     println!("tiers: {have:?}; this machine lacks {lack:?}");
     assert!(have.contains(&"scalar"));
     have

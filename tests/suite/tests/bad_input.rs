@@ -114,20 +114,32 @@ fn models_that_do_not_fit_their_hyper_parameters() {
     };
     let keep = |_: &str, v: &Value| Some(v.clone());
     says(rewritten("shape.gguf", keep, wide), &["blk.1.ffn_up.weight", "shape"]);
-    let without = |name: &str, shape: &[u64]| if name == "output_norm.weight" { None } else { same_tensor(name, shape) };
+    let without =
+        |name: &str, shape: &[u64]| if name == "output_norm.weight" { None } else { same_tensor(name, shape) };
     says(rewritten("missing.gguf", keep, without), &["output_norm.weight", "missing"]);
     let renamed = |name: &str, shape: &[u64]| match name {
         "output_norm.weight" => Some(("other.weight".to_owned(), shape.to_vec())),
         _ => same_tensor(name, shape),
     };
     says(rewritten("renamed.gguf", keep, renamed), &["weight"]);
-    let change = |key: &'static str, value: Value| move |k: &str, v: &Value| Some(if k == key { value.clone() } else { v.clone() });
+    let change = |key: &'static str, value: Value| {
+        move |k: &str, v: &Value| Some(if k == key { value.clone() } else { v.clone() })
+    };
     let named = rewritten("arch.gguf", change("general.architecture", Value::String("moonshine".into())), same_tensor);
     says(named.clone(), &["moonshine", "llama"]);
     assert_eq!(refused(&named).kind(), ErrorKind::Unsupported);
-    says(rewritten("heads.gguf", change("llama.attention.head_count", Value::U32(0)), same_tensor), &["head_count", "0"]);
-    says(rewritten("blocks.gguf", change("llama.block_count", Value::U32(4_000_000_000)), same_tensor), &["block_count"]);
-    says(rewritten("type.gguf", change("llama.embedding_length", Value::String("48".into())), same_tensor), &["embedding_length"]);
+    says(
+        rewritten("heads.gguf", change("llama.attention.head_count", Value::U32(0)), same_tensor),
+        &["head_count", "0"],
+    );
+    says(
+        rewritten("blocks.gguf", change("llama.block_count", Value::U32(4_000_000_000)), same_tensor),
+        &["block_count"],
+    );
+    says(
+        rewritten("type.gguf", change("llama.embedding_length", Value::String("48".into())), same_tensor),
+        &["embedding_length"],
+    );
     let few = Value::Array(Array::F32(vec![0.0; 3].into()));
     says(rewritten("types.gguf", change("tokenizer.ggml.token_type", few), same_tensor), &["token_type"]);
 }
@@ -136,7 +148,10 @@ fn models_that_do_not_fit_their_hyper_parameters() {
 fn templates_that_never_end_or_fill_memory() {
     let hostile = [
         ("loop", "{% for a in range(100000) %}{% for b in range(100000) %}{{ a * b }}{% endfor %}{% endfor %}"),
-        ("double", "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}"),
+        (
+            "double",
+            "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x }}",
+        ),
         ("product", "{{ 'a' * 100000000000 }}"),
         ("recursion", "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}"),
     ];
@@ -164,7 +179,10 @@ fn settings_and_calls_that_make_no_sense() {
     assert!(matches!(session.forward(&[1; 17]), Err(Error::ContextFull { .. })));
     assert!(session.tokens().is_empty());
     let sampling = tern::Sampling { temperature: f32::NAN, ..Default::default() };
-    assert!(matches!(session.generate(&[1], GenerateOptions { sampling, ..Default::default() }), Err(Error::Setting { .. })));
+    assert!(matches!(
+        session.generate(&[1], GenerateOptions { sampling, ..Default::default() }),
+        Err(Error::Setting { .. })
+    ));
     assert!(matches!(Chat::new(&model, session, None), Err(Error::NoTemplate)));
 }
 

@@ -41,7 +41,9 @@ fn differences(model: &Model, source: &[Vec<(u32, f32)>], kv: KvType) -> Vec<f32
         let scored = model.score(&tokens, &options, &mut |_, _| ()).unwrap();
         for s in &scored[1..] {
             let ours: HashMap<u32, f32> = s.top.iter().copied().collect();
-            differences.extend(golden.next().unwrap().iter().map(|(id, l)| (ours.get(id).copied().unwrap_or(f32::MIN) - l).abs()));
+            differences.extend(
+                golden.next().unwrap().iter().map(|(id, l)| (ours.get(id).copied().unwrap_or(f32::MIN) - l).abs()),
+            );
         }
     }
     assert!(golden.next().is_none());
@@ -87,8 +89,12 @@ fn conversations_are_rendered_as_transformers_does() {
     let chats = json(goldens().join("smollm2/chat.json"));
     for chat in chats["chat"].as_array().unwrap() {
         let text = |m: &serde_json::Value, key: &str| m[key].as_str().unwrap().to_owned();
-        let messages: Vec<Message> =
-            chat["messages"].as_array().unwrap().iter().map(|m| Message::new(text(m, "role"), text(m, "content"))).collect();
+        let messages: Vec<Message> = chat["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| Message::new(text(m, "role"), text(m, "content")))
+            .collect();
         let tokens = model.encode_chat(&messages, true).unwrap();
         assert_eq!(tokens, ids(&chat["prompt_tokens"]));
         let back = model.tokenizer().decode(&tokens, tern::DecodeOptions { skip_special: false }).unwrap();

@@ -25,7 +25,13 @@ fn all() -> Vec<Golden> {
         let bytes = std::fs::read(folder.join("logits.bin")).unwrap();
         let logits = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
         let files: Vec<PathBuf> = hf.into_iter().chain(exists("model.gguf")).collect();
-        all.push(Golden { json: json(folder.join("golden.json")), quantized: name.contains("-q"), name, files, logits });
+        all.push(Golden {
+            json: json(folder.join("golden.json")),
+            quantized: name.contains("-q"),
+            name,
+            files,
+            logits,
+        });
     }
     assert!(all.len() >= 6, "goldens are missing");
     all
@@ -95,7 +101,12 @@ fn greedy_text_equals_that_of_transformers() {
                 .collect();
             let same = found.iter().zip(&expected).take_while(|(a, b)| a == b).count();
             let near_tie = gaps.get(same).is_some_and(|g| *g < 0.02);
-            assert!(same == expected.len() || near_tie, "{} from {}: {found:?} {expected:?}", golden.name, path.display());
+            assert!(
+                same == expected.len() || near_tie,
+                "{} from {}: {found:?} {expected:?}",
+                golden.name,
+                path.display()
+            );
         }
     }
 }
