@@ -6,8 +6,8 @@
 
 It does what llama-bench does: random tokens, the cache cleared before every repetition, logits of the last token only,
 batches and micro-batches of 512, f16 cache, flash attention as llama.cpp chooses, one warm-up of both kinds. Only the C
-calls llama_decode and llama_synchronize are timed. --depth fills the cache before the clock starts, as llama-bench -d
-does.
+calls llama_decode and llama_synchronize are timed. --depth fills the cache before the clock of decoding starts, as
+llama-bench -d does; prefill starts from an empty cache, as in `tern bench`.
 
 Peak memory is the process's peak less what Python and its libraries held before the model was loaded.
 --first-token times loading the model, making a context of 512, tokenizing, prefilling and picking one token; Python's
@@ -46,7 +46,7 @@ def main():
     parser.add_argument("-n", type=int, default=128, help="generated tokens")
     parser.add_argument("-t", type=int, default=2, help="threads")
     parser.add_argument("-r", type=int, default=5, help="repetitions")
-    parser.add_argument("--depth", type=int, default=0, help="tokens in the cache before the clock starts")
+    parser.add_argument("--depth", type=int, default=0, help="tokens in the cache before decoding starts")
     parser.add_argument("--first-token", metavar="PROMPT")
     options = parser.parse_args()
     before = status("VmRSS")
@@ -78,8 +78,7 @@ def main():
 
     def prefill(n):
         model.clear()
-        feed(draw(options.depth), 0)
-        return feed(draw(n), options.depth)
+        return feed(draw(n), 0)
 
     def decode(n):
         model.clear()
