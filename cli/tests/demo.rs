@@ -1,5 +1,7 @@
 //! `tern demo` where the download goes wrong. A script stands in for pip; nothing is fetched.
 #![cfg(all(unix, feature = "cpu"))]
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -1,4 +1,7 @@
 //! What goes wrong ends with one line that says what to do, the documented exit code, and no panic. No model is needed.
+#![cfg(feature = "cpu")]
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -1,5 +1,7 @@
 //! Every command on a tiny model of random numbers, whose answers transformers gave: see `tests/goldens/make_tiny.py`.
 #![cfg(feature = "cpu")]
+// Helpers of tests may unwrap as tests do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

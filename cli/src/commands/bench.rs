@@ -31,7 +31,7 @@ pub struct BenchArgs {
     pub prompt: usize,
     /// Tokens to decode; 0 leaves decode out
     #[arg(short, long, value_name = "N", default_value_t = 128)]
-    pub n: usize,
+    pub tokens: usize,
     /// Tokens in the context before decoding
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub depth: usize,
@@ -48,12 +48,12 @@ pub struct BenchArgs {
 
 /// Runs `tern bench`.
 pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
-    if args.repeats == 0 || args.prompt + args.n == 0 {
+    if args.repeats == 0 || args.prompt + args.tokens == 0 {
         let what = "nothing to measure: --repeats must be 1 or more, and -p or -n";
         return Err(Failure::new(Exit::Usage, what));
     }
     let model = backend.open(&args.model)?;
-    let context = args.prompt.max(args.depth.saturating_add(args.n)) as u64;
+    let context = args.prompt.max(args.depth.saturating_add(args.tokens)) as u64;
     let session = model.session(SessionOptions { context: Some(context), ..SessionOptions::default() })?;
     let watch = interrupt::watch(session.cancel_flag());
     let bench = Bench { tokens: tokens(&model, args), session, args, watch };
@@ -112,7 +112,7 @@ impl Bench<'_> {
             0 => None,
             n => Some(self.timed(n, || self.forward(0, n))?),
         };
-        let decode = match args.n {
+        let decode = match args.tokens {
             0 => None,
             n => {
                 self.fill()?;
@@ -156,7 +156,7 @@ impl Bench<'_> {
         let prefill = shares(&start, &session.profile());
         self.fill()?;
         let start = session.profile();
-        (0..args.n).try_for_each(|i| self.forward(args.depth + i, 1))?;
+        (0..args.tokens).try_for_each(|i| self.forward(args.depth + i, 1))?;
         let decode = shares(&start, &session.profile());
         session.set_profiling(false);
         Ok(Profile { prefill, decode })
@@ -183,7 +183,7 @@ fn shares(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<OpShare> {
 /// Ordinary tokens, spread over the vocabulary, the same ones every time.
 fn tokens(model: &Model, args: &BenchArgs) -> Vec<u32> {
     let vocab = model.info().vocab.max(1);
-    let count = args.prompt.max(args.depth.saturating_add(args.n));
+    let count = args.prompt.max(args.depth.saturating_add(args.tokens));
     let mut state = 1_u64;
     let next = |_| {
         // Knuth's MMIX constants.

@@ -11,9 +11,11 @@ use clap::Args;
 use std::path::PathBuf;
 use tern::{Message, Sampling, StopReason};
 
-const PROMPT: &str = "Why is the sky blue? Explain it to a curious child.";
+const PROMPT: &str = "Give me three tips for a good night's sleep.";
 /// An answer that takes a moment, not a minute.
 const MAX_TOKENS: usize = 192;
+/// Small models repeat themselves; this much keeps them from it without changing their style.
+const REPETITION_PENALTY: f32 = 1.1;
 
 /// Flags of `tern demo`.
 #[derive(Debug, Args)]
@@ -47,7 +49,8 @@ pub fn demo(backend: &BackendArgs, args: &DemoArgs) -> Result<()> {
         None => model.encode(&args.prompt)?,
     };
     let session = model.session(args.context.session())?;
-    let options = args.length.generate(args.sampling.over(Sampling::default()), MAX_TOKENS);
+    let base = Sampling { repetition_penalty: REPETITION_PENALTY, ..Sampling::default() };
+    let options = args.length.generate(args.sampling.over(base), MAX_TOKENS);
     note(&dim(&format!("> {}", args.prompt)));
     let mut out = Out::new();
     let events = session.generate(&prompt_tokens, options)?;

@@ -49,7 +49,7 @@ impl Report {
         }
         if let Some(spread) = self.decode_tok_s {
             let depth = if args.depth > 0 { format!(" @ {}", args.depth) } else { String::new() };
-            out.line(&row(&format!("decode {}{depth}", args.n), spread))?;
+            out.line(&row(&format!("decode {}{depth}", args.tokens), spread))?;
         }
         if let (Some(bandwidth), Some(share)) = (self.bandwidth_gb_s, self.share_of_bandwidth) {
             let read = size(self.bytes_per_token);
