@@ -30,7 +30,7 @@ pub struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 512)]
     pub prompt: usize,
     /// Tokens to decode; 0 leaves decode out
-    #[arg(short, long, value_name = "N", default_value_t = 128)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 128)]
     pub tokens: usize,
     /// Tokens in the context before decoding
     #[arg(long, value_name = "N", default_value_t = 0)]
