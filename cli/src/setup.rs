@@ -90,7 +90,7 @@ impl BackendArgs {
         failure.map_or(Ok(()), |error| {
             let mut failure = Failure::from(error);
             failure.message += &match registry.names()[..] {
-                [] => "; `tern doctor` shows why".to_owned(),
+                [] => "; --backend-path names a folder that has one, `tern doctor` shows what was found".to_owned(),
                 ref names => format!("; usable here: {}", names.join(", ")),
             };
             Err(failure)
