@@ -3,7 +3,7 @@
 use crate::args::BackendArgs;
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal::Progress;
-use crate::{interrupt, machine};
+use crate::{interrupt, machine, terminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tern::backend::{Outcome, Registry, default_folders};
@@ -104,4 +104,10 @@ pub fn threads(model: &Model) -> u32 {
         0 => machine::cores() as u32,
         threads => threads,
     }
+}
+
+/// What a model runs on, for people.
+pub fn place(model: &Model) -> String {
+    let info = model.info();
+    format!("{}, tier {}, {}", info.backend, info.tier, terminal::threads(threads(model)))
 }

@@ -50,6 +50,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(harmful) { text.replace(harmful, "\u{fffd}").into() } else { text.into() }
 }
 
+/// "1 thread", "2 threads".
+pub fn threads(count: u32) -> String {
+    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+}
+
 /// Where results go.
 pub struct Out {
     stream: BufWriter<Stdout>,

@@ -67,7 +67,6 @@ pub fn demo(backend: &BackendArgs, args: &DemoArgs) -> Result<()> {
     drop((watch, session));
 
     let info = model.info();
-    let threads = setup::threads(&model);
     let (speed, read) = (answer.tokens_per_second(), info.bytes_per_token);
     note("");
     note(&dim(&format!(
@@ -77,11 +76,11 @@ pub fn demo(backend: &BackendArgs, args: &DemoArgs) -> Result<()> {
         prompt_tokens.len(),
         answer.timings.prompt_ms,
     )));
-    let ceiling = bandwidth::measure(read, threads).map_or_else(String::new, |bandwidth| {
+    let ceiling = bandwidth::measure(read, setup::threads(&model)).map_or_else(String::new, |bandwidth| {
         let (percent, gb) = (share(read, speed, bandwidth) * 100.0, bandwidth / 1e9);
         format!(", {percent:.0} % of the memory bandwidth ({} a token, {gb:.0} GB/s)", size(read))
     });
-    note(&dim(&format!("{speed:.1} tokens/s{ceiling}, {}, tier {}, {threads} threads", info.backend, info.tier)));
+    note(&dim(&format!("{speed:.1} tokens/s{ceiling}, {}", setup::place(&model))));
     note(&dim(&format!("Talk to it: tern chat {}", path.display())));
     Ok(())
 }

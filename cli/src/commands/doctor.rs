@@ -4,7 +4,7 @@ use crate::args::BackendArgs;
 use crate::commands::inspect::size;
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal::{Out, Progress, bold, printable};
-use crate::{bandwidth, cache, fetch, machine};
+use crate::{bandwidth, cache, fetch, machine, terminal};
 use clap::Args;
 use serde_json::{Value, json};
 use tern::backend::{ENV_PATH, MemoryInfo, Outcome, Registry, Report};
@@ -143,7 +143,12 @@ fn print(
         out.line(&format!("  {} available of {}", size(available), size(all)))?;
     }
     match bandwidth {
-        Some(b) => out.line(&format!("  reads {:.1} GB/s with {threads} threads ({})", b / 1e9, size(ARRAY_BYTES)))?,
+        Some(b) => out.line(&format!(
+            "  reads {:.1} GB/s with {} ({})",
+            b / 1e9,
+            terminal::threads(threads),
+            size(ARRAY_BYTES)
+        ))?,
         None => out.line("  its bandwidth could not be measured")?,
     }
     out.line(&bold("cache"))?;

@@ -110,7 +110,7 @@ fn table(out: &mut Out, model: &Model) -> Result<()> {
         ),
         ("ends with", ends.join(" ")),
         ("template", if model.template_source().is_some() { "yes (--template)" } else { "none" }.to_owned()),
-        ("runs on", format!("{}, tier {}, {} threads", info.backend, info.tier, setup::threads(model))),
+        ("runs on", setup::place(model)),
         ("loaded in", format!("{:.0} ms", info.load_ms)),
     ];
     for (label, value) in rows {

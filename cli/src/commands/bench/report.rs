@@ -41,9 +41,9 @@ pub struct OpShare {
 impl Report {
     /// The form for people.
     pub fn print(&self, out: &mut Out, model: &Model, args: &BenchArgs) -> Result<()> {
-        let (info, threads) = (model.info(), setup::threads(model));
+        let info = model.info();
         let name = info.name.as_deref().unwrap_or(&info.architecture);
-        out.text(&format!("{name}, {}, tier {}, {threads} threads\n", info.backend, info.tier))?;
+        out.text(&format!("{name}, {}\n", setup::place(model)))?;
         if let Some(spread) = self.prefill_tok_s {
             out.line(&row(&format!("prefill {}", args.prompt), spread))?;
         }
