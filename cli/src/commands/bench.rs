@@ -16,8 +16,8 @@ use std::time::Instant;
 use tern::{Model, Session, SessionOptions};
 
 const NOTES: &str = "\
-Prefill is the prompt in an empty context; decode is one token after the other, from --depth tokens on. One round
-of both warms up, then come --repeats rounds. Bandwidth is measured afterwards, with as many threads, over an array
+Prefill is the prompt in an empty context; decode is one token after the other, from --depth tokens on. One round \
+of both warms up, then come --repeats rounds. Bandwidth is measured afterwards, with as many threads, over an array \
 as large as what a token reads. Peak memory is the process's, before that.";
 
 /// Flags of `tern bench`.

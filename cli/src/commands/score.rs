@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use tern::{CancelFlag, ScoreOptions, Scored, Tokenizer};
 
 const WINDOWS: &str = "\
-Windows: a text that fits the context is read in one piece. A longer one is read in windows of the context's size
-that overlap by half; of every window but the first only what is new counts, so that each token is predicted once,
-and from at least half a context of what comes before it. The first token has nothing before it: its log-probability
+Windows: a text that fits the context is read in one piece. A longer one is read in windows of the context's size \
+that overlap by half; of every window but the first only what is new counts, so that each token is predicted once, \
+and from at least half a context of what comes before it. The first token has nothing before it: its log-probability \
 is null, and its bytes do not count.";
 
 /// Flags of `tern score`.
