@@ -641,6 +641,8 @@ macro_rules! export_symbol {
             out: *mut *const $crate::Backend,
             err: *mut $crate::ErrorBuffer,
         ) -> $crate::Status {
+            // This library has its own copy of the standard library, whose hook would print; the host gets panics as errors.
+            std::panic::set_hook(Box::new(|_| {}));
             // SAFETY: the host's own arguments, passed on.
             unsafe { $entry(host, out, err) }
         }

@@ -8,11 +8,19 @@ use tern_quant::{bf16_to_f32, f16_to_f32};
 /// Rows of a float panel.
 pub const ROWS: usize = 32;
 
-/// Copies a row of elements of `SIZE` bytes to row `row` of a zeroed panel.
-pub fn pack<const SIZE: usize>(src: &[u8], row: usize, panel: &mut [u8]) {
+/// Columns packed at once: a cache line of each row, so that every line is read and written once.
+const COLUMNS: usize = 32;
+
+/// Packs up to [`ROWS`] rows of `row_bytes` each, elements of `SIZE` bytes, into a zeroed panel.
+pub fn pack<const SIZE: usize>(rows: &[u8], row_bytes: usize, panel: &mut [u8]) {
     let columns = panel.as_chunks_mut::<SIZE>().0.as_chunks_mut::<ROWS>().0;
-    for (column, element) in columns.iter_mut().zip(src.as_chunks::<SIZE>().0) {
-        column[row] = *element;
+    for (block, columns) in columns.chunks_mut(COLUMNS).enumerate() {
+        for (row, src) in rows.chunks_exact(row_bytes).enumerate().take(ROWS) {
+            let src = src.as_chunks::<SIZE>().0.get(block * COLUMNS..).unwrap_or_default();
+            for (column, element) in columns.iter_mut().zip(src) {
+                column[row] = *element;
+            }
+        }
     }
 }
 

@@ -109,11 +109,16 @@ impl Format {
             Some(PanelLayout { codes: bytes, bytes })
         })
     }
-    fn pack(self, src: &[u8], row: usize, panel: &mut [u8], layout: PanelLayout) {
+    /// Packs a panel's rows, which follow each other in `src`.
+    fn pack(self, src: &[u8], row_bytes: usize, panel: &mut [u8], layout: PanelLayout) {
         let (codes, meta) = panel.split_at_mut(layout.codes);
-        with_blocks!(self, |B| B::pack(src, row, codes, meta), else match self {
-            Self::F32 => float::pack::<4>(src, row, codes),
-            _ => float::pack::<2>(src, row, codes),
+        with_blocks!(self, |B| {
+            for (row, src) in src.chunks_exact(row_bytes).enumerate() {
+                B::pack(src, row, codes, meta);
+            }
+        }, else match self {
+            Self::F32 => float::pack::<4>(src, row_bytes, codes),
+            _ => float::pack::<2>(src, row_bytes, codes),
         });
     }
     fn row(self, panel: &[u8], row: usize, out: &mut [f32], layout: PanelLayout) {
@@ -248,11 +253,9 @@ impl Packer<'_> {
         let to = m.memory.ptr().wrapping_add(index * m.layout.bytes);
         // SAFETY: in the memory; each panel is claimed by one worker, and nobody reads before all are done.
         let panel = unsafe { std::slice::from_raw_parts_mut(to, m.layout.bytes) };
-        for row in 0..height.min(m.rows - first) {
-            let at = (index / m.panels * m.rows + first + row) * row_bytes;
-            if let Some(src) = src.get(at..at + row_bytes) {
-                m.format.pack(src, row, panel, m.layout);
-            }
+        let at = (index / m.panels * m.rows + first) * row_bytes;
+        if let Some(rows) = src.get(at..at + height.min(m.rows - first) * row_bytes) {
+            m.format.pack(rows, row_bytes, panel, m.layout);
         }
     }
 }

@@ -175,8 +175,8 @@ impl<'a> Net<'a> {
         let w = self.tensor(&format!("{name}.weight"));
         let bias = format!("{name}.bias");
         let bias = self.has(&bias).then(|| self.tensor(&bias));
-        let (adapter, adapter_choice) = self.adapter(w, name);
-        self.g.linear(x, w, LinearExtras { bias, adapter, adapter_choice })
+        let extras = self.adapter(w, name);
+        self.g.linear(x, w, LinearExtras { bias, ..extras })
     }
 
     /// `x` plus the matrix `name` applied to `h`.
@@ -248,9 +248,11 @@ impl<'a> Net<'a> {
         }
     }
 
-    fn adapter(&mut self, w: Value, name: &str) -> (Option<(Value, Value)>, Option<(Value, Value)>) {
-        let (Some(banks), Some(_)) = (self.options.adapters, self.layer) else { return (None, None) };
-        let &[Dim::Fixed(n), Dim::Fixed(k)] = self.g.graph().info(w).shape.as_slice() else { return (None, None) };
+    /// The adapter banks of a matrix of the current layer, where the graph has any.
+    fn adapter(&mut self, w: Value, name: &str) -> LinearExtras {
+        let none = LinearExtras::default();
+        let (Some(banks), Some(_)) = (self.options.adapters, self.layer) else { return none };
+        let &[Dim::Fixed(n), Dim::Fixed(k)] = self.g.graph().info(w).shape.as_slice() else { return none };
         let name = self.full(name);
         let a = self.g.constant(&format!("{name}.lora_a"), &[banks.count, banks.rank, k]);
         let b = self.g.constant(&format!("{name}.lora_b"), &[banks.count, n, banks.rank]);
@@ -260,7 +262,7 @@ impl<'a> Net<'a> {
         };
         self.made.insert(inputs::ADAPTER_SCALE.to_owned(), scale);
         let index = if self.reduced { inputs::OUTPUT_ADAPTER_INDEX } else { inputs::ADAPTER_INDEX };
-        (Some((a, b)), Some((self.input(index), scale)))
+        LinearExtras { adapter: Some((a, b)), adapter_choice: Some((self.input(index), scale)), ..none }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! On a CPU, fused and decomposed agree bit for bit. The unfused graph is every fused op's decomposition:
 //! a plugin that lacks a fusion gets the graph without it.
+#![allow(clippy::needless_range_loop, reason = "a pass looks at one node by number and changes others")]
 
 use crate::graph::{Graph, Node, Op, Value};
 use tern_abi::ops::LinearParams;

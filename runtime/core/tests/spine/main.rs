@@ -4,6 +4,8 @@
 //! state goes in and comes out; sequences with different adapters share a batch; one of them rolls back and goes on. All bit-equal to
 //! running each alone, on the reference and on every CPU tier of this machine.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
+
 mod forward;
 mod gradient;
 mod model;
