@@ -166,11 +166,12 @@ pub fn log_sum_exp(logits: &[f32]) -> f32 {
 /// `exp(x)` for `x <= 0` to about 1e-7 relative, in a form that compilers vectorise.
 #[inline]
 fn exp(x: f32) -> f32 {
-    let t = (x.max(-87.0) * std::f32::consts::LOG2_E).max(-126.0);
+    let x = x.max(-87.0);
     // Rounds to the nearest integer: at this size a float's unit is 1.
     const SHIFT: f32 = 12_582_912.0;
-    let n = (t + SHIFT) - SHIFT;
-    let f = (t - n) * std::f32::consts::LN_2;
+    let n = (x * std::f32::consts::LOG2_E + SHIFT) - SHIFT;
+    // ln 2 in two parts; the first has few bits, so that its product is exact.
+    let f = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
     let p = 1.0 + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f / 720.0)))));
     p * f32::from_bits(((n as i32 + 127) << 23) as u32)
 }
