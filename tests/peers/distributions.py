@@ -55,9 +55,8 @@ def corpus():
 
 
 def log_softmax(logits):
-    logits = logits.astype(np.float64)
-    logits -= logits.max(-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    logits = logits - logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True, dtype=np.float64)).astype(np.float32)
 
 
 def make(type_name, pieces, target, threads):
@@ -82,14 +81,14 @@ def make(type_name, pieces, target, threads):
             columns["llama"].append(np.take_along_axis(b, ids, -1).astype(np.float32))
             columns["exact_next"].append(np.take_along_axis(a, following, -1)[:, 0])
             columns["llama_next"].append(np.take_along_axis(b, following, -1)[:, 0])
-            columns["kl"].append((np.exp(a) * (a - b)).sum(-1))
+            columns["kl"].append((np.exp(a) * (a - b)).sum(-1, dtype=np.float64))
         columns = {name: np.concatenate(parts) for name, parts in columns.items()}
         part = target / f"{type_name}.part{os.getpid()}.npz"
         np.savez(part, **columns)
         part.rename(target / f"{type_name}.npz")
         exact.close()
         peer.close()
-    perplexity, peer_perplexity = (np.exp(-columns[name].mean()) for name in ["exact_next", "llama_next"])
+    perplexity, peer_perplexity = (np.exp(-columns[name].mean(dtype=np.float64)) for name in ["exact_next", "llama_next"])
     print(
         f"{type_name:<7} {len(columns['kl'])} positions, perplexity exact {perplexity:.4f},"
         f" llama.cpp {peer_perplexity:.4f}, llama.cpp's mean KL {columns['kl'].mean():.6f}",
