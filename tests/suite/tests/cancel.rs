@@ -27,8 +27,8 @@ fn a_long_prompt_stops_soon_after_it_is_cancelled() {
     }
     delays.sort();
     println!("stopped after {delays:?}");
-    // The aim is 50 ms; a busy machine adds its own. Ending with the step or the prompt would take far longer than this.
-    assert!(delays[delays.len() / 2] < Duration::from_millis(250), "{delays:?}");
+    // The promise; the median, since one delay can be the machine's.
+    assert!(delays[delays.len() / 2] < Duration::from_millis(50), "{delays:?}");
 }
 
 #[test]
