@@ -9,7 +9,7 @@ pub use source::open_file;
 pub use weights::{Resolved, load, resolve};
 
 use crate::error::Error;
-use crate::models::{Architecture, Definition, Hyper, find};
+use crate::models::{Definition, Hyper, find};
 use std::path::Path;
 use std::sync::Arc;
 use tern_formats::Checkpoint;
@@ -74,15 +74,12 @@ fn describe(len: u64, magic: &[u8; 8]) -> String {
     }
 }
 
-fn read_definition(architecture: &'static Architecture, hyper: &Hyper<'_>) -> Result<Box<dyn Definition>, Error> {
-    Ok((architecture.read)(hyper)?)
+/// Reads the hyper-parameters of the architecture that the file names.
+fn read_definition(name: &str, hyper: &Hyper<'_>) -> Result<Box<dyn Definition>, Error> {
+    Ok((find(name, hyper.is_gguf())?.read)(hyper)?)
 }
 
 fn check_vocabulary(definition: &dyn Definition, tokenizer: &Tokenizer) -> Result<(), Error> {
     let (tokens, rows) = (tokenizer.vocab_size(), definition.common().vocab_rows);
     if tokens as u64 > rows { Err(Error::Vocabulary { tokens, rows }) } else { Ok(()) }
-}
-
-fn architecture(name: &str, gguf: bool) -> Result<&'static Architecture, Error> {
-    Ok(find(name, gguf)?)
 }

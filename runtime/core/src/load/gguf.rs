@@ -1,6 +1,6 @@
 //! Models in GGUF.
 
-use super::{ModelFile, architecture, check_vocabulary, read_definition};
+use super::{ModelFile, check_vocabulary, read_definition};
 use crate::error::Error;
 use crate::models::{ConfigError, Hyper};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub fn open(source: Arc<dyn Source>) -> Result<ModelFile, Error> {
     let (metadata, checkpoint) = (&file.metadata, file.checkpoint);
     let name = metadata.require_str("general.architecture")?.to_owned();
     let hyper = Hyper::Gguf { metadata, checkpoint: &checkpoint, architecture: &name };
-    let definition = read_definition(architecture(&name, true)?, &hyper)?;
+    let definition = read_definition(&name, &hyper)?;
     let tokenizer = Arc::new(tokenizer(metadata)?);
     check_vocabulary(&*definition, &tokenizer)?;
     Ok(ModelFile {

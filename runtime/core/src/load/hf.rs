@@ -1,6 +1,6 @@
 //! Models in Hugging Face folders.
 
-use super::{ModelFile, architecture, check_vocabulary, read_definition};
+use super::{ModelFile, check_vocabulary, read_definition};
 use crate::error::Error;
 use crate::models::{ConfigError, Hyper};
 use std::path::Path;
@@ -14,7 +14,7 @@ pub fn open(path: &Path, map: bool) -> Result<ModelFile, Error> {
     let names = config.strings("architectures")?.unwrap_or_default();
     let name =
         names.into_iter().next().ok_or_else(|| ConfigError::Missing { key: "architectures in config.json".into() })?;
-    let definition = read_definition(architecture(&name, false)?, &Hyper::Hf { config, checkpoint })?;
+    let definition = read_definition(&name, &Hyper::Hf { config, checkpoint })?;
     let json = folder.tokenizer.as_deref().ok_or_else(|| ConfigError::Missing { key: "tokenizer.json".into() })?;
     let tokenizer_config = folder.tokenizer_config.as_ref().map(|c| c.value().to_string());
     let tokenizer = Arc::new(Tokenizer::from_hf(json, tokenizer_config.as_deref())?);

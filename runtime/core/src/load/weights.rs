@@ -55,10 +55,12 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
         resolved.dtypes.insert(spec.gguf.clone(), info.dtype.code());
         resolved.infos.insert(spec.gguf.clone(), i);
     }
-    let extra = file.checkpoint.tensors().iter().enumerate().find(|(i, t)| {
-        // A tied head that is written out again says nothing new.
-        !known.contains(i) && !IGNORED.iter().any(|n| t.name.contains(n))
-    });
+    let extra = file
+        .checkpoint
+        .tensors()
+        .iter()
+        .enumerate()
+        .find(|(i, t)| !known.contains(i) && !IGNORED.iter().any(|n| t.name.contains(n)));
     match extra {
         Some((_, t)) => Err(Error::ExtraTensor { file: file.path.clone(), tensor: t.name.clone() }),
         None => Ok(resolved),

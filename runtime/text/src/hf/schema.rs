@@ -139,7 +139,7 @@ impl ModelJson<'_> {
         self.vocab.0.iter().find(|(t, _)| t.as_ref() == text).map(|(_, id)| *id)
     }
 
-    /// Refuses what would change the tokens and is not implemented.
+    /// Refuses settings that would change the tokens and that this crate does not have.
     pub(super) fn check(&self) -> Result<(), TextError> {
         let refuse =
             |what, found: &dyn ToString| Err(TextError::Unsupported { what, found: short(&found.to_string()) });
