@@ -120,6 +120,18 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// Takes a weight. `source` has the spec's bytes; `cancel` is polled between parts.
     fn prepare(&self, spec: &WeightSpec<'_>, source: &[u8], cancel: &dyn Fn() -> bool) -> Result<Self::Weight>;
+    /// Takes a weight, and may work on `source` itself: then [`weight_info`](Self::weight_info) says `keeps_source`.
+    ///
+    /// # Safety
+    /// `source` stays readable and unchanged until the weight is dropped.
+    unsafe fn prepare_lasting(
+        &self,
+        spec: &WeightSpec<'_>,
+        source: &[u8],
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Self::Weight> {
+        self.prepare(spec, source, cancel)
+    }
     /// What a weight takes; the header is set by the caller.
     fn weight_info(&self, weight: &Self::Weight, info: &mut WeightInfo);
     /// Rows from `first` on, dequantized, as many as `out` holds.

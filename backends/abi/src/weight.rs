@@ -11,7 +11,7 @@ pub mod usage {
     pub const BACKWARD_INPUT: u32 = 2;
     /// Rows are read by id: embeddings, tied heads.
     pub const GATHER: u32 = 4;
-    /// Kernels work on the file's own blocks, which stay with the host (mapped experts).
+    /// Kernels must work on the file's own blocks, which stay with the host (mapped experts): the source is lasting.
     pub const PAGED: u32 = 8;
     /// `weight_update` will be called.
     pub const TRAINABLE: u32 = 16;
@@ -53,6 +53,11 @@ pub struct WeightSource {
     pub user: *mut c_void,
     /// Becomes non-zero when the caller gives up; may be null.
     pub cancel: *const u32,
+    /// 1 where `data` stays readable and unchanged until `weight_free`, so that the plugin may work on it; it says
+    /// whether it does in [`WeightInfo::keeps_source`]. 0, or missing, where `data` is valid for the call only.
+    pub lasting: u32,
+    /// Must be zero.
+    pub reserved: u32,
 }
 
 /// What became of a weight.
@@ -61,11 +66,11 @@ pub struct WeightSource {
 pub struct WeightInfo {
     /// Size of this struct.
     pub header: Header,
-    /// Device memory it takes.
+    /// Device memory it takes; a source that it keeps is the host's, and not counted.
     pub resident_bytes: u64,
     /// Bytes that one matrix-vector product reads.
     pub stream_bytes: u64,
-    /// 1 where the source must stay alive until `weight_free`.
+    /// 1 where the source must stay alive until `weight_free`, which only a lasting one does.
     pub keeps_source: u32,
     /// The plugin's own number of its layout, for diagnosis.
     pub layout: u32,

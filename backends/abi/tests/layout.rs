@@ -56,7 +56,7 @@ fn described() -> String {
         StateDesc { header, kind, dtype, dims }
         StateLayout { header, unit_bytes, canonical_bytes }
         WeightDesc { header, dtype, rank, usage, reserved, shape, name }
-        WeightSource { header, data, len, read, user, cancel }
+        WeightSource { header, data, len, read, user, cancel, lasting, reserved }
         WeightInfo { header, resident_bytes, stream_bytes, keeps_source, layout }
         NormParams { eps }
         LinearParams { n_weights, norm, eps, glu, activation }

@@ -130,7 +130,16 @@ impl Device for CpuDevice {
     }
 
     fn prepare(&self, spec: &WeightSpec<'_>, source: &[u8], cancel: &dyn Fn() -> bool) -> Result<Prepared> {
-        Prepared::new(spec, source, self.tier, &self.pool, cancel)
+        Prepared::new(spec, source, &self.pool, cancel)
+    }
+    unsafe fn prepare_lasting(
+        &self,
+        spec: &WeightSpec<'_>,
+        source: &[u8],
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Prepared> {
+        // SAFETY: passed on.
+        unsafe { Prepared::lasting(spec, source, &self.pool, cancel) }
     }
     fn weight_info(&self, weight: &Prepared, info: &mut WeightInfo) {
         weight.info(info);

@@ -26,7 +26,7 @@ const AHEAD: usize = 16 << 10;
 ///
 /// `w` is the first of `panels` panels of the kernel's format with `columns` columns, `panel_bytes` apart; `x` is a
 /// tile in the form that the format takes; `y` gets `[vector of 16 rows][token][16]`. A panel of a block format is one
-/// vector of rows, one of floats two.
+/// vector of rows, one of floats is a row.
 pub struct Product {
     /// First panel.
     pub w: *const u8,
@@ -38,6 +38,8 @@ pub struct Product {
     pub columns: usize,
     /// The tile.
     pub x: *const u8,
+    /// Its tokens.
+    pub tokens: usize,
     /// Results.
     pub y: *mut f32,
 }

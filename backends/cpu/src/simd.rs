@@ -44,7 +44,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Tokens that the matrix kernels take at a time; with [`PAIR`](Self::PAIR) two panels of rows at once. As many
     /// sums as there are registers for.
     const TILE: usize;
-    /// The same for float weights.
+    /// The same for float weights: 6, with four rows at once, or 3, with two.
     const FLOAT_TILE: usize;
     /// Are there registers for two panels?
     const PAIR: bool;
@@ -83,6 +83,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn floor(a: Self::F) -> Self::F;
     /// Pairs lanes `i` and `i + 8`, then `i + 4`, `i + 2`, `i + 1`: one tree for all tiers.
     unsafe fn reduce_add(a: Self::F) -> f32;
+    /// Lane `i` is [`reduce_add`](Self::reduce_add) of vector `i`, bit for bit.
+    unsafe fn sum_each(a: &[Self::F; LANES]) -> Self::F;
     /// Largest lane, same tree.
     unsafe fn reduce_max(a: Self::F) -> f32;
 

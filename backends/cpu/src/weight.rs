@@ -1,13 +1,14 @@
 //! Weights, in the layout that their kernels want.
 //!
 //! ```text
-//! matrix.rs   packed matrices: sizes, packing on all threads, reading rows back
+//! matrix.rs   matrices: sizes, packing on all threads, reading rows back
 //! format.rs   panels and what a block format says about itself
 //! nibble.rs, byte.rs, q4_k.rs, q6_k.rs, float.rs   the formats
 //! ```
 //!
 //! One layout serves products with one token or many, rows by id, and reading back. It takes as many bytes as the
-//! file (Q4_K 3% more), since bytes are what decoding costs.
+//! file (Q4_K 3% more), since bytes are what decoding costs. Floats keep the file's layout, so that they need no copy
+//! where the file is mapped: a copy takes longer than all else until the first token.
 
 mod byte;
 mod float;
@@ -18,7 +19,6 @@ mod q4_k;
 mod q6_k;
 
 pub use byte::Q8_0;
-pub use float::ROWS as FLOAT_ROWS;
 pub use format::{BLOCK, Blocks, QUAD, ROWS};
 pub use matrix::{Format, Matrix, STRIP};
 pub use nibble::{Q4_0, Q4_1, Q5_0};
@@ -27,7 +27,6 @@ pub use q6_k::Q6K;
 
 use crate::memory::Memory;
 use crate::pool::Pool;
-use crate::tier::Tier;
 use tern_abi::plugin::{PluginError, Result, WeightSpec};
 use tern_abi::weight::{WeightInfo, usage};
 use tern_quant::DType;
@@ -47,13 +46,27 @@ enum Data {
 }
 
 impl Prepared {
-    /// Repacks, on the pool's threads.
-    pub fn new(
+    /// Repacks, or copies, on the pool's threads.
+    pub fn new(spec: &WeightSpec<'_>, bytes: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
+        Self::with(spec, bytes, |dtype, sizes| Matrix::pack(dtype, sizes, bytes, pool, cancel))
+    }
+
+    /// The same, but takes float matrices as they are.
+    ///
+    /// # Safety
+    /// The bytes stay readable and unchanged while the weight lives.
+    pub unsafe fn lasting(spec: &WeightSpec<'_>, bytes: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
+        Self::with(spec, bytes, |dtype, sizes| match Format::of(dtype) {
+            // SAFETY: passed on.
+            Some(format) if format.is_float() => unsafe { Matrix::in_place(dtype, sizes, bytes) },
+            _ => Matrix::pack(dtype, sizes, bytes, pool, cancel),
+        })
+    }
+
+    fn with(
         spec: &WeightSpec<'_>,
         bytes: &[u8],
-        _tier: Tier,
-        pool: &Pool,
-        cancel: &dyn Fn() -> bool,
+        matrix: impl FnOnce(DType, [usize; 3]) -> Result<Matrix>,
     ) -> Result<Self> {
         if spec.usage & (usage::TRAINABLE | usage::PAGED) != 0 {
             return Err(PluginError::unsupported(format!(
@@ -79,11 +92,8 @@ impl Prepared {
         }
         let data = match spec.shape.len() {
             1 => Data::Vector(vector(dtype, shape[0], bytes).map_err(named)?),
-            2 => Data::Matrix(Matrix::pack(dtype, [1, shape[0], shape[1]], bytes, pool, cancel).map_err(named)?),
-            3 => {
-                let sizes = [shape[0], shape[1], shape[2]];
-                Data::Matrix(Matrix::pack(dtype, sizes, bytes, pool, cancel).map_err(named)?)
-            }
+            2 => Data::Matrix(matrix(dtype, [1, shape[0], shape[1]]).map_err(named)?),
+            3 => Data::Matrix(matrix(dtype, [shape[0], shape[1], shape[2]]).map_err(named)?),
             rank => return Err(named(PluginError::unsupported(format!("weights of rank {rank}")))),
         };
         Ok(Self { dtype: spec.dtype, shape: spec.shape.to_vec(), data })
@@ -114,13 +124,14 @@ impl Prepared {
 
     /// Bytes held, and read per product.
     pub fn info(&self, info: &mut WeightInfo) {
-        let (resident, stream) = match &self.data {
-            Data::Vector(m) => (m.len(), m.len()),
-            Data::Matrix(m) => (m.bytes(), m.expert_bytes()),
+        let (resident, stream, in_place) = match &self.data {
+            Data::Vector(m) => (m.len(), m.len(), false),
+            Data::Matrix(m) if m.is_in_place() => (0, m.expert_bytes(), true),
+            Data::Matrix(m) => (m.bytes(), m.expert_bytes(), false),
         };
         info.resident_bytes = resident as u64;
         info.stream_bytes = stream as u64;
-        info.keeps_source = 0;
+        info.keeps_source = u32::from(in_place);
         info.layout = 1;
     }
 

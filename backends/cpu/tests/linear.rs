@@ -224,6 +224,36 @@ fn buffers_are_weights_too() {
     }
 }
 
+/// Floats are used where the host has them, whatever the address; formats that are packed are not.
+#[test]
+fn bytes_may_stay_where_they_are() {
+    let tokens = 9;
+    for (dtype, in_place) in [(DType::F32, true), (DType::F16, true), (DType::BF16, true), (DType::Q8_0, false)] {
+        for (n, k) in [(33, 96), (20, 53)].into_iter().filter(|(_, k)| k % dtype.block_len() == 0) {
+            let (data, x) = (noise(n * k, 1), noise(tokens * k, 2));
+            for tier in tiers() {
+                let run = |lasting: bool| {
+                    let mut g = Graph::new(tier, 2);
+                    let w = if lasting {
+                        let (w, kept) = g.lasting_weight(dtype, &[n, k], &data);
+                        assert_eq!(kept, in_place, "{dtype}");
+                        w
+                    } else {
+                        g.weight(dtype, &[n, k], &data)
+                    };
+                    let (x, y) = (g.f32(&[tokens, k], &x), g.out(&[tokens, n]));
+                    let p = LinearParams { n_weights: 1, ..Default::default() };
+                    g.op(LINEAR, &[Some(x), None, None, None, None, Some(w), None, None, None], &[y], p);
+                    let (id, row) = (g.i32(&[2], &[0, n as i32 - 1]), g.out(&[2, k]));
+                    g.op(GATHER, &[Some(w), Some(id)], &[row], NormParams::default());
+                    g.run(&[y, row]).unwrap().concat()
+                };
+                assert_eq!(bits(&run(true)), bits(&run(false)), "{dtype} {tier}");
+            }
+        }
+    }
+}
+
 /// More tokens than a cache block has.
 #[test]
 fn long_prompts() {

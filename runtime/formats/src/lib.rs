@@ -36,5 +36,5 @@ mod tensor;
 pub use error::{FormatError, Problem};
 pub use source::{BytesSource, FileSource, Source};
 pub use stream::TensorStream;
-pub use tensor::{Checkpoint, TensorInfo};
+pub use tensor::{Checkpoint, SharedBytes, TensorInfo};
 pub use tern_quant::DType;

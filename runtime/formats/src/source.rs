@@ -22,7 +22,7 @@ pub trait Source: Send + Sync {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
 
     /// The bytes themselves, where they are in memory already. `None` where they are not, or where
-    /// the range goes beyond the end.
+    /// the range goes beyond the end. A model may use them there as long as it lives, and keeps the source.
     fn slice(&self, _offset: u64, _len: u64) -> Option<&[u8]> {
         None
     }

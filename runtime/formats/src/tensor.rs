@@ -108,6 +108,16 @@ impl Checkpoint {
         Ok(Cow::Owned(buffer))
     }
 
+    /// A tensor's bytes where the source has them in memory, to keep; `None` where they must be read.
+    ///
+    /// # Errors
+    /// [`Problem::NoSuchFile`] where `tensor` is not of this checkpoint.
+    pub fn share(&self, tensor: &TensorInfo) -> Result<Option<SharedBytes>, FormatError> {
+        let source = self.source(tensor)?;
+        let shared = SharedBytes { source: Arc::clone(source), offset: tensor.offset, len: tensor.bytes };
+        Ok(source.slice(tensor.offset, tensor.bytes).map(|_| shared))
+    }
+
     /// Reads a tensor's bytes into `buffer`, which has exactly `tensor.bytes` bytes.
     ///
     /// # Errors
@@ -130,6 +140,26 @@ impl Checkpoint {
         if let Some(source) = self.sources.get(tensor.file) {
             source.release(tensor.offset, tensor.bytes);
         }
+    }
+}
+
+/// Bytes of a source that has them in memory: they keep it open.
+#[derive(Clone)]
+pub struct SharedBytes {
+    source: Arc<dyn Source>,
+    offset: u64,
+    len: u64,
+}
+
+impl AsRef<[u8]> for SharedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.source.slice(self.offset, self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for SharedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedBytes({} bytes at {} of {})", self.len, self.offset, self.source.name())
     }
 }
 

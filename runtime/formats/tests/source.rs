@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use tern_formats::{BytesSource, FileSource, Source};
+use std::sync::Arc;
+use tern_formats::{BytesSource, Checkpoint, DType, FileSource, Source, TensorInfo};
 
 #[test]
 fn files_and_bytes_read_alike() {
@@ -35,6 +36,27 @@ fn slices() {
     assert_eq!(memory.slice(1, 2), Some(&[2, 3][..]));
     assert_eq!(memory.slice(3, 0), Some(&[][..]));
     assert_eq!((memory.slice(2, 2), memory.slice(u64::MAX, 1), memory.slice(1, u64::MAX)), (None, None, None));
+}
+
+#[test]
+fn shared_bytes_keep_their_source() {
+    let tensor = |file, bytes| {
+        let (name, shape) = (format!("{file} {bytes}"), vec![bytes]);
+        TensorInfo { name, dtype: DType::from_code(24).unwrap(), shape, file, offset: 1, bytes }
+    };
+    let path = std::env::temp_dir().join(format!("tern-shared-{}", std::process::id()));
+    fs::write(&path, [1, 2, 3]).unwrap();
+    let sources: Vec<Arc<dyn Source>> =
+        vec![Arc::new(BytesSource::new("memory", vec![1, 2, 3])), Arc::new(FileSource::open(&path).unwrap())];
+    let checkpoint = Checkpoint::new(vec![tensor(0, 2), tensor(1, 2), tensor(0, 3)], sources).unwrap();
+    let share = |i: usize| checkpoint.share(&checkpoint.tensors()[i]).unwrap();
+    assert!(share(1).is_none(), "a file is not in memory");
+    assert!(share(2).is_none(), "it ends before that");
+    let shared = share(0).unwrap();
+    assert!(checkpoint.share(&tensor(2, 1)).is_err());
+    drop(checkpoint);
+    assert_eq!(shared.as_ref(), [2, 3]);
+    fs::remove_file(&path).unwrap();
 }
 
 #[test]

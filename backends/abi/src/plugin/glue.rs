@@ -8,6 +8,7 @@ use crate::table::{Backend, DeviceInfo, DeviceOptions, ExecInfo, Host, MemoryInf
 use crate::weight::{WeightDesc, WeightInfo, WeightSource};
 use crate::{ErrorBuffer, Header, MINOR, Status, Str, status};
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -103,6 +104,20 @@ unsafe fn out<'a, T>(ptr: *mut T) -> Result<&'a mut T> {
 unsafe fn arg<'a, T>(ptr: *const T) -> Result<&'a T> {
     // SAFETY: as above.
     unsafe { ptr.as_ref() }.ok_or_else(|| PluginError::argument("argument pointer is null"))
+}
+/// A struct that has grown since version 1.0: what an older host's lacks is zero.
+///
+/// # Safety: `ptr` is null or readable for the size that the header says; a `T` may be all zeros, and begins with one.
+unsafe fn grown<T>(ptr: *const T) -> Result<T> {
+    // SAFETY: as above.
+    let header = unsafe { arg(ptr.cast::<Header>()) }?;
+    let len = (header.struct_size as usize).min(size_of::<T>());
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: `len` fits both sides; zeros are a `T`.
+    unsafe {
+        std::ptr::copy_nonoverlapping(ptr.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), len);
+        Ok(value.assume_init())
+    }
 }
 fn check_range(len: u64, offset: u64, n: u64, what: &str) -> Result<()> {
     match offset.checked_add(n) {
@@ -281,7 +296,7 @@ impl<P: Plugin> Glue<P> {
         guard(err, || {
             // SAFETY: live handle; the host's structs and what they point to, valid for the call.
             let (dev, desc, source, weight) =
-                unsafe { (get::<Dev<P>>(dev, "device")?, arg(desc)?, arg(source)?, out(weight)?) };
+                unsafe { (get::<Dev<P>>(dev, "device")?, arg(desc)?, grown(source)?, out(weight)?) };
             // SAFETY: as above.
             let name = unsafe { desc.name.as_str() }.unwrap_or("?");
             let shape = desc.shape.get(..desc.rank as usize).filter(|s| !s.is_empty());
@@ -318,7 +333,12 @@ impl<P: Plugin> Glue<P> {
             let cancelled =
                 move || flag != 0 && unsafe { AtomicU32::from_ptr(flag as *mut u32) }.load(Ordering::Relaxed) != 0;
             let spec = WeightSpec { dtype: desc.dtype, shape, usage: desc.usage, name };
-            *weight = into_handle(dev.prepare(&spec, bytes, &cancelled)?);
+            *weight = into_handle(if source.lasting != 0 && !source.data.is_null() {
+                // SAFETY: the host says so; the weight is dropped in `weight_free`.
+                unsafe { dev.prepare_lasting(&spec, bytes, &cancelled) }?
+            } else {
+                dev.prepare(&spec, bytes, &cancelled)?
+            });
             Ok(())
         })
     }

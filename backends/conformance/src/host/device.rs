@@ -105,6 +105,8 @@ impl Device {
             read: None,
             user: std::ptr::null_mut(),
             cancel: std::ptr::null(),
+            lasting: 0,
+            reserved: 0,
         };
         let mut handle = 0;
         // SAFETY: live device; the structs and what they point to are valid for the call.

@@ -26,7 +26,7 @@ impl Weights {
             let bytes = vec![0x11; n * dtype.row_bytes(k).unwrap()];
             let shape = [n as u64, k as u64];
             let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
-            Prepared::new(&spec, &bytes, Tier::best(), pool, &|| false).unwrap()
+            Prepared::new(&spec, &bytes, pool, &|| false).unwrap()
         };
         Self(shapes.iter().map(one).collect())
     }
@@ -97,7 +97,7 @@ struct One<'a> {
 impl<'a> One<'a> {
     fn new(matrix: &'a Matrix, tokens: usize, tier: Tier) -> Self {
         let kernels = Multiplier::new(matrix.format(), matrix.columns(), tier);
-        let put = if kernels.is_float() { tokens::spread } else { tokens::quantize(tier) };
+        let put = if kernels.is_float() { tokens::copy } else { tokens::quantize(tier) };
         Self { matrix, kernels, tiling: Tiling::new(tokens, kernels.tile()), tokens, put }
     }
 
@@ -152,7 +152,7 @@ pub fn packing(dtype: DType, pool: &Pool) -> f64 {
     let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
     let seconds = shortest(|| {
         let start = Instant::now();
-        std::hint::black_box(Prepared::new(&spec, &bytes, Tier::best(), pool, &|| false).unwrap());
+        std::hint::black_box(Prepared::new(&spec, &bytes, pool, &|| false).unwrap());
         start.elapsed().as_secs_f64()
     });
     bytes.len() as f64 / seconds / 1e6

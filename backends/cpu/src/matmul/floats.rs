@@ -1,14 +1,15 @@
-//! Products of float weights with float activations.
+//! Products of float weights, rows as they are in the file, with float activations.
 //!
-//! One chain of fused multiply-adds per output, over columns in order, whatever the number of tokens. A panel has 32
-//! rows, so even a single token has two vectors of chains, enough to keep up with memory.
+//! An output is a dot product with one chain of fused multiply-adds per lane: lane `j` sums columns `j`, `j + 16`, ...
+//! in order, and one tree adds the lanes. That depends on nothing but the row and the token, so any number of either
+//! may be computed together, as many as there are registers for.
+
+// Arrays that run in parallel, with constant bounds.
+#![allow(clippy::needless_range_loop)]
 
 use super::{AHEAD, Product};
 use crate::simd::{LANES, Simd};
-use crate::weight::FLOAT_ROWS;
-
-/// More tokens than any tier's tile has.
-const MAX_TILE: usize = 16;
+use std::mem::MaybeUninit;
 
 /// An element type of weights.
 pub trait Element: 'static {
@@ -19,6 +20,19 @@ pub trait Element: 'static {
     /// # Safety
     /// As for [`Simd`]; `p` has 16 elements.
     unsafe fn load<S: Simd>(p: *const u8) -> S::F;
+    /// The first `n <= 16` elements; the others are zero.
+    ///
+    /// # Safety
+    /// As for [`Simd`]; `p` has `n` elements.
+    #[inline(always)]
+    unsafe fn load_n<S: Simd>(p: *const u8, n: usize) -> S::F {
+        let mut whole = [0u8; LANES * 4];
+        // SAFETY: at most 16 elements of at most 4 bytes; the rest is passed on.
+        unsafe {
+            whole.as_mut_ptr().copy_from_nonoverlapping(p, n * Self::BYTES);
+            Self::load::<S>(whole.as_ptr())
+        }
+    }
 }
 
 /// Single precision.
@@ -53,70 +67,100 @@ impl Element for BF16 {
     }
 }
 
-/// A panel times `T` tokens.
+/// Rows times tokens.
 ///
 /// # Safety
 /// As for [`Simd`] and [`Product`].
 #[inline(always)]
-pub unsafe fn small<S: Simd, E: Element, const T: usize>(a: &Product) {
-    // SAFETY: passed on.
-    unsafe {
-        if S::PAIR || T <= 2 {
-            vectors::<S, E, 2>(a, 0, T);
-        } else {
-            vectors::<S, E, 1>(a, 0, T);
-            vectors::<S, E, 1>(a, 1, T);
+pub unsafe fn product<S: Simd, E: Element>(a: &Product) {
+    let mut token = 0;
+    while token < a.tokens {
+        // SAFETY: passed on; so many tokens are left.
+        unsafe {
+            token += match (a.tokens - token, S::FLOAT_TILE) {
+                (6.., 6) => rows::<S, E, 4, 6>(a, token),
+                (4.., 6) => rows::<S, E, 4, 4>(a, token),
+                (2.., 6) => rows::<S, E, 8, 2>(a, token),
+                (_, 6) => rows::<S, E, 8, 1>(a, token),
+                (3.., _) => rows::<S, E, 2, 3>(a, token),
+                (2, _) => rows::<S, E, 2, 2>(a, token),
+                _ => rows::<S, E, 4, 1>(a, token),
+            };
         }
     }
 }
 
-/// A panel times a full tile.
+/// All rows times `T` tokens from `token` on, `R` rows at a time; yields `T`.
 ///
 /// # Safety
-/// As for [`Simd`] and [`Product`].
+/// As [`product`].
 #[inline(always)]
-pub unsafe fn full<S: Simd, E: Element>(a: &Product) {
-    // SAFETY: passed on.
+unsafe fn rows<S: Simd, E: Element, const R: usize, const T: usize>(a: &Product, token: usize) -> usize {
+    // SAFETY: reads rows and tokens that are there; every vector of chains is written before it is read.
     unsafe {
-        if S::PAIR {
-            vectors::<S, E, 2>(a, 0, S::FLOAT_TILE);
-        } else {
-            vectors::<S, E, 1>(a, 0, S::FLOAT_TILE);
-            vectors::<S, E, 1>(a, 1, S::FLOAT_TILE);
-        }
-    }
-}
-
-/// `V` vectors of a panel, from vector `first` on, times `width` tokens, which is a constant at every call.
-///
-/// # Safety
-/// As [`small`].
-#[inline(always)]
-unsafe fn vectors<S: Simd, E: Element, const V: usize>(a: &Product, first: usize, width: usize) {
-    // SAFETY: reads the panel and the tile, writes the results.
-    unsafe {
-        let w = a.w.add(first * LANES * E::BYTES);
-        let x = a.x.cast::<f32>();
-        let mut sum = [[S::zero(); MAX_TILE]; V];
-        for k in 0..a.columns {
-            let column = w.add(k * FLOAT_ROWS * E::BYTES);
-            for line in 0..V * LANES * E::BYTES / 64 {
-                S::prefetch(column.wrapping_add(AHEAD + 64 * line));
+        let x = a.x.cast::<f32>().add(token * a.columns);
+        for vector in 0..a.panels.div_ceil(LANES) {
+            let mut chains = [const { MaybeUninit::<[S::F; LANES]>::uninit() }; T];
+            for first in (0..LANES).step_by(R) {
+                // Past the last row come results that nobody wants: of a row that can be read.
+                let row = |r: usize| a.w.add((vector * LANES + first + r).min(a.panels - 1) * a.panel_bytes);
+                let sums = dots::<S, E, R, T>(std::array::from_fn(row), x, a.columns);
+                for t in 0..T {
+                    let to = chains[t].as_mut_ptr().cast::<S::F>().add(first);
+                    for r in 0..R {
+                        to.add(r).write(sums[r][t]);
+                    }
+                }
             }
-            let w: [S::F; V] = std::array::from_fn(|v| E::load::<S>(column.add(v * LANES * E::BYTES)));
-            // Sums beyond the tile are never used, and vanish.
-            #[allow(clippy::needless_range_loop)]
-            for t in 0..width {
-                let token = S::splat(x.add(k * width + t).read_unaligned());
-                for v in 0..V {
-                    sum[v][t] = S::fma(w[v], token, sum[v][t]);
+            for (t, chains) in chains.iter().enumerate() {
+                S::store(a.y.add((vector * a.tokens + token + t) * LANES), S::sum_each(chains.assume_init_ref()));
+            }
+        }
+        T
+    }
+}
+
+/// The chains of `R` rows times `T` tokens.
+///
+/// # Safety
+/// As for [`Simd`]; all rows have `columns` elements, and so have `T` tokens that follow each other in `x`.
+#[inline(always)]
+unsafe fn dots<S: Simd, E: Element, const R: usize, const T: usize>(
+    w: [*const u8; R],
+    x: *const f32,
+    columns: usize,
+) -> [[S::F; T]; R] {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut sums = [[S::zero(); T]; R];
+        let mut k = 0;
+        while k + LANES <= columns {
+            if T <= 4 {
+                // So few tokens wait for memory. Rows follow each other, so these lines will be read in this order.
+                let ahead = w[0].wrapping_add(AHEAD + k * E::BYTES * R);
+                for line in 0..R * LANES * E::BYTES / 64 {
+                    S::prefetch(ahead.wrapping_add(64 * line));
+                }
+            }
+            let w: [S::F; R] = std::array::from_fn(|r| E::load::<S>(w[r].add(k * E::BYTES)));
+            for t in 0..T {
+                let x = S::load(x.add(t * columns + k));
+                for r in 0..R {
+                    sums[r][t] = S::fma(w[r], x, sums[r][t]);
+                }
+            }
+            k += LANES;
+        }
+        if k < columns {
+            let n = columns - k;
+            let w: [S::F; R] = std::array::from_fn(|r| E::load_n::<S>(w[r].add(k * E::BYTES), n));
+            for t in 0..T {
+                let x = S::load_n(x.add(t * columns + k), n);
+                for r in 0..R {
+                    sums[r][t] = S::fma(w[r], x, sums[r][t]);
                 }
             }
         }
-        for (v, sum) in sum.iter().enumerate() {
-            for (t, &sum) in sum.iter().enumerate().take(width) {
-                S::store(a.y.add(((first + v) * width + t) * LANES), sum);
-            }
-        }
+        sums
     }
 }

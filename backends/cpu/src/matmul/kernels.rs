@@ -10,25 +10,25 @@ use crate::weight::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0};
 /// Kernels of a format on a tier. All give the same bits for the same row and token.
 #[derive(Clone, Copy)]
 pub struct Kernels {
-    /// From packed weights, for tiles of 1, 2 and 4 tokens.
-    pub small: [unsafe fn(&Product); 3],
-    /// For full tiles.
-    pub full: Full,
+    /// How tiles are multiplied.
+    pub products: Products,
     /// Tokens of a full tile.
     pub tile: usize,
 }
 
-/// How full tiles are multiplied.
+/// How tiles are multiplied.
 #[derive(Clone, Copy)]
-pub enum Full {
-    /// From packed weights.
-    Packed(unsafe fn(&Product)),
-    /// From weights decoded once for all tiles.
-    Unpacked {
-        /// Decodes.
+pub enum Products {
+    /// With float weights, tiles of any width.
+    Floats(unsafe fn(&Product)),
+    /// With block formats.
+    Blocks {
+        /// From packed weights, for tiles of 1, 2 and 4 tokens.
+        small: [unsafe fn(&Product); 3],
+        /// Decodes weights once for all full tiles.
         unpack: unsafe fn(&Product, &Unpacked),
-        /// Multiplies.
-        tile: unsafe fn(&Product, &Unpacked),
+        /// Multiplies a full tile.
+        full: unsafe fn(&Product, &Unpacked),
     },
 }
 
@@ -80,75 +80,48 @@ block_kernels! {
     q6_k: Q6K,
 }
 
-macro_rules! float_kernels {
-    ($($name:ident: $E:ty,)+) => {$(
-        mod $name {
-            use super::*;
-            #[inline(always)]
-            unsafe fn one<S: Simd>(a: &Product) {
-                // SAFETY: passed on.
-                unsafe { floats::small::<S, $E, 1>(a) }
-            }
-            #[inline(always)]
-            unsafe fn two<S: Simd>(a: &Product) {
-                // SAFETY: passed on.
-                unsafe { floats::small::<S, $E, 2>(a) }
-            }
-            #[inline(always)]
-            unsafe fn four<S: Simd>(a: &Product) {
-                // SAFETY: passed on.
-                unsafe { floats::small::<S, $E, 4>(a) }
-            }
-            #[inline(always)]
-            unsafe fn many<S: Simd>(a: &Product) {
-                // SAFETY: passed on.
-                unsafe { floats::full::<S, $E>(a) }
-            }
-            tier_fn! {
-                pub fn small1(a: &Product) = self::one;
-                pub fn small2(a: &Product) = self::two;
-                pub fn small4(a: &Product) = self::four;
-                pub fn full(a: &Product) = self::many;
-            }
-        }
-    )+};
+tier_fn! {
+    fn f32s(a: &Product) = f32_product;
+    fn f16s(a: &Product) = f16_product;
+    fn bf16s(a: &Product) = bf16_product;
 }
-float_kernels! {
-    f32s: F32,
-    f16s: F16,
-    bf16s: BF16,
+#[inline(always)]
+unsafe fn f32_product<S: Simd>(a: &Product) {
+    // SAFETY: passed on.
+    unsafe { floats::product::<S, F32>(a) }
+}
+#[inline(always)]
+unsafe fn f16_product<S: Simd>(a: &Product) {
+    // SAFETY: passed on.
+    unsafe { floats::product::<S, F16>(a) }
+}
+#[inline(always)]
+unsafe fn bf16_product<S: Simd>(a: &Product) {
+    // SAFETY: passed on.
+    unsafe { floats::product::<S, BF16>(a) }
 }
 
 impl Kernels {
     /// The kernels of a format.
     pub fn of(format: Format, tier: Tier) -> Self {
         let (tile, float_tile) = tiles(tier);
-        macro_rules! table {
-            (block $m:ident) => {
-                Self {
-                    small: [$m::small1(tier), $m::small2(tier), $m::small4(tier)],
-                    full: Full::Unpacked { unpack: $m::unpack(tier), tile: $m::tile(tier) },
-                    tile,
-                }
-            };
-            (float $m:ident) => {
-                Self {
-                    small: [$m::small1(tier), $m::small2(tier), $m::small4(tier)],
-                    full: Full::Packed($m::full(tier)),
-                    tile: float_tile,
-                }
-            };
+        macro_rules! blocks {
+            ($m:ident) => {{
+                let small = [$m::small1(tier), $m::small2(tier), $m::small4(tier)];
+                Self { products: Products::Blocks { small, unpack: $m::unpack(tier), full: $m::tile(tier) }, tile }
+            }};
         }
+        let floats = |product| Self { products: Products::Floats(product), tile: float_tile };
         match format {
-            Format::Q4_0 => table!(block q4_0),
-            Format::Q4_1 => table!(block q4_1),
-            Format::Q5_0 => table!(block q5_0),
-            Format::Q8_0 => table!(block q8_0),
-            Format::Q4K => table!(block q4_k),
-            Format::Q6K => table!(block q6_k),
-            Format::F32 => table!(float f32s),
-            Format::F16 => table!(float f16s),
-            Format::BF16 => table!(float bf16s),
+            Format::Q4_0 => blocks!(q4_0),
+            Format::Q4_1 => blocks!(q4_1),
+            Format::Q5_0 => blocks!(q5_0),
+            Format::Q8_0 => blocks!(q8_0),
+            Format::Q4K => blocks!(q4_k),
+            Format::Q6K => blocks!(q6_k),
+            Format::F32 => floats(f32s(tier)),
+            Format::F16 => floats(f16s(tier)),
+            Format::BF16 => floats(bf16s(tier)),
         }
     }
 }

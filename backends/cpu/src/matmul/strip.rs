@@ -1,10 +1,10 @@
 //! A strip: 32 rows of a matrix, which one worker multiplies with all tokens.
 
-use super::kernels::{Full, Kernels};
+use super::kernels::{Kernels, Products};
 use super::tokens::{RECORD, Tile, Tiling};
 use super::{Product, Unpacked};
 use crate::tier::Tier;
-use crate::weight::{BLOCK, FLOAT_ROWS, Format, Matrix, QUAD, ROWS, STRIP};
+use crate::weight::{BLOCK, Format, Matrix, QUAD, ROWS, STRIP};
 
 /// Floats that a tile's results take at most, see [`Strip::multiply`].
 pub const RESULTS: usize = STRIP * 16;
@@ -44,17 +44,12 @@ impl Multiplier {
     }
     /// Bytes of a worker's memory for [`open`](Self::open), a multiple of 64.
     pub fn scratch_bytes(&self) -> usize {
-        if self.is_float() {
-            // A strip of rows that are not packed.
-            self.columns * FLOAT_ROWS * 4
-        } else {
-            // Codes, scales of both halves, minima.
-            let blocks = self.columns / BLOCK;
-            STRIP / ROWS * blocks * (8 * QUAD + 3 * ROWS * 4)
-        }
+        // Codes, scales of both halves, minima.
+        let blocks = if self.is_float() { 0 } else { self.columns / BLOCK };
+        STRIP / ROWS * blocks * (8 * QUAD + 3 * ROWS * 4)
     }
 
-    /// Strip `strip` of a packed matrix.
+    /// Strip `strip` of a matrix.
     pub fn strip(&self, matrix: &Matrix, expert: usize, strip: usize) -> Strip {
         let per_strip = STRIP / self.format.panel_rows();
         let first = strip * per_strip;
@@ -62,22 +57,9 @@ impl Multiplier {
         Strip { w: matrix.panel(expert, first), panel_bytes: matrix.panel_bytes(), panels }
     }
 
-    /// Packs `count <= 32` rows of F32, `columns` apart, into a strip in `scratch`.
-    ///
-    /// # Safety
-    /// The rows are readable; `scratch` has [`scratch_bytes`](Self::scratch_bytes); the format is F32.
-    pub unsafe fn pack_rows(&self, rows: *const f32, count: usize, scratch: *mut u8) -> Strip {
-        let to = scratch.cast::<f32>();
-        // SAFETY: `columns` x 32 floats fit the scratch.
-        unsafe {
-            for k in 0..self.columns {
-                for r in 0..FLOAT_ROWS {
-                    let value = if r < count { rows.add(r * self.columns + k).read() } else { 0.0 };
-                    to.add(k * FLOAT_ROWS + r).write(value);
-                }
-            }
-        }
-        Strip { w: scratch, panel_bytes: 0, panels: 1 }
+    /// A strip of `count <= 32` rows of F32 that follow each other.
+    pub fn plain_strip(&self, rows: *const f32, count: usize) -> Strip {
+        Strip { w: rows.cast(), panel_bytes: self.columns * 4, panels: count }
     }
 
     /// Decodes the strip's weights into `scratch` where full tiles want that.
@@ -85,9 +67,11 @@ impl Multiplier {
     /// # Safety
     /// The strip is of this multiplier's format and columns; `scratch` has [`scratch_bytes`](Self::scratch_bytes).
     pub unsafe fn open(&self, strip: Strip, tiling: Tiling, scratch: *mut u8) {
-        if let (Full::Unpacked { unpack, .. }, true) = (self.kernels.full, tiling.is_many(self.kernels.tile)) {
+        if let (Products::Blocks { unpack, .. }, true) = (self.kernels.products, tiling.is_many(self.kernels.tile)) {
+            let nothing = Tile { first: 0, width: 0 };
+            let product = self.product(strip, std::ptr::null(), nothing, std::ptr::null_mut());
             // SAFETY: passed on; the tier is available.
-            unsafe { unpack(&self.product(strip, std::ptr::null(), std::ptr::null_mut()), &self.unpacked(scratch)) };
+            unsafe { unpack(&product, &self.unpacked(scratch)) };
         }
     }
 
@@ -107,21 +91,24 @@ impl Multiplier {
     ) {
         // SAFETY: passed on; the tile's activations follow those of the tokens before.
         unsafe {
-            let product = self.product(strip, x.add(tile.first * self.token_bytes()), y);
-            match (tile.width, self.kernels.full) {
-                (width, full) if width == self.kernels.tile && tiling.is_many(width) => match full {
-                    Full::Packed(f) => f(&product),
-                    Full::Unpacked { tile, .. } => tile(&product, &self.unpacked(scratch)),
+            let product = self.product(strip, x.add(tile.first * self.token_bytes()), tile, y);
+            match self.kernels.products {
+                Products::Floats(f) => f(&product),
+                Products::Blocks { full, .. } if tile.width == self.kernels.tile && tiling.is_many(tile.width) => {
+                    full(&product, &self.unpacked(scratch));
+                }
+                Products::Blocks { small, .. } => match tile.width {
+                    1 => small[0](&product),
+                    2 => small[1](&product),
+                    _ => small[2](&product),
                 },
-                (1, _) => self.kernels.small[0](&product),
-                (2, _) => self.kernels.small[1](&product),
-                _ => self.kernels.small[2](&product),
             }
         }
     }
 
-    fn product(&self, strip: Strip, x: *const u8, y: *mut f32) -> Product {
-        Product { w: strip.w, panel_bytes: strip.panel_bytes, panels: strip.panels, columns: self.columns, x, y }
+    fn product(&self, strip: Strip, x: *const u8, tile: Tile, y: *mut f32) -> Product {
+        let Strip { w, panel_bytes, panels } = strip;
+        Product { w, panel_bytes, panels, columns: self.columns, x, tokens: tile.width, y }
     }
 
     fn unpacked(&self, scratch: *mut u8) -> Unpacked {

@@ -27,7 +27,7 @@ fn noise(n: usize, seed: u32) -> Vec<f32> {
 fn pack(dtype: DType, rows: usize, columns: usize, bytes: &[u8], pool: &Pool) -> Prepared {
     let shape = [rows as u64, columns as u64];
     let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
-    Prepared::new(&spec, bytes, Tier::best(), pool, &|| false).unwrap()
+    Prepared::new(&spec, bytes, pool, &|| false).unwrap()
 }
 
 /// All products, `[token][row]`, through the kernels.
@@ -37,7 +37,7 @@ fn product(m: &Matrix, x: &[f32], tokens: usize, tier: Tier) -> Vec<f32> {
     let tiling = Tiling::new(tokens, kernels.tile());
     let bytes = token_bytes(k, kernels.is_float());
     let tiles = Memory::zeroed(tokens * bytes).unwrap();
-    let put = if kernels.is_float() { tokens::spread } else { tokens::quantize(tier) };
+    let put = if kernels.is_float() { tokens::copy } else { tokens::quantize(tier) };
     let scratch = Memory::zeroed(kernels.scratch_bytes()).unwrap();
     let y = Memory::zeroed(RESULTS * 4).unwrap();
     let mut out = vec![f32::NAN; tokens * n];
@@ -116,7 +116,16 @@ fn expected(dtype: DType, row: &[u8], x: &[f32], tier: Tier) -> f32 {
     if !dtype.is_quantized() {
         let mut w = vec![0.0; x.len()];
         dequantize(dtype, row, &mut w).unwrap();
-        return w.iter().zip(x).fold(0.0, |sum, (&w, &x)| fma(w, x, sum));
+        let mut chains = [0.0f32; 16];
+        for (k, (&w, &x)) in w.iter().zip(x).enumerate() {
+            chains[k % 16] = fma(w, x, chains[k % 16]);
+        }
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                chains[i] += chains[i + half];
+            }
+        }
+        return chains[0];
     }
     for (b, x) in x.chunks(BLOCK).enumerate() {
         let (codes, scales, min) = block(dtype, row, b);
@@ -177,7 +186,7 @@ fn products_are_what_they_should_be() {
         }
     }
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        let (rows, columns) = (35, 37);
+        let (rows, columns) = (35, 53);
         let mut bytes = vec![0; rows * dtype.row_bytes(columns).unwrap()];
         quantize(dtype, &noise(rows * columns, 3), &mut bytes).unwrap();
         check(dtype, rows, columns, &bytes, &noise(24 * columns, 4), "odd columns");
@@ -243,7 +252,7 @@ fn experts_follow_each_other() {
     let shape = [experts as u64, rows as u64, columns as u64];
     let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "experts" };
     let pool = Pool::new(2);
-    let w = Prepared::new(&spec, &bytes, Tier::best(), &pool, &|| false).unwrap();
+    let w = Prepared::new(&spec, &bytes, &pool, &|| false).unwrap();
     let mut plain = vec![0.0; experts * rows * columns];
     dequantize(dtype, &bytes, &mut plain).unwrap();
     let mut back = vec![0.0; 25 * columns];
@@ -251,7 +260,7 @@ fn experts_follow_each_other() {
     assert_eq!(back, plain[30 * columns..55 * columns]);
     assert!(w.read_rows(36, &mut back).is_err());
     assert!(w.read_rows(u64::MAX, &mut back).is_err());
-    assert!(Prepared::new(&spec, &bytes[1..], Tier::best(), &pool, &|| false).is_err());
-    let e = Prepared::new(&spec, &bytes, Tier::best(), &pool, &|| true).err().unwrap();
+    assert!(Prepared::new(&spec, &bytes[1..], &pool, &|| false).is_err());
+    let e = Prepared::new(&spec, &bytes, &pool, &|| true).err().unwrap();
     assert_eq!(e.status, tern_abi::status::CANCELLED);
 }

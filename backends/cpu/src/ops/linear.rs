@@ -23,7 +23,6 @@ use crate::matmul::tokens;
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::weight::Format;
-use input::Quantize;
 use layout::Layout;
 use tern_abi::dtype;
 use tern_abi::graph::place;
@@ -47,7 +46,7 @@ struct Linear {
     gate: Option<u32>,
     max_tokens: usize,
     finish: Finish,
-    quantize: Quantize,
+    quantize: unsafe fn(*const f32, usize, *mut u8, usize, usize),
     layout: Layout,
 }
 
@@ -131,7 +130,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     let layout =
         Layout::new(&parts, columns, max_tokens, ctx.threads, adapters.is_some(), norm.is_some(), gate.is_some())
             .ok_or_else(|| c.wrong("scratch is larger than the address space"))?;
-    let quantize = Quantize { quantize: tokens::quantize(ctx.tier), spread: tokens::spread };
+    let quantize = tokens::quantize(ctx.tier);
     let finish = Finish::new(ctx.tier);
     Ok(Box::new(Linear { x, columns, norm, residual, adapters, parts, gate, max_tokens, finish, quantize, layout }))
 }

@@ -1,6 +1,6 @@
 //! AVX2 tier: two 256-bit registers per vector. Needs AVX2, FMA and F16C.
 
-use super::Simd;
+use super::{LANES, Simd};
 use std::arch::x86_64::*;
 
 /// The tier of Haswell, Zen and later.
@@ -36,6 +36,32 @@ pub(super) unsafe fn store_and_sum(p: *mut i8, a: __m128i, b: __m128i) -> (i32, 
         let (low, high) = (_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
         (_mm_cvtsi128_si32(low) - 16 * 128, _mm_cvtsi128_si32(high) - 16 * 128)
     }
+}
+
+/// In each 128 bits, sums of lanes eight and four apart: of `a`, and of `b`.
+#[inline(always)]
+unsafe fn quads(a: F, b: F) -> __m256 {
+    // SAFETY: the trait's contract.
+    unsafe {
+        let (a, b) = (_mm256_add_ps(a[0], a[1]), _mm256_add_ps(b[0], b[1]));
+        _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+    }
+}
+/// In each 128 bits, sums of lanes two apart: two of `a`, two of `b`.
+#[inline(always)]
+unsafe fn pairs(a: __m256, b: __m256) -> __m256 {
+    // SAFETY: the trait's contract.
+    unsafe {
+        let (a, b) = (_mm256_castps_pd(a), _mm256_castps_pd(b));
+        let (low, high) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+        _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high))
+    }
+}
+/// In each 128 bits, sums of neighbours: two of `a`, two of `b`.
+#[inline(always)]
+unsafe fn singles(a: __m256, b: __m256) -> __m256 {
+    // SAFETY: the trait's contract.
+    unsafe { _mm256_add_ps(_mm256_shuffle_ps::<0b10_00_10_00>(a, b), _mm256_shuffle_ps::<0b11_01_11_01>(a, b)) }
 }
 
 /// One function per half.
@@ -76,7 +102,7 @@ impl Simd for Avx2 {
 
     const NAME: &'static str = "avx2";
     const TILE: usize = 4;
-    const FLOAT_TILE: usize = 6;
+    const FLOAT_TILE: usize = 3;
     const PAIR: bool = false;
 
     #[inline(always)]
@@ -200,6 +226,19 @@ impl Simd for Avx2 {
             let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
             _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps::<1>(a, a)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum_each(a: &[F; LANES]) -> F {
+        // Each step adds halves of what is left of two vectors, side by side; the order puts sum `i` into lane `i`.
+        unsafe {
+            let mut out = [_mm256_setzero_ps(); 2];
+            for (out, a) in out.iter_mut().zip(a.as_chunks::<8>().0) {
+                let (even, odd) =
+                    (pairs(quads(a[0], a[4]), quads(a[1], a[5])), pairs(quads(a[2], a[6]), quads(a[3], a[7])));
+                *out = singles(even, odd);
+            }
+            out
         }
     }
     #[inline(always)]

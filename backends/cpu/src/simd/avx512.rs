@@ -1,6 +1,6 @@
 //! AVX-512 tier: one 512-bit register per vector. Needs F, BW, VL, DQ and VNNI.
 
-use super::Simd;
+use super::{LANES, Simd};
 use std::arch::x86_64::*;
 
 /// The tier of Ice Lake, Zen 4 and later.
@@ -13,6 +13,41 @@ fn mask(n: usize) -> u16 {
     ((1u32 << n.min(16)) - 1) as u16
 }
 
+/// Sums of lanes eight apart: of `a`, then of `b`.
+#[inline(always)]
+unsafe fn eights(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: the trait's contract.
+    unsafe {
+        let low = _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b);
+        _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b))
+    }
+}
+/// In each 256 bits, sums of lanes four apart: four of each half of `a`, then of `b`.
+#[inline(always)]
+unsafe fn quads(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: the trait's contract.
+    unsafe {
+        let low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+        _mm512_add_ps(low, _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b))
+    }
+}
+/// In each 128 bits, sums of lanes two apart: two of `a`, two of `b`.
+#[inline(always)]
+unsafe fn pairs(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: the trait's contract.
+    unsafe {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+    }
+}
+/// In each 128 bits, sums of neighbours: two of `a`, two of `b`.
+#[inline(always)]
+unsafe fn singles(a: __m512, b: __m512) -> __m512 {
+    // SAFETY: the trait's contract.
+    unsafe { _mm512_add_ps(_mm512_shuffle_ps::<0b10_00_10_00>(a, b), _mm512_shuffle_ps::<0b11_01_11_01>(a, b)) }
+}
+
 // SAFETY of all functions: the trait's contract gives the features and the pointers' validity.
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
@@ -23,7 +58,7 @@ impl Simd for Avx512 {
 
     const NAME: &'static str = "avx512";
     const TILE: usize = 8;
-    const FLOAT_TILE: usize = 12;
+    const FLOAT_TILE: usize = 6;
     const PAIR: bool = true;
 
     #[inline(always)]
@@ -131,6 +166,17 @@ impl Simd for Avx512 {
             let a = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
             let a = _mm_add_ps(a, _mm_movehl_ps(a, a));
             _mm_cvtss_f32(_mm_add_ss(a, _mm_shuffle_ps::<1>(a, a)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum_each(a: &[__m512; LANES]) -> __m512 {
+        // Each step adds halves of what is left of two vectors, side by side; the order puts sum `i` into lane `i`.
+        unsafe {
+            let mut q = [_mm512_setzero_ps(); 4];
+            for (i, q) in q.iter_mut().enumerate() {
+                *q = quads(eights(a[i], a[i + 4]), eights(a[i + 8], a[i + 12]));
+            }
+            singles(pairs(q[0], q[1]), pairs(q[2], q[3]))
         }
     }
     #[inline(always)]

@@ -71,7 +71,7 @@ impl Simd for Scalar {
 
     const NAME: &'static str = "scalar";
     const TILE: usize = 4;
-    const FLOAT_TILE: usize = 4;
+    const FLOAT_TILE: usize = 3;
     const PAIR: bool = false;
 
     #[inline(always)]
@@ -176,6 +176,10 @@ impl Simd for Scalar {
     #[inline(always)]
     unsafe fn reduce_add(a: Self::F) -> f32 {
         tree(a, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sum_each(a: &[Self::F; LANES]) -> Self::F {
+        Lanes(a.map(|a| tree(a, |a, b| a + b)))
     }
     #[inline(always)]
     unsafe fn reduce_max(a: Self::F) -> f32 {

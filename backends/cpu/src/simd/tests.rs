@@ -32,6 +32,31 @@ maps! {
     less: |S, x| S::select_lt(x, S::splat(1.0), S::splat(-1.0), x);
 }
 
+/// Sums of 16 vectors, the first of which is `x`, each on its own and all at once.
+#[inline(always)]
+unsafe fn sums<S: Simd>(x: *const f32, one: *mut f32, all: *mut f32) {
+    // SAFETY: the test gives 31 numbers, and places for 16 sums each.
+    unsafe {
+        let vectors: [S::F; LANES] = std::array::from_fn(|i| S::load(x.add(i)));
+        for (i, &v) in vectors.iter().enumerate() {
+            one.add(i).write(S::reduce_add(v));
+        }
+        S::store(all, S::sum_each(&vectors));
+    }
+}
+tier_fn! { fn sums_of(x: *const f32, one: *mut f32, all: *mut f32) = sums; }
+
+#[test]
+fn sums_of_many_vectors_are_those_of_each() {
+    let x: [f32; 31] = std::array::from_fn(|i| (i as f32 * 1.7 - 20.0).exp2() * [1.0, -1.3][i % 2]);
+    for tier in available() {
+        let (mut one, mut all) = ([0.0f32; 16], [0.0f32; 16]);
+        // SAFETY: sizes as `sums` says.
+        unsafe { sums_of(tier)(x.as_ptr(), one.as_mut_ptr(), all.as_mut_ptr()) };
+        assert_eq!(one.map(f32::to_bits), all.map(f32::to_bits), "{}", tier.name());
+    }
+}
+
 fn available() -> impl Iterator<Item = Tier> {
     Tier::ALL.into_iter().filter(|t| t.available())
 }

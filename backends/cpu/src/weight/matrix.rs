@@ -1,4 +1,4 @@
-//! Packed matrices: which format, where its panels are.
+//! Matrices: which format, where its panels are.
 
 use super::byte::Q8_0;
 use super::float;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tern_abi::plugin::{PluginError, Result};
 use tern_quant::DType;
 
-/// Rows that workers share out: two panels of a block format, one of floats.
+/// Rows that workers share out: two panels of a block format, 32 of floats.
 pub const STRIP: usize = 32;
 
 /// Formats that matrix kernels exist for.
@@ -99,13 +99,13 @@ impl Format {
     pub fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
-    /// Rows of a panel.
+    /// Rows of a panel: a float's panel is a row as it is in the file.
     pub fn panel_rows(self) -> usize {
-        if self.is_float() { float::ROWS } else { super::format::ROWS }
+        if self.is_float() { 1 } else { super::format::ROWS }
     }
     fn layout(self, columns: usize) -> Option<PanelLayout> {
         with_blocks!(self, |B| PanelLayout::of::<B>(columns), else {
-            let bytes = columns.checked_mul(float::ROWS * if self == Self::F32 { 4 } else { 2 })?;
+            let bytes = columns.checked_mul(if self == Self::F32 { 4 } else { 2 })?;
             Some(PanelLayout { codes: bytes, bytes })
         })
     }
@@ -116,17 +116,14 @@ impl Format {
             for (row, src) in src.chunks_exact(row_bytes).enumerate() {
                 B::pack(src, row, codes, meta);
             }
-        }, else match self {
-            Self::F32 => float::pack::<4>(src, row_bytes, codes),
-            _ => float::pack::<2>(src, row_bytes, codes),
-        });
+        }, else codes.copy_from_slice(src));
     }
     fn row(self, panel: &[u8], row: usize, out: &mut [f32], layout: PanelLayout) {
         let (codes, meta) = panel.split_at(layout.codes);
         with_blocks!(self, |B| B::row(codes, meta, row, out), else match self {
-            Self::F32 => float::row_f32(codes, row, out),
-            Self::F16 => float::row_f16(codes, row, out),
-            _ => float::row_bf16(codes, row, out),
+            Self::F32 => float::row_f32(codes, out),
+            Self::F16 => float::row_f16(codes, out),
+            _ => float::row_bf16(codes, out),
         });
     }
 }
@@ -139,33 +136,81 @@ pub struct Matrix {
     columns: usize,
     panels: usize,
     experts: usize,
-    memory: Memory,
+    bytes: Bytes,
+}
+
+/// Where a matrix's bytes are.
+enum Bytes {
+    /// Packed, or copied.
+    Own(Memory),
+    /// Where the host has them: first byte and length.
+    Hosts(*const u8, usize),
+}
+
+// SAFETY: the host's bytes are plain memory that nobody writes.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    fn ptr(&self) -> *const u8 {
+        match self {
+            Self::Own(memory) => memory.ptr(),
+            &Self::Hosts(ptr, _) => ptr,
+        }
+    }
+    fn len(&self) -> usize {
+        match self {
+            Self::Own(memory) => memory.len(),
+            &Self::Hosts(_, len) => len,
+        }
+    }
 }
 
 impl Matrix {
-    /// Packs `experts` matrices of `rows` x `columns`, on the pool's threads.
-    pub fn pack(
+    /// `experts` matrices of `rows` x `columns`, and how many bytes they take; `bytes` says where those are.
+    fn new(
         dtype: DType,
         [experts, rows, columns]: [usize; 3],
-        src: &[u8],
-        pool: &Pool,
-        cancel: &dyn Fn() -> bool,
+        bytes: impl FnOnce(usize) -> Result<Bytes>,
     ) -> Result<Self> {
         let format = Format::for_columns(dtype.code(), columns as u64)?;
         let panels = rows.div_ceil(format.panel_rows());
         let sizes = || {
             let layout = format.layout(columns)?;
-            let total = experts.checked_mul(panels)?;
-            Some((layout, total, total.checked_mul(layout.bytes)?, dtype.row_bytes(columns)?))
+            Some((layout, experts.checked_mul(panels)?.checked_mul(layout.bytes)?))
         };
-        let Some((layout, total, bytes, row_bytes)) = sizes() else {
+        let Some((layout, total)) = sizes() else {
             return Err(PluginError::out_of_memory(format!("{experts} x {rows} x {columns} of {dtype}")));
         };
-        let this = Self { format, layout, rows, columns, panels, experts, memory: Memory::zeroed(bytes)? };
+        Ok(Self { format, layout, rows, columns, panels, experts, bytes: bytes(total)? })
+    }
+
+    /// Float matrices where they are.
+    ///
+    /// # Safety
+    /// The bytes stay readable and unchanged while the matrix lives.
+    pub unsafe fn in_place(dtype: DType, sizes: [usize; 3], src: &[u8]) -> Result<Self> {
+        Self::new(dtype, sizes, |bytes| match src.len() {
+            len if len == bytes => Ok(Bytes::Hosts(src.as_ptr(), len)),
+            len => Err(PluginError::argument(format!("{sizes:?} of {dtype} takes {bytes} bytes, {len} are given"))),
+        })
+    }
+
+    /// Packs, or copies floats, on the pool's threads.
+    pub fn pack(dtype: DType, sizes: [usize; 3], src: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
+        let mut to = std::ptr::null_mut();
+        let this = Self::new(dtype, sizes, |bytes| {
+            let memory = Memory::zeroed(bytes)?;
+            to = memory.ptr();
+            Ok(Bytes::Own(memory))
+        })?;
+        let total = this.experts * this.panels;
+        let row_bytes = dtype.row_bytes(this.columns).unwrap_or(0);
         let given_up = AtomicBool::new(false);
         // About a quarter of a megabyte at a time: long enough for a claim to cost nothing, short enough to cancel.
-        let chunk = ((256 << 10) / layout.bytes.max(1)).max(1);
-        let packer = Packer { matrix: &this, given_up: &given_up };
+        let chunk = ((256 << 10) / this.layout.bytes.max(1)).max(1);
+        let packer = Packer { matrix: &this, to, given_up: &given_up };
         // The caller's function must stay on its thread: worker 0, which every run has.
         let cancel = OnWorkerZero(cancel);
         pool.run(&Stop::never(), &|worker| {
@@ -199,13 +244,17 @@ impl Matrix {
     pub fn columns(&self) -> usize {
         self.columns
     }
-    /// Bytes of memory.
+    /// Bytes in all.
     pub fn bytes(&self) -> usize {
-        self.memory.len()
+        self.bytes.len()
+    }
+    /// Are they the host's?
+    pub fn is_in_place(&self) -> bool {
+        matches!(self.bytes, Bytes::Hosts(..))
     }
     /// Bytes that one product of one expert's matrix reads.
     pub fn expert_bytes(&self) -> usize {
-        self.memory.len() / self.experts.max(1)
+        self.bytes() / self.experts.max(1)
     }
     /// Number of experts.
     pub fn experts(&self) -> usize {
@@ -217,13 +266,13 @@ impl Matrix {
     }
     /// Panel `panel` of an expert's matrix, both in range.
     pub fn panel(&self, expert: usize, panel: usize) -> *const u8 {
-        self.memory.ptr().wrapping_add((expert * self.panels + panel) * self.layout.bytes)
+        self.bytes.ptr().wrapping_add((expert * self.panels + panel) * self.layout.bytes)
     }
     /// Dequantizes row `row` of `experts * rows`; `out` has `columns` places.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         let (expert, row) = (row / self.rows, row % self.rows);
         let height = self.format.panel_rows();
-        // SAFETY: the panel lies in the memory, which is not written after packing.
+        // SAFETY: the panel lies in the bytes, which are not written any more.
         let panel = unsafe { std::slice::from_raw_parts(self.panel(expert, row / height), self.layout.bytes) };
         self.format.row(panel, row % height, out, self.layout);
     }
@@ -242,15 +291,19 @@ impl OnWorkerZero<'_> {
 /// What workers share while they pack.
 struct Packer<'a> {
     matrix: &'a Matrix,
+    to: *mut u8,
     given_up: &'a AtomicBool,
 }
+
+// SAFETY: each worker writes panels of its own.
+unsafe impl Sync for Packer<'_> {}
 
 impl Packer<'_> {
     fn panel(&self, index: usize, src: &[u8], row_bytes: usize) {
         let m = self.matrix;
         let height = m.format.panel_rows();
         let first = index % m.panels * height;
-        let to = m.memory.ptr().wrapping_add(index * m.layout.bytes);
+        let to = self.to.wrapping_add(index * m.layout.bytes);
         // SAFETY: in the memory; each panel is claimed by one worker, and nobody reads before all are done.
         let panel = unsafe { std::slice::from_raw_parts_mut(to, m.layout.bytes) };
         let at = (index / m.panels * m.rows + first) * row_bytes;

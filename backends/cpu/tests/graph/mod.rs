@@ -3,11 +3,12 @@
 
 use super::common::{Failure, Rig, call};
 use std::ffi::c_void;
+use std::mem::offset_of;
 use tern_abi::graph::{self, NONE, Op, Tensor, place};
 use tern_abi::ops::Params;
 use tern_abi::run::{Binding, RunArgs};
 use tern_abi::table::ExecInfo;
-use tern_abi::weight::{WeightDesc, WeightSource, usage};
+use tern_abi::weight::{WeightDesc, WeightInfo, WeightSource, usage};
 use tern_abi::{Header, Str, dtype};
 use tern_quant::{DType, dequantize, quantize};
 
@@ -20,21 +21,36 @@ pub struct Graph {
     tensors: Vec<Tensor>,
     fixed: Vec<Binding>,
     weights: Vec<u64>,
+    /// Bytes that weights are used in.
+    kept: Vec<Vec<u8>>,
     ops: Vec<Call>,
 }
 
 /// What is left of numbers after storing them.
 pub fn rounded(dtype: DType, data: &[f32], columns: usize) -> Vec<f32> {
+    let mut out = vec![0.0; data.len()];
+    dequantize(dtype, &stored(dtype, &[columns], data), &mut out).unwrap();
+    out
+}
+
+/// Numbers as a file has them.
+fn stored(dtype: DType, shape: &[usize], data: &[f32]) -> Vec<u8> {
+    let columns = shape[shape.len() - 1];
     let mut bytes = vec![0; dtype.row_bytes(columns).unwrap() * data.len() / columns];
     quantize(dtype, data, &mut bytes).unwrap();
-    let mut out = vec![0.0; data.len()];
-    dequantize(dtype, &bytes, &mut out).unwrap();
-    out
+    bytes
 }
 
 impl Graph {
     pub fn new(tier: &str, threads: u32) -> Self {
-        Self { rig: Rig::new(tier, threads), tensors: vec![], fixed: vec![], weights: vec![], ops: vec![] }
+        Self {
+            rig: Rig::new(tier, threads),
+            tensors: vec![],
+            fixed: vec![],
+            weights: vec![],
+            kept: vec![],
+            ops: vec![],
+        }
     }
     fn tensor(&mut self, dtype: u32, place: u32, shape: &[usize], binding: Binding) -> u32 {
         let slot = self.fixed.len() as u32;
@@ -67,9 +83,19 @@ impl Graph {
     }
     /// A prepared weight.
     pub fn weight(&mut self, dtype: DType, shape: &[usize], data: &[f32]) -> u32 {
-        let columns = shape[shape.len() - 1];
-        let mut bytes = vec![0; dtype.row_bytes(columns).unwrap() * data.len() / columns];
-        quantize(dtype, data, &mut bytes).unwrap();
+        let bytes = stored(dtype, shape, data);
+        self.prepare(dtype, shape, &bytes, false).0
+    }
+    /// A weight that may be used where it is, at an odd address; yields whether it is.
+    pub fn lasting_weight(&mut self, dtype: DType, shape: &[usize], data: &[f32]) -> (u32, bool) {
+        let mut bytes = vec![0xff];
+        bytes.extend(stored(dtype, shape, data));
+        let weight = self.prepare(dtype, shape, &bytes[1..], true);
+        self.kept.push(bytes);
+        weight
+    }
+    /// Yields whether the plugin works on the bytes, which must then stay.
+    fn prepare(&mut self, dtype: DType, shape: &[usize], bytes: &[u8], lasting: bool) -> (u32, bool) {
         let mut desc = WeightDesc {
             header: Header::of::<WeightDesc>(),
             dtype: dtype.code(),
@@ -82,20 +108,34 @@ impl Graph {
         for (to, &from) in desc.shape.iter_mut().zip(shape) {
             *to = from as u64;
         }
+        let mut header = Header::of::<WeightSource>();
+        if !lasting {
+            // As from a host of version 1.0, whose struct ends here.
+            header.struct_size = offset_of!(WeightSource, lasting) as u32;
+        }
         let source = WeightSource {
-            header: Header::of::<WeightSource>(),
+            header,
             data: bytes.as_ptr(),
             len: bytes.len() as u64,
             read: None,
             user: std::ptr::null_mut::<c_void>(),
             cancel: std::ptr::null(),
+            lasting: 1,
+            reserved: 0,
         };
         let mut handle = 0;
         let (table, dev) = (self.rig.table, self.rig.dev);
         // SAFETY: valid for the call.
         call(|err| unsafe { (table.weight_prepare.unwrap())(dev, &desc, &source, &mut handle, err) }).unwrap();
         self.weights.push(handle);
-        self.tensor(dtype.code(), place::WEIGHT, shape, Binding { handle, offset: 0, len: 0 })
+        let header = Header::of::<WeightInfo>();
+        let mut info = WeightInfo { header, resident_bytes: 0, stream_bytes: 0, keeps_source: 9, layout: 0 };
+        // SAFETY: valid for the call.
+        call(|err| unsafe { (table.weight_info.unwrap())(dev, handle, &mut info, err) }).unwrap();
+        assert_eq!(info.keeps_source, u32::from(info.resident_bytes == 0));
+        assert!(info.stream_bytes > 0 && (lasting || info.keeps_source == 0));
+        let tensor = self.tensor(dtype.code(), place::WEIGHT, shape, Binding { handle, offset: 0, len: 0 });
+        (tensor, info.keeps_source != 0)
     }
     pub fn op<P: Params>(&mut self, id: u32, inputs: &[Option<u32>], outputs: &[u32], params: P) {
         let inputs = inputs.iter().map(|t| t.unwrap_or(NONE)).collect();

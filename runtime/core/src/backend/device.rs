@@ -87,7 +87,7 @@ impl Device {
         Weight::prepare(self, spec, data, cancel)
     }
 
-    /// Hands over a weight whose bytes stay where they are, for plugins that work on them (`PAGED`).
+    /// Hands over a weight whose bytes stay where they are as long as the plugin works on them.
     pub fn prepare_shared(
         self: &Arc<Self>,
         spec: &WeightSpec<'_>,

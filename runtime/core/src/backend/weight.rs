@@ -54,11 +54,11 @@ impl Weight {
         if spec.usage & usage::PAGED != 0 {
             return argument(CALL, format!("{}: a paged weight keeps its bytes; share them", spec.name));
         }
-        let weight = Self::hand_over(device, spec, data, cancel)?;
-        // A plugin that cannot tell is too simple to keep anything; only PAGED allows it to.
+        let weight = Self::hand_over(device, spec, data, false, cancel)?;
+        // A plugin that cannot tell is too simple to keep anything; only lasting bytes allow it to.
         if device.table().weight_info.is_some() && weight.info()?.keeps_source {
             // The weight is freed on return, while its bytes are still there.
-            return Err(device.backend().bad(CALL, format!("it keeps the bytes of {}, which is not paged", spec.name)));
+            return Err(device.backend().bad(CALL, format!("it keeps the bytes of {}, which do not last", spec.name)));
         }
         Ok(weight)
     }
@@ -69,7 +69,7 @@ impl Weight {
         data: WeightBytes,
         cancel: &CancelFlag,
     ) -> Result<Self> {
-        let mut weight = Self::hand_over(device, spec, (*data).as_ref(), cancel)?;
+        let mut weight = Self::hand_over(device, spec, (*data).as_ref(), true, cancel)?;
         // Kept unless the plugin says that it has no need of it.
         if device.table().weight_info.is_none() || weight.info()?.keeps_source {
             weight._source = Some(data);
@@ -77,7 +77,13 @@ impl Weight {
         Ok(weight)
     }
 
-    fn hand_over(device: &Arc<Device>, spec: &WeightSpec<'_>, data: &[u8], cancel: &CancelFlag) -> Result<Self> {
+    fn hand_over(
+        device: &Arc<Device>,
+        spec: &WeightSpec<'_>,
+        data: &[u8],
+        lasting: bool,
+        cancel: &CancelFlag,
+    ) -> Result<Self> {
         check_spec(spec, data.len())?;
         if cancel.is_cancelled() {
             let backend = device.backend().name().to_owned();
@@ -102,6 +108,8 @@ impl Weight {
             read: None,
             user: std::ptr::null_mut(),
             cancel: cancel.as_ptr(),
+            lasting: u32::from(lasting),
+            reserved: 0,
         };
         let mut handle = 0;
         // SAFETY: a live device; the structs and what they point to live for the call.

@@ -7,7 +7,9 @@ use tern_formats::{FileSource, Source};
 /// Opens `path`; with `map`, maps it where the platform can.
 ///
 /// A mapped file that another process shortens ends the process with SIGBUS when the missing part is touched: that is
-/// how the operating system reports it. Where files are not under the application's control, do not map.
+/// how the operating system reports it. A file that is written to changes the weights of models that use it in place.
+/// Either can happen as long as a model made of it lives, not only while it is loaded. Where files are not under the
+/// application's control, do not map.
 ///
 /// # Errors
 /// The operating system's.

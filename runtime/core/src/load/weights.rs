@@ -71,7 +71,8 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
 pub struct Loaded {
     /// Weights and constants.
     pub fixed: HashMap<String, Bound>,
-    /// Device memory that weights and constants take.
+    /// Device memory that weights and constants take. Weights that the device uses where the file is mapped take none:
+    /// their pages are the system's, which can drop them and read them again.
     pub resident_bytes: u64,
 }
 
@@ -105,11 +106,17 @@ pub fn load(
             ExternalKind::Weight(usage) => {
                 let t = info(&external.name)?;
                 let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
-                let weight = device.prepare(&spec, &file.checkpoint.read(t)?, cancel)?;
-                loaded.resident_bytes += weight.info()?.resident_bytes;
+                let weight = match file.checkpoint.share(t)? {
+                    Some(bytes) => device.prepare_shared(&spec, Arc::new(bytes), cancel)?,
+                    None => device.prepare(&spec, &file.checkpoint.read(t)?, cancel)?,
+                };
+                let info = weight.info()?;
+                if !info.keeps_source {
+                    // Its own copy serves from here on; mapped pages would count as ours otherwise.
+                    file.checkpoint.release(t);
+                }
+                loaded.resident_bytes += info.resident_bytes;
                 loaded.fixed.insert(external.name.clone(), Bound::Weight(Arc::new(weight)));
-                // Its own copy serves from here on; mapped pages would count as ours otherwise.
-                file.checkpoint.release(t);
                 done += t.bytes;
             }
             ExternalKind::Constant => {

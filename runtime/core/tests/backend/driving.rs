@@ -177,8 +177,7 @@ fn a_kept_source_lives_as_long_as_its_weight() {
     let refused = keeper.prepare(&spec, &bytes, &CancelFlag::new()).unwrap_err();
     assert!(matches!(refused, BackendError::BadAnswer { .. }), "{refused}");
     assert_eq!(keeper.memory().unwrap().used, 0, "the refused weight was freed");
-    let paged = WeightSpec { usage: usage::PAGED, ..spec };
-    let kept = keeper.prepare_shared(&paged, bytes.clone(), &CancelFlag::new()).unwrap();
+    let kept = keeper.prepare_shared(&spec, bytes.clone(), &CancelFlag::new()).unwrap();
     let copied = device::<Good>().prepare_shared(&spec, bytes.clone(), &CancelFlag::new()).unwrap();
     assert_eq!(Arc::strong_count(&bytes), 2);
     drop(kept);

@@ -2,25 +2,17 @@
 
 use super::Linear;
 use crate::kernels::norm::Rows;
-use crate::matmul::tokens::Tiling;
+use crate::matmul::strip::token_bytes;
 use crate::op::Step;
 use crate::pool::Worker;
-
-/// Kernels that put a row into a tile.
-#[derive(Clone, Copy)]
-pub struct Quantize {
-    /// For block formats.
-    pub quantize: unsafe fn(*const f32, usize, *mut u8, usize, usize),
-    /// For floats.
-    pub spread: unsafe fn(*const f32, usize, *mut u8, usize, usize),
-}
 
 /// Prepared activations.
 pub struct Input {
     pub tokens: usize,
-    /// Tiles for block formats, and for floats; null where no weight wants them.
+    /// Tiles for block formats; null where no weight wants them.
     pub quantized: *mut u8,
-    pub floats: *mut u8,
+    /// Rows for floats: the norm's, which are ours, or `x` itself.
+    pub floats: *mut f32,
 }
 
 impl Linear {
@@ -34,12 +26,13 @@ impl Linear {
         unsafe {
             let own = l.is_own(tokens);
             let base = if own { l.worker(step, worker.index()) } else { step.scratch() };
+            let (quantized, normed) = if own { (l.own_quantized, l.own_normed) } else { (l.quantized, l.normed) };
             let place = |at: Option<usize>| at.map_or(std::ptr::null_mut(), |at| base.add(at));
-            let input = if own {
-                Input { tokens, quantized: place(l.own_quantized), floats: place(l.own_floats) }
-            } else {
-                Input { tokens, quantized: place(l.quantized), floats: place(l.floats) }
-            };
+            let floats = normed.map_or(step.f32(self.x), |at| base.add(at).cast());
+            let input = Input { tokens, quantized: place(quantized), floats };
+            if quantized.is_none() && normed.is_none() && self.adapters.is_none() {
+                return input;
+            }
             if own {
                 (0..tokens).for_each(|t| self.prepare_token(step, worker, &input, t));
             } else {
@@ -62,7 +55,10 @@ impl Linear {
         unsafe {
             let mut h = step.f32(self.x).add(token * self.columns).cast_const();
             if let Some(norm) = self.norm {
-                let to = l.worker(step, worker.index()).add(l.row).cast::<f32>();
+                let to = match l.normed {
+                    Some(_) => input.floats.add(token * self.columns),
+                    None => l.worker(step, worker.index()).add(l.row).cast(),
+                };
                 (norm.kernel)(&Rows {
                     x: h,
                     w: Self::vector(step, norm.w),
@@ -74,16 +70,11 @@ impl Linear {
                 });
                 h = to;
             }
-            let put =
-                |to: *mut u8, bytes: usize, tiling: Tiling, f: unsafe fn(*const f32, usize, *mut u8, usize, usize)| {
-                    if !to.is_null() {
-                        let tile = tiling.tile_of(token);
-                        f(h, self.columns, to.add(tile.first * bytes), tile.width, token - tile.first);
-                    }
-                };
-            let bytes = |float| crate::matmul::strip::token_bytes(self.columns, float);
-            put(input.quantized, bytes(false), l.tiling(false, input.tokens), self.quantize.quantize);
-            put(input.floats, bytes(true), l.tiling(true, input.tokens), self.quantize.spread);
+            if !input.quantized.is_null() {
+                let tile = l.tiling(false, input.tokens).tile_of(token);
+                let to = input.quantized.add(tile.first * token_bytes(self.columns, false));
+                (self.quantize)(h, self.columns, to, tile.width, token - tile.first);
+            }
             for (part, &u) in self.parts.iter().zip(&l.inner) {
                 let Some(lora) = part.lora else { continue };
                 if let Some((bank, _)) = self.adapter(step, token, lora.banks) {

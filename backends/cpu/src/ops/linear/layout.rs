@@ -14,18 +14,20 @@ const OWN: usize = 4096;
 pub struct Layout {
     /// All bytes.
     pub bytes: usize,
-    /// Tiles of block formats and of floats.
+    /// Tiles for block formats.
     pub quantized: Option<usize>,
-    pub floats: Option<usize>,
+    /// Normed rows for floats, which take `x` itself where there is no norm.
+    pub normed: Option<usize>,
     /// Per weight, inner values of its adapters `[token][rank]`.
     pub inner: Vec<usize>,
     /// Where workers' own memory begins, and how much each has.
     workers: usize,
     per_worker: usize,
-    /// In a worker's memory: a normed row, tiles of few tokens, an adapter's rows, decoded strips.
+    /// In a worker's memory: a normed row that only block formats want, few tokens as above, an adapter's rows,
+    /// decoded strips.
     pub row: usize,
     pub own_quantized: Option<usize>,
-    pub own_floats: Option<usize>,
+    pub own_normed: Option<usize>,
     pub bank: usize,
     pub strips: Vec<usize>,
     /// Full tiles of block formats and of floats.
@@ -55,10 +57,11 @@ impl Layout {
         // Where gate and up are of different kinds, tiles must still go together.
         let mixed = gated && of(false).is_some() && of(true).is_some();
         let full = [false, true].map(|float| of(float).map_or(4, |p| if mixed { 4 } else { p.multiplier.tile() }));
-        let mut tiles = |float: bool, tokens: usize| -> Option<Option<usize>> {
-            if of(float).is_none() { Some(None) } else { take(tokens, token_bytes(columns, float)).map(Some) }
+        let wanted = |float: bool| of(float).is_some() && (norm || !float);
+        let mut tiles = |float: bool| -> Option<Option<usize>> {
+            if wanted(float) { take(tokens, token_bytes(columns, float)).map(Some) } else { Some(None) }
         };
-        let (quantized, floats) = (tiles(false, tokens)?, tiles(true, tokens)?);
+        let (quantized, normed) = (tiles(false)?, tiles(true)?);
         let inner = parts.iter().map(|p| take(tokens, p.lora.map_or(0, |l| l.rank * 4)));
         let inner = inner.collect::<Option<Vec<_>>>()?;
         let workers = end;
@@ -69,12 +72,12 @@ impl Layout {
             end = bytes.checked_next_multiple_of(64)?.checked_add(end)?;
             Some(at)
         };
-        let row = take(if norm { columns.checked_mul(4)? } else { 0 })?;
+        let row = take(if norm && !wanted(true) { columns.checked_mul(4)? } else { 0 })?;
         let own_tokens = if adapters { 0 } else { (OWN / columns).min(tokens) };
         let mut own_tiles = |float: bool| -> Option<Option<usize>> {
-            if of(float).is_none() { Some(None) } else { take(own_tokens * token_bytes(columns, float)).map(Some) }
+            if wanted(float) { take(own_tokens * token_bytes(columns, float)).map(Some) } else { Some(None) }
         };
-        let (own_quantized, own_floats) = (own_tiles(false)?, own_tiles(true)?);
+        let (own_quantized, own_normed) = (own_tiles(false)?, own_tiles(true)?);
         let rank = parts.iter().filter_map(|p| p.lora).map(|l| l.rank).max().unwrap_or(0);
         let bank = take(rank.checked_mul(STRIP * 4)?)?;
         let strips = parts.iter().map(|p| take(p.multiplier.scratch_bytes())).collect::<Option<Vec<_>>>()?;
@@ -83,13 +86,13 @@ impl Layout {
         Some(Self {
             bytes,
             quantized,
-            floats,
+            normed,
             inner,
             workers,
             per_worker,
             row,
             own_quantized,
-            own_floats,
+            own_normed,
             bank,
             strips,
             full,

@@ -161,7 +161,7 @@ impl Linear {
             let scratch = mine.add(l.strips[part]);
             let strip = match step.weight(p.w).and_then(|w| w.matrix()) {
                 Some(matrix) => p.multiplier.strip(matrix, 0, strip),
-                None => p.multiplier.pack_rows(step.f32(p.w).add(first_row * self.columns), rows, scratch),
+                None => p.multiplier.plain_strip(step.f32(p.w).add(first_row * self.columns), rows),
             };
             p.multiplier.open(strip, tiling, scratch);
             Job {
@@ -170,7 +170,7 @@ impl Linear {
                 first_row,
                 rows,
                 tiling,
-                x: if float { input.floats } else { input.quantized },
+                x: if float { input.floats.cast() } else { input.quantized },
                 scratch,
                 bank: mine.add(l.bank).cast(),
                 inner: step.scratch().add(l.inner[part]).cast(),
