@@ -2,50 +2,81 @@
 //!
 //! A sequence is its tokens; how many of them are *computed* (their keys, values and recurrent states exist) is
 //! a separate count. Pushing tokens, rolling back, a cancelled step and a restored snapshot all just move
-//! these two numbers; [`Context::compute`] makes them equal again. That a sequence's results do not depend on how it got
-//! there is the plugins' promise (DESIGN: same tokens every time).
+//! these two numbers; [`Context::step`] brings them closer again. That a sequence's results do not depend on how it got
+//! there is the plugins' promise (DESIGN: same tokens every time), and so pages can be shared: by forks, and by
+//! sequences that begin with the same tokens.
+//!
+//! ```text
+//! memory.rs      what lies on each device; a step's way through the segments of a plan
+//! states.rs      state buffers
+//! pages.rs       which KV pages are free, and who uses them
+//! prefix.rs      full pages by the tokens that led to them
+//! recurrent.rs   snapshots of recurrent states
+//! inputs.rs      a step's rows, and their way into device memory
+//! sequence.rs    a sequence and its pages
+//! ```
 
 mod inputs;
+mod memory;
 mod pages;
+mod prefix;
 mod recurrent;
+mod sequence;
+mod states;
 
-use crate::backend::{BindSet, Bound, Buffer, CancelFlag, Device, StepArgs};
+use crate::backend::{Bound, CancelFlag, Device};
 use crate::error::Error;
-use crate::graph::{ExternalKind, Graph};
+use crate::graph::{ExternalKind, Graph, Op};
 use crate::models::PAGE_SIZE;
-use crate::plan::{Plan, ShapeClass};
-use inputs::{Rows, StepInputs};
+use crate::plan::{Plan, ShapeClass, arena_bytes, externals};
+use inputs::Rows;
+use memory::{DeviceMemory, Step};
 use pages::Pages;
+use prefix::PrefixCache;
 use recurrent::Recurrent;
+use sequence::Sequence;
+use states::State;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tern_abi::graph::dim;
-use tern_abi::state::kind;
+
+const PAGE: usize = PAGE_SIZE as usize;
 
 /// Sizes of a context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextSize {
     /// Sequences that can live in it.
     pub sequences: u64,
-    /// Positions of each.
+    /// Positions of each, at most.
     pub positions: u64,
     /// Token rows of one step: prompts are computed in chunks of this size.
     pub chunk: u64,
     /// Rows of one step whose logits can be asked for.
     pub outputs: u64,
+    /// KV pages of all sequences together, and of the prefix cache.
+    pub pages: u64,
 }
 
 impl ContextSize {
+    /// Enough pages for every sequence to be full.
+    pub fn full(sequences: u64, positions: u64, chunk: u64, outputs: u64) -> Self {
+        Self { sequences, positions, chunk, outputs, pages: sequences.saturating_mul(pages_for(positions)) }
+    }
+
     /// KV pages of one sequence.
-    pub fn pages(&self) -> u64 {
-        self.positions.div_ceil(u64::from(PAGE_SIZE))
+    pub fn pages_per_sequence(&self) -> u64 {
+        pages_for(self.positions)
     }
 
     /// The plan's shape class.
     pub fn class(&self) -> ShapeClass {
         ShapeClass { tokens: self.chunk, sequences: self.sequences, outputs: self.outputs }
     }
+}
+
+/// KV pages that hold `positions`.
+pub fn pages_for(positions: u64) -> u64 {
+    positions.div_ceil(u64::from(PAGE_SIZE))
 }
 
 /// Whose logits [`Context::compute`] delivers.
@@ -57,88 +88,133 @@ pub enum Want {
     All,
 }
 
+/// Receives logits: `(sequence, position, logits)` for the token at `position`.
+pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]);
+
+/// Rows of prompts in a step that also decodes: what keeps such a step short, so that nobody who decodes stalls.
+const PROMPT_BESIDE_DECODE: usize = 64;
+
 /// A compiled graph with its memory and sequences.
 pub struct Context {
-    device: Arc<Device>,
+    devices: Vec<Arc<Device>>,
+    fixed: Vec<HashMap<String, Bound>>,
+    graph: Graph,
     plan: Plan,
-    bind_set: BindSet,
-    arena: Arc<Buffer>,
-    scratch: Arc<Buffer>,
-    inputs: StepInputs,
+    memory: Vec<DeviceMemory>,
+    states: Vec<State>,
     pages: Pages,
+    prefixes: PrefixCache,
     recurrent: Recurrent,
     sequences: Vec<Sequence>,
     size: ContextSize,
+    /// Positions that attention looks back, where every layer has a limit; else 0.
+    window: u64,
     profile: Option<Vec<AtomicU64>>,
 }
 
-#[derive(Default)]
-struct Sequence {
-    tokens: Vec<u32>,
-    computed: usize,
-    pages: Vec<u32>,
-    adapter: Option<u32>,
-}
-
 impl Context {
-    /// Compiles `graph` and allocates states and step memory. `fixed` gives weights and constants by name.
+    /// Compiles `graph` and allocates states and step memory. `devices` has the preferred one first; `fixed` gives, for
+    /// each, weights and constants by name.
     ///
     /// # Errors
-    /// [`Error::Memory`] where the device says it has less than needed, before anything is allocated; plan and backend errors.
+    /// [`Error::Memory`] where a device says it has less than needed, before anything is allocated; plan and backend errors.
     pub fn new(
-        device: &Arc<Device>,
+        devices: &[Arc<Device>],
         graph: &Graph,
-        fixed: &HashMap<String, Bound>,
+        fixed: &[HashMap<String, Bound>],
         size: ContextSize,
     ) -> Result<Self, Error> {
-        let pages = Pages::new(size.sequences.saturating_mul(size.pages()));
-        let recurrent_units = Recurrent::units(size.sequences);
-        let mut needed = crate::plan::arena_bytes(graph, size.class())?;
-        for external in &graph.externals {
+        let used = externals(devices, graph, size.class())?;
+        let home = |e: usize| used.iter().position(|u| u[e]).unwrap_or(0);
+        let needed = bytes(devices, &used, graph, size)?;
+        check_memory(devices, needed, size)?;
+        let mut states = Vec::new();
+        for (e, external) in graph.externals.iter().enumerate() {
             if let ExternalKind::State(desc) = external.kind {
-                let units = if desc.kind == kind::KV_PAGE { pages.capacity() } else { recurrent_units };
-                needed = needed.saturating_add(units.saturating_mul(device.state_layout(&desc)?.unit_bytes));
+                let units = states::units(&desc, size.pages, size.sequences);
+                states.push(State::new(&devices[home(e)], home(e), e, desc, units)?);
             }
         }
-        check_memory(device, needed, size)?;
-        let mut recurrent = Recurrent::default();
-        let mut bound = Vec::new();
-        for external in &graph.externals {
-            match external.kind {
-                ExternalKind::Input => {}
-                ExternalKind::Weight(_) | ExternalKind::Constant => {
-                    bound.push(
-                        fixed.get(&external.name).cloned().ok_or_else(|| Error::Internal {
-                            what: format!("nothing is bound to {}", external.name),
-                        })?,
-                    );
-                }
-                ExternalKind::State(desc) => {
-                    let units = if desc.kind == kind::KV_PAGE { pages.capacity() } else { recurrent_units };
-                    let bytes = device.state_layout(&desc)?.unit_bytes;
-                    let len = units.saturating_mul(bytes);
-                    let buffer = Arc::new(device.alloc(len)?);
-                    if desc.kind != kind::KV_PAGE {
-                        recurrent.add(Arc::clone(&buffer), bytes, desc.dims[2]);
-                    }
-                    bound.push(Bound::Buffer(buffer, 0, len));
-                }
-            }
-        }
-        let plan = Plan::new(device, graph, size.class())?;
-        Ok(Self {
-            arena: Arc::new(device.alloc(plan.arena_bytes)?),
-            scratch: Arc::new(device.alloc(plan.exec.scratch_bytes().max(1))?),
-            inputs: StepInputs::new(device, graph, size)?,
-            bind_set: device.bind_set(bound)?,
+        let plan = Plan::new(devices, graph, size.class())?;
+        let mut this = Self {
+            devices: devices.to_vec(),
+            fixed: fixed.to_vec(),
+            memory: step_memory(devices, &plan, graph, size)?,
+            graph: graph.clone(),
+            pages: Pages::new(size.pages),
+            prefixes: PrefixCache::default(),
+            recurrent: Recurrent::new(&states, size.sequences),
             sequences: (0..size.sequences).map(|_| Sequence::default()).collect(),
-            device: Arc::clone(device),
-            recurrent,
-            pages,
+            window: window(graph),
+            states,
             plan,
             size,
             profile: None,
-        })
+        };
+        this.bind()?;
+        Ok(this)
+    }
+
+    /// Changes the sizes, keeping all sequences: `graph` is the same model for the new size. Cached prefixes stay as far as
+    /// there is room. With fewer sequences, those beyond must be empty.
+    ///
+    /// # Errors
+    /// As [`Context::new`]. Sequences keep their tokens in any case; where memory ran out half-way they are computed again.
+    pub fn resize(&mut self, graph: &Graph, size: ContextSize) -> Result<(), Error> {
+        while self.pages.used() > size.pages && self.prefixes.evict(&mut self.pages) {}
+        if self.pages.used() > size.pages {
+            return Err(Error::Internal { what: "a context shrinks below what its sequences hold".to_owned() });
+        }
+        let plan = Plan::new(&self.devices, graph, size.class())?;
+        let memory = step_memory(&self.devices, &plan, graph, size)?;
+        if let Err(error) = self.resize_states(size) {
+            self.forget_computed(self.size.pages.min(size.pages));
+            self.bind()?;
+            return Err(error);
+        }
+        self.profile = self.profile.take().map(|_| zeros(&plan));
+        (self.plan, self.memory, self.graph, self.size) = (plan, memory, graph.clone(), size);
+        self.bind()
+    }
+
+    /// Moves states into buffers of the new sizes, layer by layer, so that at most one is there twice.
+    fn resize_states(&mut self, size: ContextSize) -> Result<(), Error> {
+        let numbers = self.pages.resize(size.pages).unwrap_or_default();
+        let pages: Vec<(u64, u64)> =
+            (0..).zip(&numbers).filter_map(|(old, new)| Some((old, u64::from((*new)?)))).collect();
+        self.prefixes.renumber(&numbers);
+        self.sequences.resize_with(size.sequences as usize, Sequence::default);
+        self.sequences.iter_mut().for_each(|s| s.renumber(&numbers));
+        let recurrent = self.recurrent.resize(size.sequences);
+        for state in &mut self.states {
+            let moves = if state.is_paged() { &pages } else { &recurrent };
+            state.resize(states::units(&state.desc, size.pages, size.sequences), moves)?;
+        }
+        Ok(())
+    }
+
+    /// Binds weights, constants and states to the fixed slots on every device.
+    fn bind(&mut self) -> Result<(), Error> {
+        let used = externals(&self.devices, &self.graph, self.size.class())?;
+        for (d, memory) in self.memory.iter_mut().enumerate() {
+            let mut bound = Vec::new();
+            for (e, external) in self.graph.externals.iter().enumerate() {
+                bound.push(match external.kind {
+                    ExternalKind::Input => continue,
+                    _ if !used[d][e] => Bound::Empty,
+                    ExternalKind::State(_) => {
+                        let state = self.states.iter().find(|s| s.external == e);
+                        state.map_or(Bound::Empty, |s| Bound::whole(&s.buffer))
+                    }
+                    ExternalKind::Weight(_) | ExternalKind::Constant => {
+                        let unbound = || Error::Internal { what: format!("nothing is bound to {}", external.name) };
+                        self.fixed[d].get(&external.name).cloned().ok_or_else(unbound)?
+                    }
+                });
+            }
+            memory.bind(bound)?;
+        }
+        Ok(())
     }
 
     /// Sizes.
@@ -151,9 +227,14 @@ impl Context {
         &self.plan
     }
 
+    /// KV pages in use, cached prefixes included.
+    pub fn used_pages(&self) -> u64 {
+        self.pages.used()
+    }
+
     /// Starts (or stops) adding up the time of every op; see [`Context::profile`].
     pub fn set_profiling(&mut self, on: bool) {
-        self.profile = on.then(|| self.plan.op_names.iter().map(|_| AtomicU64::new(0)).collect());
+        self.profile = on.then(|| zeros(&self.plan));
     }
 
     /// Nanoseconds per op of the plan since profiling began.
@@ -161,173 +242,146 @@ impl Context {
         Some(self.profile.as_ref()?.iter().map(|ns| ns.load(Ordering::Relaxed)).collect())
     }
 
-    /// The tokens of a sequence.
-    pub fn tokens(&self, sequence: usize) -> &[u32] {
-        self.sequences.get(sequence).map_or(&[], |s| &s.tokens)
-    }
-
-    /// How many tokens of a sequence are computed.
-    pub fn computed(&self, sequence: usize) -> usize {
-        self.sequences.get(sequence).map_or(0, |s| s.computed)
-    }
-
-    /// Appends tokens; nothing is computed yet.
+    /// Computes every pushed token of `sequences` and hands out logits. With nothing to compute, a sequence's last token is
+    /// computed again.
     ///
     /// # Errors
-    /// [`Error::ContextFull`]: nothing was appended.
-    pub fn push(&mut self, sequence: usize, tokens: &[u32]) -> Result<(), Error> {
-        let capacity = self.size.positions as usize;
-        let s = self.sequence(sequence)?;
-        if s.tokens.len() + tokens.len() > capacity {
-            return Err(Error::ContextFull { used: s.tokens.len(), wanted: tokens.len(), capacity });
-        }
-        s.tokens.extend_from_slice(tokens);
-        Ok(())
-    }
-
-    /// Which adapter of the graph's banks a sequence uses. Changing it makes everything so far uncomputed.
-    pub fn set_adapter(&mut self, sequence: usize, adapter: Option<u32>) -> Result<(), Error> {
-        let s = self.sequence(sequence)?;
-        if s.adapter != adapter {
-            s.adapter = adapter;
-            self.uncompute(sequence, 0)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the last `n` tokens back; all of them where there are fewer.
-    pub fn rollback(&mut self, sequence: usize, n: usize) -> Result<(), Error> {
-        let s = self.sequence(sequence)?;
-        let left = s.tokens.len().saturating_sub(n);
-        s.tokens.truncate(left);
-        self.uncompute(sequence, left)
-    }
-
-    /// Forgets a sequence's tokens and adapter.
-    pub fn reset(&mut self, sequence: usize) -> Result<(), Error> {
-        self.rollback(sequence, usize::MAX)?;
-        self.sequence(sequence)?.adapter = None;
-        Ok(())
-    }
-
-    /// Makes at most `n` tokens count as computed: the nearest point at or before `n` from which the states can go on.
-    fn uncompute(&mut self, sequence: usize, n: usize) -> Result<(), Error> {
-        let computed = self.sequence(sequence)?.computed;
-        if n < computed {
-            let from = self.recurrent.rewind(sequence, computed as u64, n as u64)? as usize;
-            self.sequence(sequence)?.computed = from;
-        }
-        let keep = (n as u64).div_ceil(u64::from(PAGE_SIZE)) as usize;
-        let s = &mut self.sequences[sequence];
-        if s.pages.len() > keep {
-            self.pages.free(s.pages.drain(keep..));
-        }
-        Ok(())
-    }
-
-    /// Computes every pushed token of `sequences`, in steps that mix them, and hands out logits:
-    /// `sink(sequence, position, logits)` for the token at `position`. With nothing to compute, a sequence's last token is computed again.
-    ///
-    /// # Errors
-    /// [`Error::Cancelled`] within milliseconds of the flag; the tokens stay pushed and a later call goes on. Backend errors.
+    /// As [`Context::step`].
     pub fn compute(
         &mut self,
         sequences: &[usize],
         want: Want,
         cancel: &CancelFlag,
-        sink: &mut dyn FnMut(usize, usize, &[f32]),
+        sink: Sink<'_>,
     ) -> Result<(), Error> {
         for &i in sequences {
-            let s = self.sequence(i)?;
-            let (computed, pushed) = (s.computed as u64, s.tokens.len() as u64);
-            if computed == pushed && computed > 0 {
-                self.sequences[i].computed = self.recurrent.rewind(i, computed, computed - 1)? as usize;
-            }
+            self.begin(i)?;
         }
-        let mut logits = Vec::new();
-        loop {
-            let rows = self.next_rows(sequences, want)?;
-            if rows.tokens.is_empty() {
-                return Ok(());
-            }
-            self.step(&rows, cancel)?;
-            let width = self.plan.outputs[0].shape.last().copied().unwrap_or(0) as usize;
-            logits.resize(width, 0.0);
-            for (r, &row) in rows.outputs.iter().enumerate() {
-                self.arena.read_f32(self.plan.outputs[0].offset + (r * width * 4) as u64, &mut logits)?;
-                sink(rows.sequence_of(row), rows.positions[row as usize] as usize, &logits);
-            }
-        }
+        while self.step(sequences, want, cancel, sink)? {}
+        Ok(())
     }
 
-    /// The rows of the next step: each sequence in turn gets as many as fit.
+    /// Runs one step for `sequences`, the first of which come first where not all fit; false where there was nothing left to
+    /// compute. Sequences that lack one token get it before prompts get their share.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] within milliseconds of the flag; the tokens stay pushed and a later call goes on. Backend errors.
+    pub fn step(
+        &mut self,
+        sequences: &[usize],
+        want: Want,
+        cancel: &CancelFlag,
+        sink: Sink<'_>,
+    ) -> Result<bool, Error> {
+        let rows = self.next_rows(sequences, want)?;
+        if rows.tokens.is_empty() {
+            return Ok(false);
+        }
+        self.run(&rows, cancel)?;
+        let out = &self.plan.outputs[0];
+        let width = out.shape.last().copied().unwrap_or(0) as usize;
+        let mut logits = vec![0.0; width];
+        for (r, &row) in rows.outputs.iter().enumerate() {
+            self.memory[out.device].read(out, (r * width * 4) as u64, &mut logits)?;
+            sink(rows.sequence_of(row), rows.positions[row as usize] as usize, &logits);
+        }
+        Ok(true)
+    }
+
+    /// The rows of the next step.
     fn next_rows(&mut self, sequences: &[usize], want: Want) -> Result<Rows, Error> {
+        let missing = |s: &Sequence| s.tokens.len() - s.computed;
+        let (chunk, outputs) = (self.size.chunk as usize, self.size.outputs as usize);
+        let decoding = sequences.iter().filter(|&&i| missing(&self.sequences[i]) == 1).count().min(chunk);
+        let mut prompts = chunk - decoding;
+        if decoding > 0 && want == Want::Last {
+            prompts = prompts.min(PROMPT_BESIDE_DECODE);
+        }
         let mut rows = Rows::default();
         for &i in sequences {
-            let s = &mut self.sequences[i];
-            let mut room = (self.size.chunk as usize).saturating_sub(rows.tokens.len());
-            if want == Want::All {
-                room = room.min((self.size.outputs as usize).saturating_sub(rows.outputs.len()));
-            } else if rows.outputs.len() as u64 == self.size.outputs {
-                break;
-            }
-            let end = s.tokens.len().min(s.computed + room);
-            if end == s.computed {
+            let s = &self.sequences[i];
+            let mut n = match missing(s) {
+                0 => continue,
+                1 => chunk.saturating_sub(rows.tokens.len()).min(1),
+                n => n.min(prompts).min(s.slice.unwrap_or(usize::MAX)),
+            };
+            let free_outputs = outputs.saturating_sub(rows.outputs.len());
+            n = if want == Want::All { n.min(free_outputs) } else { n };
+            if n == 0 || free_outputs == 0 {
                 continue;
             }
-            let pages = (end as u64).div_ceil(u64::from(PAGE_SIZE)) as usize;
-            while s.pages.len() < pages {
-                s.pages.push(self.pages.take().ok_or(Error::Internal { what: "out of KV pages".into() })?);
+            if missing(s) > 1 {
+                prompts -= n;
             }
-            rows.begin_sequence(i, s.adapter, &s.pages);
+            let end = s.computed + n;
+            self.make_room(i, end)?;
+            let s = &self.sequences[i];
+            rows.begin_sequence(i, s.adapter, s.page_table());
             for position in s.computed..end {
                 let wanted = want == Want::All || position + 1 == s.tokens.len();
-                rows.push(s.tokens[position], position, s.pages[position / PAGE_SIZE as usize], wanted);
+                rows.push(s.tokens[position], position, s.page(position), wanted);
             }
         }
         Ok(rows)
     }
 
-    fn step(&mut self, rows: &Rows, cancel: &CancelFlag) -> Result<(), Error> {
+    fn run(&mut self, rows: &Rows, cancel: &CancelFlag) -> Result<(), Error> {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        let steps = self.inputs.write(rows)?;
-        let mut dims = [1; dim::COUNT];
-        dims[dim::TOKENS as usize] = rows.tokens.len() as u64;
-        dims[dim::SEQUENCES as usize] = rows.sequences.len() as u64;
-        dims[dim::OUTPUTS as usize] = rows.outputs.len() as u64;
-        let args = StepArgs {
-            steps,
-            arena: &self.arena,
-            scratch: &self.scratch,
-            dims,
-            kv_bucket: rows.longest(),
-            cancel,
-            profile: self.profile.as_deref(),
-        };
-        let result = self.device.run(&self.plan.exec, &self.bind_set, &args);
+        let step = Step { rows, cancel, profile: self.profile.as_deref() };
+        let result = memory::run(&self.plan, &mut self.memory, &step);
         for &(i, end) in &rows.ends() {
             let start = self.sequences[i].computed as u64;
             self.sequences[i].computed = match &result {
                 Ok(()) => {
-                    self.recurrent.advanced(i, start, end as u64)?;
+                    self.recurrent.advanced(&self.states, i, start, end as u64)?;
                     end
                 }
                 // A step that stopped half-way has advanced some layers' recurrent states and not others.
-                Err(_) => self.recurrent.recover(i, start)? as usize,
+                Err(_) => self.recurrent.recover(&self.states, i, start)? as usize,
             };
+            self.settle(i);
         }
-        Ok(result?)
-    }
-
-    fn sequence(&mut self, i: usize) -> Result<&mut Sequence, Error> {
-        let count = self.sequences.len();
-        self.sequences.get_mut(i).ok_or_else(|| Error::Internal { what: format!("sequence {i} of {count}") })
+        result
     }
 }
 
-fn check_memory(device: &Device, needed: u64, size: ContextSize) -> Result<(), Error> {
+/// Arena, scratch and inputs for `plan` on each of its devices.
+fn step_memory(
+    devices: &[Arc<Device>],
+    plan: &Plan,
+    graph: &Graph,
+    size: ContextSize,
+) -> Result<Vec<DeviceMemory>, Error> {
+    let last = plan.segments.iter().map(|s| s.device).max().unwrap_or(0);
+    let used = devices.iter().enumerate().take(last + 1);
+    used.map(|(d, device)| DeviceMemory::new(device, d, plan, graph, size)).collect()
+}
+
+fn zeros(plan: &Plan) -> Vec<AtomicU64> {
+    plan.op_names.iter().map(|_| AtomicU64::new(0)).collect()
+}
+
+/// The furthest that any layer looks back; 0 where one has no limit.
+fn window(graph: &Graph) -> u64 {
+    let windows = graph.nodes.iter().filter_map(|n| match n.op {
+        Op::Attention(p) if !n.grad => Some(u64::from(p.window)),
+        _ => None,
+    });
+    windows.reduce(|a, b| if a == 0 || b == 0 { 0 } else { a.max(b) }).unwrap_or(0)
+}
+
+/// Bytes of states and arenas.
+fn bytes(devices: &[Arc<Device>], used: &[Vec<bool>], graph: &Graph, size: ContextSize) -> Result<u64, Error> {
+    let home = |e: usize| Arc::clone(&devices[used.iter().position(|u| u[e]).unwrap_or(0)]);
+    let arenas = used.iter().filter(|u| u.contains(&true)).count() as u64;
+    let arena = arena_bytes(graph, size.class())?.saturating_mul(arenas);
+    Ok(arena.saturating_add(states::bytes(home, graph, size.pages, size.sequences)?))
+}
+
+fn check_memory(devices: &[Arc<Device>], needed: u64, size: ContextSize) -> Result<(), Error> {
+    let Some(device) = devices.first() else { return Ok(()) };
     let memory = device.memory()?;
     let available = if memory.free > 0 { memory.free } else { memory.total };
     if available > 0 && needed > available {

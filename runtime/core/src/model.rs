@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::graph::{ExternalKind, Graph, Op};
 use crate::load::{self, ModelFile, Resolved};
 use crate::models::{Computed, Definition, Net, NetOptions, TensorTable};
+use crate::plan::{PlanError, ShapeClass, externals};
 use crate::runtime::{LoadProgress, ModelOptions};
 use crate::session::{Session, SessionOptions};
 use std::collections::HashMap;
@@ -26,11 +27,13 @@ struct Inner {
     definition: Box<dyn Definition>,
     table: TensorTable,
     dtypes: HashMap<String, u32>,
-    fixed: HashMap<String, Bound>,
+    /// Weights and constants by name, for each device.
+    fixed: Vec<HashMap<String, Bound>>,
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
-    device: Arc<Device>,
+    /// The one that the caller chose, and one for what it lacks, if it does.
+    devices: Vec<Arc<Device>>,
 }
 
 /// What a model is.
@@ -86,23 +89,37 @@ pub struct TensorSummary {
 }
 
 impl Model {
-    pub(crate) fn open(backend: &Backend, path: &Path, options: &ModelOptions) -> Result<Self, Error> {
+    /// `fallback` runs what `backend` lacks.
+    pub(crate) fn open(
+        backend: &Backend,
+        fallback: Option<&Backend>,
+        path: &Path,
+        options: &ModelOptions,
+    ) -> Result<Self, Error> {
         let start = Instant::now();
         let file = ModelFile::open(path, options.map)?;
         let table = file.definition.tensors();
         let resolved = load::resolve(&file, &table)?;
         let (graph, computed) = build(&*file.definition, &table, &resolved.dtypes, weights_only())?;
-        let device = backend.open(0, options.threads, &options.tier)?;
+        let mut devices = vec![backend.open(0, options.threads, &options.tier)?];
+        let class = weights_only_class();
+        let used = match (externals(&devices, &graph, class), fallback) {
+            (Err(PlanError::Unsupported { .. }), Some(fallback)) => {
+                devices.push(fallback.open(0, options.threads, "")?);
+                externals(&devices, &graph, class)?
+            }
+            (used, _) => used?,
+        };
         let progress = |done_bytes, total_bytes| {
             if let Some(report) = &options.progress {
                 report(LoadProgress { done_bytes, total_bytes });
             }
         };
-        let loaded = load::load(&file, &resolved, &graph, &computed, &device, &options.cancel, &progress)?;
+        let loaded = load::load(&file, &resolved, &graph, &computed, &devices, &used, &options.cancel, &progress)?;
         let mut info = describe(&file, &graph, &resolved);
         info.resident_bytes = loaded.resident_bytes;
         info.backend = backend.name().to_owned();
-        info.tier = device.info().tier.clone();
+        info.tier = devices[0].info().tier.clone();
         info.threads = options.threads;
         let tensors = file.checkpoint.tensors().iter().map(|t| TensorSummary {
             name: t.name.clone(),
@@ -121,7 +138,7 @@ impl Model {
                 fixed: loaded.fixed,
                 tokenizer: file.tokenizer,
                 template: file.template,
-                device,
+                devices,
             }),
         })
     }
@@ -177,21 +194,25 @@ impl Model {
     /// # Errors
     /// As [`Model::session`].
     pub fn plan_listing(&self, context: u64) -> Result<Vec<String>, Error> {
-        let size = ContextSize { sequences: 1, positions: context, chunk: 64, outputs: 1 };
+        let size = ContextSize::full(1, context, 64.min(context), 1);
         Ok(self.context(size, F16)?.plan().listing.clone())
     }
 
     /// A context of `size` for this model, with keys and values of type `kv_dtype`.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
         let i = &*self.inner;
-        let pages = Some(size.pages());
+        let pages = Some(size.pages_per_sequence());
         let options = NetOptions { real: F32, pages, sequences: size.sequences, kv_dtype, adapters: None };
         let (graph, _) = build(&*i.definition, &i.table, &i.dtypes, options)?;
-        Context::new(&i.device, &graph, &i.fixed, size)
+        Context::new(&i.devices, &graph, &i.fixed, size)
     }
 }
 
 /// The options that list every weight, for loading.
+fn weights_only_class() -> ShapeClass {
+    ShapeClass { tokens: 1, sequences: 1, outputs: 1 }
+}
+
 fn weights_only() -> NetOptions {
     NetOptions { real: F32, pages: Some(1), sequences: 1, kv_dtype: F16, adapters: None }
 }

@@ -78,6 +78,8 @@ impl Runtime {
             Some(name) => self.registry.get(name)?,
             None => self.registry.best()?,
         };
-        Model::open(&backend, path.as_ref(), &options)
+        // What another backend lacks, the processor can do.
+        let cpu = self.registry.get("cpu").ok().filter(|cpu| cpu.name() != backend.name());
+        Model::open(&backend, cpu.as_ref(), path.as_ref(), &options)
     }
 }

@@ -57,7 +57,7 @@ impl SessionOptions {
         if chunk == 0 || chunk > 1 << 16 {
             return bad("chunk", chunk, "1 to 65536");
         }
-        Ok(ContextSize { sequences: 1, positions, chunk, outputs: outputs.min(chunk) })
+        Ok(ContextSize::full(1, positions, chunk, outputs.min(chunk)))
     }
 }
 

@@ -26,8 +26,8 @@ pub struct RowsOfSequence {
 }
 
 impl Rows {
-    pub fn begin_sequence(&mut self, sequence: usize, adapter: Option<u32>, pages: &[u32]) {
-        self.sequences.push(RowsOfSequence { sequence, first: self.tokens.len(), adapter, pages: pages.to_vec() });
+    pub fn begin_sequence(&mut self, sequence: usize, adapter: Option<u32>, pages: impl Iterator<Item = u32>) {
+        self.sequences.push(RowsOfSequence { sequence, first: self.tokens.len(), adapter, pages: pages.collect() });
     }
 
     pub fn push(&mut self, token: u32, position: usize, page: u32, wanted: bool) {
@@ -106,7 +106,13 @@ struct Place {
 const ALIGN: usize = 16;
 
 impl StepInputs {
-    pub fn new(device: &Arc<Device>, graph: &Graph, size: ContextSize) -> Result<Self, Error> {
+    /// A place for each input of `graph`; `last` is bound after them.
+    pub fn new(
+        device: &Arc<Device>,
+        graph: &Graph,
+        size: ContextSize,
+        last: Option<&Arc<Buffer>>,
+    ) -> Result<Self, Error> {
         let mut places = Vec::new();
         let mut lens = Vec::new();
         let mut end = 0usize;
@@ -134,18 +140,23 @@ impl StepInputs {
             .iter()
             .zip(&lens)
             .map(|(p, &n)| Bound::Buffer(Arc::clone(&buffer), p.offset as u64 * 4, n * 4))
+            .chain(last.map(Bound::whole))
             .collect();
         Ok(Self { buffer, places, bound, staging: Vec::with_capacity(end) })
     }
 
-    /// Writes a step's rows; returns the step bindings.
-    pub fn write(&mut self, rows: &Rows) -> Result<&[Bound], Error> {
+    /// Writes a step's rows.
+    pub fn write(&mut self, rows: &Rows) -> Result<(), Error> {
         self.staging.clear();
         for place in &self.places {
             self.staging.resize(place.offset, 0);
             rows.values(&place.name, place.width, &mut self.staging);
         }
-        self.buffer.write_i32(0, &self.staging)?;
-        Ok(&self.bound)
+        Ok(self.buffer.write_i32(0, &self.staging)?)
+    }
+
+    /// The step bindings.
+    pub fn bound(&self) -> &[Bound] {
+        &self.bound
     }
 }

@@ -4,91 +4,115 @@
 //! also serves every earlier position of the same mini-batch. A snapshot is kept for each of the last
 //! few mini-batches; going back further starts again at position 0, which needs no state.
 
-use crate::backend::Buffer;
+use super::states::State;
 use crate::error::Error;
-use std::sync::Arc;
 
 /// Snapshots kept per sequence.
 const SNAPSHOTS: u64 = 4;
 
-#[derive(Default)]
+/// Where the units of each sequence are, and what they are good for. The units themselves are in [`State`]s.
 pub struct Recurrent {
-    buffers: Vec<(Arc<Buffer>, u64)>,
-    /// Rows of a mini-batch; the least common multiple over layers.
+    /// Rows of a mini-batch; the least common multiple over layers. 0: the model has no recurrent state.
     chunk: u64,
-    /// Per sequence, oldest first: position and unit.
-    snapshots: Vec<Vec<(u64, u64)>>,
+    /// Per sequence, oldest first.
+    snapshots: Vec<Vec<Snapshot>>,
+}
+
+#[derive(Clone, Copy)]
+struct Snapshot {
+    position: u64,
+    /// Which of the sequence's places.
+    place: u64,
 }
 
 impl Recurrent {
-    /// Units that `sequences` need: the live ones come first.
+    /// Units that `sequences` need: the live ones come first, then each sequence's places for snapshots.
     pub fn units(sequences: u64) -> u64 {
         sequences * (1 + SNAPSHOTS)
     }
 
-    /// Adds a layer's state.
-    pub fn add(&mut self, buffer: Arc<Buffer>, unit_bytes: u64, chunk: u64) {
-        let chunk = chunk.max(1);
-        self.chunk = if self.buffers.is_empty() { chunk } else { lcm(self.chunk, chunk) };
-        self.buffers.push((buffer, unit_bytes));
+    /// For so many sequences over the recurrent ones of `states`.
+    pub fn new(states: &[State], sequences: u64) -> Self {
+        let chunks = states.iter().filter(|s| !s.is_paged()).map(|s| s.desc.dims[2].max(1));
+        let chunk = chunks.reduce(lcm).unwrap_or(0);
+        Self { chunk, snapshots: vec![Vec::new(); sequences as usize] }
+    }
+
+    /// Does the model have recurrent states?
+    pub fn any(&self) -> bool {
+        self.chunk > 0
     }
 
     /// A step took `sequence` from `start` to `end`: keeps a snapshot where a new mini-batch was entered.
-    pub fn advanced(&mut self, sequence: usize, start: u64, end: u64) -> Result<(), Error> {
-        if self.buffers.is_empty() || start / self.chunk == end / self.chunk {
+    pub fn advanced(&mut self, states: &[State], sequence: usize, start: u64, end: u64) -> Result<(), Error> {
+        if !self.any() || start / self.chunk == end / self.chunk {
             return Ok(());
         }
-        let sequences = self.sequence_count();
-        let kept = self.kept(sequence);
-        kept.retain(|&(p, _)| p < end);
-        let taken: Vec<u64> = kept.iter().map(|s| s.1).collect();
-        let first = sequences + sequence as u64 * SNAPSHOTS;
-        let unit = match (first..first + SNAPSHOTS).find(|u| !taken.contains(u)) {
-            Some(unit) => unit,
-            None => kept.remove(0).1,
+        let kept = &mut self.snapshots[sequence];
+        kept.retain(|s| s.position < end);
+        let place = match (0..SNAPSHOTS).find(|p| kept.iter().all(|s| s.place != *p)) {
+            Some(place) => place,
+            None => kept.remove(0).place,
         };
-        kept.push((end, unit));
-        self.copy(sequence as u64, unit)
+        kept.push(Snapshot { position: end, place });
+        copy(states, sequence as u64, self.unit(sequence, place))
     }
 
     /// Brings the live unit of `sequence`, valid at `now`, to where it can go on from at or before `target`: that position.
-    pub fn rewind(&mut self, sequence: usize, now: u64, target: u64) -> Result<u64, Error> {
-        if self.buffers.is_empty() || target >= now / self.chunk * self.chunk {
+    pub fn rewind(&mut self, states: &[State], sequence: usize, now: u64, target: u64) -> Result<u64, Error> {
+        if !self.any() || target >= now / self.chunk * self.chunk {
             return Ok(target);
         }
-        self.restore(sequence, target)
+        self.restore(states, sequence, target)
     }
 
     /// The live unit of `sequence` is unusable: restores the last snapshot at or before `target`.
-    pub fn recover(&mut self, sequence: usize, target: u64) -> Result<u64, Error> {
-        if self.buffers.is_empty() { Ok(target) } else { self.restore(sequence, target) }
+    pub fn recover(&mut self, states: &[State], sequence: usize, target: u64) -> Result<u64, Error> {
+        if self.any() { self.restore(states, sequence, target) } else { Ok(target) }
     }
 
-    fn restore(&mut self, sequence: usize, target: u64) -> Result<u64, Error> {
-        let kept = self.kept(sequence);
-        kept.retain(|&(p, _)| p <= target);
-        let Some(&(position, unit)) = kept.last() else { return Ok(0) };
-        self.copy(unit, sequence as u64)?;
-        Ok(position)
-    }
-
-    fn kept(&mut self, sequence: usize) -> &mut Vec<(u64, u64)> {
-        if self.snapshots.len() <= sequence {
-            self.snapshots.resize_with(sequence + 1, Vec::new);
+    /// `to` becomes what `from` is.
+    pub fn fork(&mut self, states: &[State], from: usize, to: usize) -> Result<(), Error> {
+        if !self.any() {
+            return Ok(());
         }
-        &mut self.snapshots[sequence]
-    }
-
-    fn sequence_count(&self) -> u64 {
-        self.buffers.first().map_or(0, |(b, unit)| b.len() / unit.max(&1) / (1 + SNAPSHOTS))
-    }
-
-    fn copy(&self, from: u64, to: u64) -> Result<(), Error> {
-        for (buffer, bytes) in &self.buffers {
-            buffer.copy_from(to * bytes, buffer, from * bytes, *bytes)?;
+        self.snapshots[to] = self.snapshots[from].clone();
+        copy(states, from as u64, to as u64)?;
+        for s in self.snapshots[from].clone() {
+            copy(states, self.unit(from, s.place), self.unit(to, s.place))?;
         }
         Ok(())
     }
+
+    /// The live unit of `sequence` was written from outside.
+    pub fn replaced(&mut self, sequence: usize) {
+        self.snapshots[sequence].clear();
+    }
+
+    /// Room for so many sequences: which units move where, old number and new, in order.
+    pub fn resize(&mut self, sequences: u64) -> Vec<(u64, u64)> {
+        let (old, new) = (self.snapshots.len() as u64, sequences);
+        let both = old.min(new);
+        self.snapshots.resize(new as usize, Vec::new());
+        let live = (0..both).map(|i| (i, i));
+        live.chain((0..both * SNAPSHOTS).map(|i| (old + i, new + i))).collect()
+    }
+
+    fn restore(&mut self, states: &[State], sequence: usize, target: u64) -> Result<u64, Error> {
+        let kept = &mut self.snapshots[sequence];
+        kept.retain(|s| s.position <= target);
+        let Some(&last) = kept.last() else { return Ok(0) };
+        copy(states, self.unit(sequence, last.place), sequence as u64)?;
+        Ok(last.position)
+    }
+
+    fn unit(&self, sequence: usize, place: u64) -> u64 {
+        (self.snapshots.len() + sequence * SNAPSHOTS as usize) as u64 + place
+    }
+}
+
+fn copy(states: &[State], from: u64, to: u64) -> Result<(), Error> {
+    states.iter().filter(|s| !s.is_paged()).try_for_each(|s| s.copy(from, to))
 }
 
 fn lcm(a: u64, b: u64) -> u64 {

@@ -67,16 +67,17 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
     }
 }
 
-/// What a graph's fixed slots are bound to, by name.
+/// What a graph's fixed slots are bound to.
 pub struct Loaded {
-    /// Weights and constants.
-    pub fixed: HashMap<String, Bound>,
+    /// For each device, weights and constants by name.
+    pub fixed: Vec<HashMap<String, Bound>>,
     /// Device memory that weights and constants take. Weights that the device uses where the file is mapped take none:
     /// their pages are the system's, which can drop them and read them again.
     pub resident_bytes: u64,
 }
 
-/// Prepares every weight of `graph` on `device` and uploads its constants. `progress` gets bytes done and in all.
+/// Prepares every weight of `graph` on the devices that need it and uploads the constants. `used` tells, by device, which
+/// externals it needs. `progress` gets bytes done and in all.
 ///
 /// # Errors
 /// [`Error::Cancelled`], format and backend errors.
@@ -85,7 +86,8 @@ pub fn load(
     resolved: &Resolved,
     graph: &Graph,
     computed: &HashMap<String, Computed>,
-    device: &Arc<Device>,
+    devices: &[Arc<Device>],
+    used: &[Vec<bool>],
     cancel: &CancelFlag,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Loaded, Error> {
@@ -96,9 +98,10 @@ pub fn load(
     };
     let total: u64 = graph.externals.iter().filter_map(|e| Some(info(&e.name).ok()?.bytes)).sum();
     let mut done = 0;
-    let mut constants = Constants::default();
-    let mut loaded = Loaded { fixed: HashMap::new(), resident_bytes: 0 };
-    for external in &graph.externals {
+    let mut constants: Vec<Constants> = devices.iter().map(|_| Constants::default()).collect();
+    let mut loaded = Loaded { fixed: vec![HashMap::new(); devices.len()], resident_bytes: 0 };
+    for (e, external) in graph.externals.iter().enumerate() {
+        let places = || (0..devices.len()).filter(|&d| used[d][e]);
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
@@ -106,17 +109,21 @@ pub fn load(
             ExternalKind::Weight(usage) => {
                 let t = info(&external.name)?;
                 let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
-                let weight = match file.checkpoint.share(t)? {
-                    Some(bytes) => device.prepare_shared(&spec, Arc::new(bytes), cancel)?,
-                    None => device.prepare(&spec, &file.checkpoint.read(t)?, cancel)?,
-                };
-                let info = weight.info()?;
-                if !info.keeps_source {
+                let mut keeps_source = false;
+                for d in places() {
+                    let weight = match file.checkpoint.share(t)? {
+                        Some(bytes) => devices[d].prepare_shared(&spec, Arc::new(bytes), cancel)?,
+                        None => devices[d].prepare(&spec, &file.checkpoint.read(t)?, cancel)?,
+                    };
+                    let info = weight.info()?;
+                    keeps_source |= info.keeps_source;
+                    loaded.resident_bytes += info.resident_bytes;
+                    loaded.fixed[d].insert(external.name.clone(), Bound::Weight(Arc::new(weight)));
+                }
+                if !keeps_source {
                     // Its own copy serves from here on; mapped pages would count as ours otherwise.
                     file.checkpoint.release(t);
                 }
-                loaded.resident_bytes += info.resident_bytes;
-                loaded.fixed.insert(external.name.clone(), Bound::Weight(Arc::new(weight)));
                 done += t.bytes;
             }
             ExternalKind::Constant => {
@@ -128,14 +135,18 @@ pub fn load(
                         vector(file, t)?
                     }
                 };
-                constants.add(&external.name, graph.info(external.value).dtype, &values);
+                for d in places() {
+                    constants[d].add(&external.name, graph.info(external.value).dtype, &values);
+                }
             }
             ExternalKind::Input | ExternalKind::State(_) => {}
         }
         progress(done, total);
     }
-    loaded.resident_bytes += constants.bytes.len() as u64;
-    loaded.fixed.extend(constants.upload(device)?);
+    for (d, constants) in constants.into_iter().enumerate() {
+        loaded.resident_bytes += constants.bytes.len() as u64;
+        loaded.fixed[d].extend(constants.upload(&devices[d])?);
+    }
     Ok(loaded)
 }
 

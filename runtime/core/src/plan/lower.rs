@@ -1,28 +1,31 @@
 //! Lowering: a graph becomes the ABI's graph, with a place for every tensor.
 
 use super::arena::{Lifetime, place as place_values};
-use super::{Placed, PlanError, ShapeClass};
+use super::{PlanError, ShapeClass};
 use crate::backend::{GraphDesc, OpDesc};
 use crate::graph::{Dim, ExternalKind, Graph, Origin, Value};
+use std::collections::HashMap;
+use std::ops::Range;
 use tern_abi::dtype::plain_size;
 use tern_abi::graph::{NONE, Tensor, dim, place};
 use tern_abi::ops::GRAD;
 
-pub struct Lowered {
-    pub desc: GraphDesc,
-    pub outputs: Vec<Placed>,
-}
-
 /// Tensors keep the numbers of their values. Step slots and fixed slots are numbered in the order of the
-/// graph's externals: see [`slots`].
-pub fn lower(graph: &Graph, class: ShapeClass) -> Result<Lowered, PlanError> {
+/// graph's externals: see [`slots`]. Values that `crosses` names go from one segment to another: they lie not in the arena,
+/// whose contents a run does not leave behind, but in memory of their own, the last step slot.
+///
+/// Returns the bytes of that memory, too.
+pub fn lower(graph: &Graph, class: ShapeClass, crosses: &dyn Fn(usize) -> bool) -> Result<(GraphDesc, u64), PlanError> {
     let maxima = class.maxima();
-    let (slots, n_steps, n_fixed) = slots(graph);
+    let (slots, mut n_steps, n_fixed) = slots(graph);
     let lifetimes = lifetimes(graph, &maxima)?;
-    let (arena_values, spans): (Vec<usize>, Vec<Lifetime>) =
-        lifetimes.into_iter().enumerate().filter_map(|(i, l)| Some((i, l?))).unzip();
-    let (offsets, arena_bytes) =
-        place_values(&spans).ok_or_else(|| PlanError::Overflow { what: "arena".to_owned() })?;
+    let (crossing, inner): (Vec<_>, Vec<_>) =
+        lifetimes.into_iter().enumerate().filter_map(|(i, l)| Some((i, l?))).partition(|(i, _)| crosses(*i));
+    let placed = |values: &[(usize, Lifetime)]| {
+        let spans: Vec<Lifetime> = values.iter().map(|v| v.1).collect();
+        place_values(&spans).ok_or_else(|| PlanError::Overflow { what: "arena".to_owned() })
+    };
+    let ((offsets, arena_bytes), (crossing_offsets, crossing_bytes)) = (placed(&inner)?, placed(&crossing)?);
     let mut tensors: Vec<Tensor> = graph
         .values
         .iter()
@@ -51,9 +54,13 @@ pub fn lower(graph: &Graph, class: ShapeClass) -> Result<Lowered, PlanError> {
             t
         })
         .collect();
-    for (&value, &offset) in arena_values.iter().zip(&offsets) {
+    for (&(value, _), &offset) in inner.iter().zip(&offsets) {
         tensors[value].offset = offset;
     }
+    for (&(value, _), &offset) in crossing.iter().zip(&crossing_offsets) {
+        (tensors[value].place, tensors[value].slot, tensors[value].offset) = (place::STEP, n_steps, offset);
+    }
+    n_steps += u32::from(crossing_bytes > 0);
     let ids = |vs: &[Option<Value>]| vs.iter().map(|v| v.map_or(NONE, |v| v.0)).collect();
     let ops = graph
         .nodes
@@ -65,16 +72,27 @@ pub fn lower(graph: &Graph, class: ShapeClass) -> Result<Lowered, PlanError> {
             params: n.op.params(),
         })
         .collect();
-    let outputs = graph
-        .outputs
-        .iter()
-        .map(|v| {
-            let t = &tensors[v.index()];
-            Placed { offset: t.offset, dtype: t.dtype, shape: t.shape[..t.rank as usize].to_vec() }
-        })
-        .collect();
     let desc = GraphDesc { tensors, ops, dim_max: maxima, n_fixed, n_steps, arena_bytes: arena_bytes.max(1) };
-    Ok(Lowered { desc, outputs })
+    Ok((desc, crossing_bytes))
+}
+
+/// The ops `range` of `desc` as a graph of its own, whose slots and places are those of the whole.
+pub fn part(desc: &GraphDesc, range: Range<usize>) -> GraphDesc {
+    let mut part = GraphDesc { tensors: Vec::new(), ops: Vec::new(), ..*desc };
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    for op in &desc.ops[range] {
+        let mut renumber = |old: &u32| match *old {
+            NONE => NONE,
+            old => *numbers.entry(old).or_insert_with(|| {
+                part.tensors.push(desc.tensors[old as usize]);
+                part.tensors.len() as u32 - 1
+            }),
+        };
+        let inputs = op.inputs.iter().map(&mut renumber).collect();
+        let outputs = op.outputs.iter().map(&mut renumber).collect();
+        part.ops.push(OpDesc { inputs, outputs, ..op.clone() });
+    }
+    part
 }
 
 /// The slot of each external, and how many step and fixed slots there are. Every plan of a graph numbers them alike.

@@ -10,21 +10,21 @@ use tern::context::{Context, ContextSize, Want};
 use tern_abi::dtype::F32;
 
 /// Logits by position, as bits.
-type Bits = BTreeMap<usize, Vec<u32>>;
+pub type Bits = BTreeMap<usize, Vec<u32>>;
 
-fn context(device: &Arc<Device>, sequences: u64, chunk: u64) -> Context {
-    let size = ContextSize { sequences, positions: 128, chunk, outputs: chunk };
-    let built = build(Form::Cached { pages: size.pages(), sequences }, F32);
+pub fn context(device: &Arc<Device>, sequences: u64, chunk: u64) -> Context {
+    let size = ContextSize::full(sequences, 128, chunk, chunk);
+    let built = build(Form::Cached { pages: size.pages_per_sequence(), sequences, recurrent: true }, F32);
     let graph = built.g.finish(&[built.logits]).unwrap();
     let fixed = bind(device, &graph, None);
-    Context::new(device, &graph, &fixed, size).unwrap()
+    Context::new(std::slice::from_ref(device), &graph, &[fixed], size).unwrap()
 }
 
-fn text(seed: u32, n: usize) -> Vec<u32> {
+pub fn text(seed: u32, n: usize) -> Vec<u32> {
     (0..n as u32).map(|i| (i * i * 7 + i * 13 + seed * 31) % VOCAB as u32).collect()
 }
 
-fn compute(c: &mut Context, sequences: &[usize], into: &mut [Bits]) {
+pub fn compute(c: &mut Context, sequences: &[usize], into: &mut [Bits]) {
     c.compute(sequences, Want::All, &CancelFlag::new(), &mut |s, position, row| {
         assert!(row.iter().all(|v| v.is_finite()));
         into[s].insert(position, row.iter().map(|v| v.to_bits()).collect());
@@ -33,7 +33,7 @@ fn compute(c: &mut Context, sequences: &[usize], into: &mut [Bits]) {
 }
 
 /// All of `tokens` in a context of its own.
-fn alone(device: &Arc<Device>, tokens: &[u32], adapter: Option<u32>, chunk: u64) -> Bits {
+pub fn alone(device: &Arc<Device>, tokens: &[u32], adapter: Option<u32>, chunk: u64) -> Bits {
     let mut c = context(device, 1, chunk);
     c.set_adapter(0, adapter).unwrap();
     c.push(0, tokens).unwrap();

@@ -29,7 +29,9 @@ fn constant(graph: &Graph, name: &str) -> Value {
 
 /// Runs `graph` once; returns its outputs.
 fn run(device: &Arc<Device>, graph: &Graph, changed: Option<(&str, &[f64])>) -> Vec<Vec<f64>> {
-    let plan = Plan::new(device, graph, ShapeClass { tokens: TOKENS, sequences: 1, outputs: TOKENS }).unwrap();
+    let plan =
+        Plan::new(std::slice::from_ref(device), graph, ShapeClass { tokens: TOKENS, sequences: 1, outputs: TOKENS })
+            .unwrap();
     let mut fixed = bind(device, graph, changed);
     let (mut steps, mut set) = (Vec::new(), Vec::new());
     for e in &graph.externals {
@@ -57,7 +59,7 @@ fn run(device: &Arc<Device>, graph: &Graph, changed: Option<(&str, &[f64])>) -> 
     }
     let set = device.bind_set(set).unwrap();
     let arena = device.alloc(plan.arena_bytes).unwrap();
-    let scratch = device.alloc(plan.exec.scratch_bytes().max(1)).unwrap();
+    let scratch = device.alloc(plan.segments[0].exec.scratch_bytes().max(1)).unwrap();
     let mut dims = [1; dim::COUNT];
     dims[dim::TOKENS as usize] = TOKENS;
     dims[dim::OUTPUTS as usize] = TOKENS;
@@ -71,7 +73,7 @@ fn run(device: &Arc<Device>, graph: &Graph, changed: Option<(&str, &[f64])>) -> 
         cancel: &cancel,
         profile: None,
     };
-    device.run(&plan.exec, &set, &args).unwrap();
+    device.run(&plan.segments[0].exec, &set, &args).unwrap();
     let read = |p: &tern::plan::Placed| {
         let mut bytes = vec![0; p.shape.iter().product::<u64>() as usize * 8];
         arena.read(p.offset, &mut bytes).unwrap();
@@ -140,7 +142,7 @@ fn adapters_that_no_row_uses_have_no_gradient() {
 
 #[test]
 fn attention_through_a_cache_refuses_gradients_by_name() {
-    let built = build(Form::Cached { pages: 2, sequences: 1 }, F64);
+    let built = build(Form::Cached { pages: 2, sequences: 1, recurrent: true }, F64);
     let mut g: GraphBuilder = built.g;
     let targets = g.input_i32("targets", &[Dim::Outputs]);
     let nll = g.cross_entropy(built.logits, targets);

@@ -9,6 +9,8 @@
 mod forward;
 mod gradient;
 mod model;
+mod segments;
+mod sharing;
 
 use std::sync::Arc;
 use tern::backend::{Backend, Device};

@@ -27,10 +27,10 @@ pub const ADAPTERS: u64 = 2;
 pub const RANK: u64 = 3;
 const EPS: f32 = 1e-5;
 
-/// With a cache for `pages` pages and `sequences` sequences, or in the form for training.
+/// With a cache for `pages` pages and `sequences` sequences, with or without the fast-weight layer; or in the form for training.
 #[derive(Clone, Copy)]
 pub enum Form {
-    Cached { pages: u64, sequences: u64 },
+    Cached { pages: u64, sequences: u64, recurrent: bool },
     Training { tokens: u64 },
 }
 
@@ -204,7 +204,7 @@ pub fn build(form: Form, real: u32) -> Built {
     let x = net.g.gather(table, ids);
     let x = net.attention(x);
     let x = net.experts(x);
-    let x = net.fast_weights(x);
+    let x = if let Form::Cached { recurrent: false, .. } = form { x } else { net.fast_weights(x) };
     let mut x = net.mlp(x);
     if let Form::Cached { .. } = form {
         let rows = net.input(inputs::OUTPUT_ROWS, &[Dim::Outputs]);

@@ -1,0 +1,83 @@
+//! State buffers: the KV pages of every layer, and recurrent states.
+
+use super::recurrent::Recurrent;
+use crate::backend::{Buffer, Device};
+use crate::error::Error;
+use crate::graph::{ExternalKind, Graph};
+use std::sync::Arc;
+use tern_abi::state::{StateDesc, kind};
+
+/// A layer's state.
+pub struct State {
+    /// Index of its external.
+    pub external: usize,
+    /// What a unit is.
+    pub desc: StateDesc,
+    /// Bytes of a unit on its device.
+    pub unit_bytes: u64,
+    /// Bytes of a unit in a file.
+    pub canonical_bytes: u64,
+    /// Index of its device.
+    pub device: usize,
+    /// The units.
+    pub buffer: Arc<Buffer>,
+}
+
+/// Bytes of all states of `graph` with so many KV pages and sequences; `device` tells on which each one lies.
+pub fn bytes(device: impl Fn(usize) -> Arc<Device>, graph: &Graph, pages: u64, sequences: u64) -> Result<u64, Error> {
+    let mut total = 0u64;
+    for (e, external) in graph.externals.iter().enumerate() {
+        if let ExternalKind::State(desc) = external.kind {
+            let units = units(&desc, pages, sequences);
+            total = total.saturating_add(units.saturating_mul(device(e).state_layout(&desc)?.unit_bytes));
+        }
+    }
+    Ok(total)
+}
+
+/// Units of a state.
+pub fn units(desc: &StateDesc, pages: u64, sequences: u64) -> u64 {
+    if desc.kind == kind::KV_PAGE { pages } else { Recurrent::units(sequences) }
+}
+
+impl State {
+    /// A zeroed state.
+    pub fn new(
+        device: &Arc<Device>,
+        index: usize,
+        external: usize,
+        desc: StateDesc,
+        units: u64,
+    ) -> Result<Self, Error> {
+        let layout = device.state_layout(&desc)?;
+        let buffer = Arc::new(device.alloc(units.saturating_mul(layout.unit_bytes).max(1))?);
+        let (unit_bytes, canonical_bytes) = (layout.unit_bytes, layout.canonical_bytes);
+        Ok(Self { external, desc, unit_bytes, canonical_bytes, device: index, buffer })
+    }
+
+    /// Does it hold KV pages?
+    pub fn is_paged(&self) -> bool {
+        self.desc.kind == kind::KV_PAGE
+    }
+
+    /// Copies a unit.
+    pub fn copy(&self, from: u64, to: u64) -> Result<(), Error> {
+        let n = self.unit_bytes;
+        Ok(self.buffer.copy_from(to * n, &self.buffer, from * n, n)?)
+    }
+
+    /// Replaces the buffer by one of `units`, with the units that `moves` names: old number, new number, in order.
+    pub fn resize(&mut self, units: u64, moves: &[(u64, u64)]) -> Result<(), Error> {
+        let n = self.unit_bytes;
+        let new = self.buffer.device().alloc(units.saturating_mul(n).max(1))?;
+        let mut rest = moves;
+        while let Some(&(old, to)) = rest.first() {
+            // A run of neighbours that stay neighbours is one copy.
+            let run = rest.iter().zip(0..).take_while(|(m, i)| **m == (old + i, to + i)).count();
+            new.copy_from(to * n, &self.buffer, old * n, run as u64 * n)?;
+            rest = &rest[run..];
+        }
+        self.buffer = Arc::new(new);
+        Ok(())
+    }
+}

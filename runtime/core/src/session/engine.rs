@@ -1,0 +1,309 @@
+//! The engine: one context for all sessions of a model, and steps that serve all who wait.
+//!
+//! There is no thread of its own. Whoever waits for logits while nobody runs a step becomes the leader: it takes the context,
+//! runs a step for all requests at hand, and hands out what is done; the others sleep meanwhile. So a single session costs
+//! nothing extra, several threads with a session each are batched, and it all works where there are no threads.
+
+use super::SessionOptions;
+use crate::backend::CancelFlag;
+use crate::context::{Context, ContextSize, Want, pages_for};
+use crate::error::Error;
+use crate::model::Model;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A sequence of the engine.
+pub type Place = usize;
+
+/// What a request ended with: the logits after the last token.
+pub type Outcome = Result<Vec<f32>, Error>;
+
+pub struct Engine {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Ends the step under way.
+    stop: CancelFlag,
+    /// Element type of keys and values.
+    kv: u32,
+}
+
+struct State {
+    /// Away while a leader runs a step; none before the first session.
+    context: Option<Context>,
+    running: bool,
+    places: Vec<PlaceState>,
+    /// Steps run so far.
+    steps: u64,
+    /// How long the last one took.
+    last_step: Duration,
+}
+
+/// What the engine knows of a place.
+#[derive(Default)]
+struct PlaceState {
+    /// What its session reserved; none where it is free.
+    reserved: Option<Reserved>,
+    request: Option<Request>,
+    /// Set once a request has ended.
+    outcome: Option<Outcome>,
+    /// The step in which its last request ended, if another is likely to come at once.
+    back_after: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Reserved {
+    positions: u64,
+    pages: u64,
+    chunk: u64,
+}
+
+struct Request {
+    cancel: CancelFlag,
+    /// Steps that it waited for a row.
+    waited: u64,
+}
+
+/// A leader waits for those who were served in the last step, to serve them together, for at most this share of a step.
+const PATIENCE: u32 = 4;
+
+impl Engine {
+    /// An engine without sessions.
+    pub fn new(kv: u32) -> Self {
+        let state =
+            State { context: None, running: false, places: Vec::new(), steps: 0, last_step: Duration::ZERO };
+        Self { state: Mutex::new(state), changed: Condvar::new(), stop: CancelFlag::new(), kv }
+    }
+
+    /// A flag that cancels one request.
+    pub fn cancel_flag(&self) -> CancelFlag {
+        CancelFlag::linked(&self.stop)
+    }
+
+    /// Reserves a sequence with room for the context that `options` name.
+    ///
+    /// # Errors
+    /// [`Error::Setting`], [`Error::Memory`], plan and backend errors: the other sessions are as they were.
+    pub fn open(&self, model: &Model, options: &SessionOptions) -> Result<Place, Error> {
+        let size = options.size(model, 1)?;
+        let reserved =
+            Reserved { positions: size.positions, pages: model.resident_pages(&size), chunk: size.chunk };
+        let mut state = self.idle();
+        let place = match state.places.iter().position(|p| p.reserved.is_none()) {
+            Some(place) => place,
+            None => {
+                state.places.push(PlaceState::default());
+                state.places.len() - 1
+            }
+        };
+        state.places[place] = PlaceState { reserved: Some(reserved), ..PlaceState::default() };
+        let result = self.fit(&mut state, model, false).and_then(|()| {
+            let context = state.context.as_mut().ok_or_else(|| Error::Internal { what: "no context".to_owned() })?;
+            context.configure(place, options.chunk, options.isolated)
+        });
+        if result.is_err() {
+            state.places[place].reserved = None;
+        }
+        result.map(|()| place)
+    }
+
+    /// Gives a sequence back. Its pages stay cached for others.
+    pub fn close(&self, place: Place) {
+        let mut state = self.idle();
+        if let Some(context) = &mut state.context {
+            // Nothing to tell anyone: the sequence is gone either way.
+            let _ = context.reset(place);
+        }
+        state.places[place] = PlaceState::default();
+    }
+
+    /// Gives back what no session needs: cached prefixes, and the memory of sessions that are gone.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn trim(&self, model: &Model) -> Result<(), Error> {
+        let mut state = self.idle();
+        if let Some(context) = &mut state.context {
+            context.drop_prefixes();
+        }
+        if state.places.iter().all(|p| p.reserved.is_none()) {
+            state.context = None;
+            state.places.clear();
+            return Ok(());
+        }
+        self.fit(&mut state, model, true)
+    }
+
+    /// Makes the context large enough for all places; with `exactly`, no larger.
+    fn fit(&self, state: &mut State, model: &Model, exactly: bool) -> Result<(), Error> {
+        let all = || state.places.iter().filter_map(|p| p.reserved);
+        let sequences = state.places.len() as u64;
+        let mut need = ContextSize {
+            sequences,
+            positions: all().map(|r| r.positions).max().unwrap_or(1),
+            chunk: all().map(|r| r.chunk).max().unwrap_or(1).max(sequences),
+            outputs: sequences,
+            pages: all().map(|r| r.pages).sum(),
+        };
+        let Some(context) = &mut state.context else {
+            state.context = Some(model.context(need, self.kv)?);
+            return Ok(());
+        };
+        let now = context.size();
+        if !exactly {
+            need = ContextSize {
+                sequences: need.sequences.max(now.sequences),
+                positions: need.positions.max(now.positions),
+                chunk: need.chunk.max(now.chunk),
+                outputs: need.outputs.max(now.outputs),
+                pages: need.pages.max(now.pages),
+            };
+        }
+        if need == now { Ok(()) } else { context.resize(&model.graph(need, self.kv)?, need) }
+    }
+
+    /// Calls `f` with the context between two steps.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Context) -> R) -> Result<R, Error> {
+        let mut state = self.idle();
+        let context = state.context.as_mut().ok_or_else(|| Error::Internal { what: "no context".to_owned() })?;
+        Ok(f(context))
+    }
+
+    /// Asks for the logits after the last token of `place`; [`Engine::wait`] delivers them.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] where it has no tokens.
+    pub fn submit(&self, place: Place, cancel: &CancelFlag) -> Result<(), Error> {
+        let mut state = self.idle();
+        if let Some(context) = &mut state.context {
+            context.begin(place)?;
+        }
+        let p = &mut state.places[place];
+        (p.request, p.outcome) = (Some(Request { cancel: cancel.clone(), waited: 0 }), None);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Waits until at least one of the requests of `places` has ended, running steps for all who wait; returns those that have.
+    pub fn wait(&self, places: &[Place]) -> Vec<(Place, Outcome)> {
+        let mut state = self.lock();
+        loop {
+            let done: Vec<(Place, Outcome)> =
+                places.iter().filter_map(|&p| Some((p, state.places[p].outcome.take()?))).collect();
+            if !done.is_empty() || places.iter().all(|&p| state.places[p].request.is_none()) {
+                return done;
+            }
+            state = if state.running { self.sleep(state) } else { self.lead(state) };
+        }
+    }
+
+    /// `place` will not ask again soon: nobody waits for it.
+    pub fn leave(&self, place: Place) {
+        if let Some(p) = self.lock().places.get_mut(place) {
+            p.back_after = None;
+        }
+    }
+
+    /// Runs one step for all requests.
+    fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.running = true;
+        state = self.gather(state);
+        // Flags are looked at after the step's own was lowered: who gives up later raises that too.
+        self.stop.reset();
+        let mut batch: Vec<(u64, Place)> = Vec::new();
+        for (i, p) in state.places.iter_mut().enumerate() {
+            match &p.request {
+                Some(r) if r.cancel.is_cancelled() => p.end(Err(Error::Cancelled)),
+                Some(r) => batch.push((r.waited, i)),
+                None => {}
+            }
+        }
+        // Who waited longest comes first, so that prompts take turns.
+        batch.sort_by_key(|&(waited, _)| std::cmp::Reverse(waited));
+        let batch: Vec<Place> = batch.into_iter().map(|(_, place)| place).collect();
+        let Some(mut context) = state.context.take().filter(|_| !batch.is_empty()) else {
+            state.running = false;
+            self.changed.notify_all();
+            return state;
+        };
+        drop(state);
+        let started = Instant::now();
+        let before: Vec<usize> = batch.iter().map(|&p| context.computed(p)).collect();
+        let mut logits: Vec<(Place, Vec<f32>)> = Vec::new();
+        let result = context.step(&batch, Want::Last, &self.stop, &mut |place, _, row| {
+            logits.push((place, row.to_vec()));
+        });
+        let served: Vec<bool> = batch.iter().zip(&before).map(|(&p, &n)| context.computed(p) > n).collect();
+        let took = started.elapsed();
+        state = self.lock();
+        state.context = Some(context);
+        state.running = false;
+        state.steps += 1;
+        state.last_step = took;
+        let step = state.steps;
+        for (&place, served) in batch.iter().zip(served) {
+            if let Some(r) = &mut state.places[place].request {
+                r.waited = if served { 0 } else { r.waited + 1 };
+            }
+        }
+        for (place, row) in logits {
+            state.places[place].end(Ok(row));
+            state.places[place].back_after = Some(step);
+        }
+        if let Err(error) = result {
+            // Those who gave up are told at the next step's start; a defect concerns everyone in the step.
+            if !error.is_cancelled() {
+                let shared = error.to_string();
+                let mut first = Some(error);
+                for &place in &batch {
+                    let error = first.take().unwrap_or_else(|| Error::Step { what: shared.clone() });
+                    state.places[place].end(Err(error));
+                }
+            }
+        }
+        self.changed.notify_all();
+        state
+    }
+
+    /// Waits a little for those whom the last step served.
+    fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let patience = (state.last_step / PATIENCE).min(Duration::from_millis(5));
+        let missing = |s: &State| {
+            s.places.iter().any(|p| p.back_after == Some(s.steps) && p.request.is_none() && p.reserved.is_some())
+        };
+        if !missing(&state) {
+            return state;
+        }
+        let until = Instant::now() + patience;
+        while missing(&state) {
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else { break };
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let step = state.steps;
+        state.places.iter_mut().filter(|p| p.back_after == Some(step)).for_each(|p| p.back_after = None);
+        state
+    }
+
+    /// The state while no step runs.
+    fn idle(&self) -> MutexGuard<'_, State> {
+        let mut state = self.lock();
+        while state.running {
+            state = self.sleep(state);
+        }
+        state
+    }
+
+    fn sleep<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing is left half-changed by a panic of a caller's: none of their code runs under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PlaceState {
+    fn end(&mut self, outcome: Outcome) {
+        (self.request, self.outcome) = (None, Some(outcome));
+    }
+}
