@@ -13,6 +13,11 @@ pub struct Header {
     pub next: *const Header,
 }
 
+// SAFETY: the chain is only followed within the call that a struct is passed to, on that call's thread.
+unsafe impl Send for Header {}
+// SAFETY: as above.
+unsafe impl Sync for Header {}
+
 impl Header {
     /// Bit of `kind`: a reader that does not know this extension must refuse the call.
     pub const MUST_UNDERSTAND: u32 = 1 << 31;

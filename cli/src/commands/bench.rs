@@ -54,7 +54,8 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     }
     let model = backend.open(&args.model)?;
     let context = args.prompt.max(args.depth.saturating_add(args.tokens)) as u64;
-    let session = model.session(SessionOptions { context: Some(context), ..SessionOptions::default() })?;
+    let session =
+        model.session(SessionOptions { context: Some(context), isolated: true, ..SessionOptions::default() })?;
     let watch = interrupt::watch(session.cancel_flag());
     let bench = Bench { tokens: tokens(&model, args), session, args, watch };
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());

@@ -165,6 +165,9 @@ impl Context {
         if self.pages.used() > size.pages {
             return Err(Error::Internal { what: "a context shrinks below what its sequences hold".to_owned() });
         }
+        let used = externals(&self.devices, graph, size.class())?;
+        let more = bytes(&self.devices, &used, graph, size)?;
+        check_memory(&self.devices, more.saturating_sub(bytes(&self.devices, &used, &self.graph, self.size)?), size)?;
         let plan = Plan::new(&self.devices, graph, size.class())?;
         let memory = step_memory(&self.devices, &plan, graph, size)?;
         if let Err(error) = self.resize_states(size) {
@@ -363,8 +366,8 @@ fn zeros(plan: &Plan) -> Vec<AtomicU64> {
     plan.op_names.iter().map(|_| AtomicU64::new(0)).collect()
 }
 
-/// The furthest that any layer looks back; 0 where one has no limit.
-fn window(graph: &Graph) -> u64 {
+/// The furthest that any layer looks back, in tokens; 0 where one has no limit.
+pub fn window(graph: &Graph) -> u64 {
     let windows = graph.nodes.iter().filter_map(|n| match n.op {
         Op::Attention(p) if !n.grad => Some(u64::from(p.window)),
         _ => None,

@@ -37,7 +37,19 @@ pub use runtime::{LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{
-    DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, KvType, Session, SessionOptions, StopReason, Timings,
-    TokenEvent,
+    Batch, BatchOptions, DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, KvType, Session, SessionOptions,
+    StopReason, Timings, TokenEvent,
 };
 pub use tern_text::{Bos, DecodeOptions, EncodeOptions, Message, Tokenizer};
+
+/// Models and sessions go wherever an application's threads are.
+const _: () = {
+    const fn shared<T: Send + Sync + 'static>() {}
+    const fn sent<T: Send + 'static>() {}
+    shared::<Runtime>();
+    shared::<Model>();
+    shared::<Session>();
+    sent::<Generation>();
+    sent::<Batch>();
+    sent::<Chat>();
+};

@@ -1,17 +1,17 @@
 //! Models: a file's weights on a device, with tokenizer and template.
 
 use crate::backend::{Backend, Bound, Device};
-use crate::context::{Context, ContextSize};
+use crate::context::{Context, ContextSize, pages_for};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph, Op};
 use crate::load::{self, ModelFile, Resolved};
 use crate::models::{Computed, Definition, Net, NetOptions, TensorTable};
 use crate::plan::{PlanError, ShapeClass, externals};
 use crate::runtime::{LoadProgress, ModelOptions};
-use crate::session::{Session, SessionOptions};
+use crate::session::{Batch, BatchOptions, Engine, Session, SessionOptions};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tern_abi::dtype::{F16, F32};
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
@@ -32,6 +32,9 @@ struct Inner {
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
+    /// Tokens that attention looks back, where every layer has a limit; else 0.
+    window: u64,
+    engines: Mutex<HashMap<u32, Arc<Engine>>>,
     /// The one that the caller chose, and one for what it lacks, if it does.
     devices: Vec<Arc<Device>>,
 }
@@ -138,6 +141,8 @@ impl Model {
                 fixed: loaded.fixed,
                 tokenizer: file.tokenizer,
                 template: file.template,
+                window: crate::context::window(&graph),
+                engines: Mutex::default(),
                 devices,
             }),
         })
@@ -189,6 +194,14 @@ impl Model {
         Session::new(self, options)
     }
 
+    /// Many prompts at once; see [`Batch`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn batch(&self, options: BatchOptions) -> Result<Batch, Error> {
+        Batch::new(self, options)
+    }
+
     /// The ops that a session with a context of `context` tokens runs, one line each.
     ///
     /// # Errors
@@ -198,13 +211,43 @@ impl Model {
         Ok(self.context(size, F16)?.plan().listing.clone())
     }
 
+    /// Gives back memory that no session needs: cached prefixes, and what closed sessions had. For an app that is told to
+    /// save memory.
+    ///
+    /// # Errors
+    /// Plan and backend errors; sessions go on in any case.
+    pub fn trim(&self) -> Result<(), Error> {
+        let engines: Vec<Arc<Engine>> = self.engines().values().map(Arc::clone).collect();
+        engines.iter().try_for_each(|e| e.trim(self))
+    }
+
     /// A context of `size` for this model, with keys and values of type `kv_dtype`.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
+        Context::new(&self.inner.devices, &self.graph(size, kv_dtype)?, &self.inner.fixed, size)
+    }
+
+    /// The graph of such a context.
+    pub(crate) fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
         let i = &*self.inner;
         let pages = Some(size.pages_per_sequence());
         let options = NetOptions { real: F32, pages, sequences: size.sequences, kv_dtype, adapters: None };
-        let (graph, _) = build(&*i.definition, &i.table, &i.dtypes, options)?;
-        Context::new(&i.devices, &graph, &i.fixed, size)
+        Ok(build(&*i.definition, &i.table, &i.dtypes, options)?.0)
+    }
+
+    /// KV pages that a sequence has at most: all of its positions, or those that some layer still looks back to.
+    pub(crate) fn resident_pages(&self, positions: u64, chunk: u64) -> u64 {
+        let all = pages_for(positions);
+        // The window, a step's rows, and pages that are only partly in either.
+        if self.inner.window == 0 { all } else { all.min(pages_for(self.inner.window + chunk) + 4) }
+    }
+
+    /// The engine of all sessions with this type of keys and values.
+    pub(crate) fn engine(&self, kv_dtype: u32) -> Arc<Engine> {
+        Arc::clone(self.engines().entry(kv_dtype).or_insert_with(|| Arc::new(Engine::new(kv_dtype))))
+    }
+
+    fn engines(&self) -> MutexGuard<'_, HashMap<u32, Arc<Engine>>> {
+        self.inner.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

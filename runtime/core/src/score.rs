@@ -53,7 +53,8 @@ impl Model {
         let wanted = options.context.unwrap_or(self.info().context_length.min(crate::DEFAULT_CONTEXT));
         let window = wanted.min(tokens.len().max(1) as u64);
         let size =
-            SessionOptions { context: Some(window), chunk: Some(window.min(256)), kv: options.kv }.size(self, ROWS)?;
+            SessionOptions { context: Some(window), chunk: Some(window.min(256)), kv: options.kv, isolated: true }
+                .size(self, ROWS)?;
         let mut context = self.context(size, options.kv.dtype())?;
         let window = window as usize;
         let mut scored = vec![Scored::default(); tokens.len()];

@@ -1,13 +1,18 @@
 //! Sessions: one sequence of tokens, and text generated from it.
 
+mod batch;
+mod engine;
 mod generation;
 
+pub use batch::{Batch, BatchOptions};
+pub(crate) use engine::Engine;
 pub use generation::{Event, Finish, GenerateOptions, Generation, StopReason, Timings, TokenEvent};
 
 use crate::backend::CancelFlag;
-use crate::context::{Context, ContextSize, Want};
+use crate::context::ContextSize;
 use crate::error::Error;
 use crate::model::Model;
+use engine::Place;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Context length where neither the caller nor the model asks for less: what fits any machine that runs the model.
@@ -16,7 +21,7 @@ pub const DEFAULT_CONTEXT: u64 = 4096;
 const DEFAULT_CHUNK: u64 = 256;
 
 /// How to make a session.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
     /// Tokens that fit; the model's own length up to [`DEFAULT_CONTEXT`] otherwise.
     pub context: Option<u64>,
@@ -24,6 +29,9 @@ pub struct SessionOptions {
     pub chunk: Option<u64>,
     /// Element type of cached keys and values.
     pub kv: KvType,
+    /// Neither takes over nor offers keys and values of equal beginnings of other sessions: for measurements, and for
+    /// text whose presence nobody should be able to tell from the time that another session takes.
+    pub isolated: bool,
 }
 
 /// Element types of cached keys and values.
@@ -63,32 +71,33 @@ impl SessionOptions {
 
 /// A sequence of tokens with its keys and values. Methods take `&self` and may be called from any thread; each waits for the
 /// one before.
+///
+/// All sessions of a model with the same type of keys and values share memory, and steps where they run at the same time; none
+/// of that changes a result. A session has its room for [`SessionOptions::context`] tokens reserved as long as it lives.
 pub struct Session {
     shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
     model: Model,
-    state: Mutex<State>,
-    cancel: CancelFlag,
+    engine: Arc<Engine>,
+    place: Place,
+    options: SessionOptions,
     capacity: usize,
+    cancel: CancelFlag,
+    /// Held by the call that changes the sequence. Counts changes, so that a generation notices when another call changed
+    /// the tokens under it.
+    epoch: Mutex<u64>,
 }
-
-pub(crate) struct State {
-    context: Context,
-    /// Counts changes, so that a generation notices when another call changed the tokens under it.
-    epoch: u64,
-}
-
-/// The only sequence of a session's context.
-const SEQUENCE: usize = 0;
 
 impl Session {
     pub(crate) fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
-        let size = options.size(model, 1)?;
-        let state = Mutex::new(State { context: model.context(size, options.kv.dtype())?, epoch: 0 });
-        let capacity = size.positions as usize;
-        Ok(Self { shared: Arc::new(Shared { model: model.clone(), state, cancel: CancelFlag::new(), capacity }) })
+        let capacity = options.size(model, 1)?.positions as usize;
+        let engine = model.engine(options.kv.dtype());
+        let place = engine.open(model, &options)?;
+        let (model, cancel) = (model.clone(), engine.cancel_flag());
+        let epoch = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { model, engine, place, options, capacity, cancel, epoch }) })
     }
 
     /// The model.
@@ -103,7 +112,7 @@ impl Session {
 
     /// All tokens so far: prompts and what was generated.
     pub fn tokens(&self) -> Vec<u32> {
-        self.shared.lock().context.tokens(SEQUENCE).to_vec()
+        self.shared.tokens()
     }
 
     /// The flag that stops the work under way, within milliseconds. Every [`Session::generate`] and [`Session::forward`] lowers it first.
@@ -118,12 +127,12 @@ impl Session {
     /// [`Error::Token`], [`Error::ContextFull`] (nothing is appended then), [`Error::Cancelled`], [`Error::Empty`], backend errors.
     pub fn forward(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
         self.shared.cancel.reset();
-        let mut state = self.shared.lock();
-        state.epoch += 1;
-        self.shared.push(&mut state, tokens)?;
-        let mut logits = Vec::new();
-        self.shared.compute(&mut state, &mut logits)?;
-        Ok(logits)
+        let _turn = self.shared.change();
+        self.shared.push(tokens)?;
+        self.shared.engine.submit(self.shared.place, &self.shared.cancel)?;
+        let result = self.shared.wait();
+        self.shared.engine.leave(self.shared.place);
+        result
     }
 
     /// Takes the last `n` tokens back; all of them where there are fewer.
@@ -131,9 +140,8 @@ impl Session {
     /// # Errors
     /// Backend errors.
     pub fn rollback(&self, n: usize) -> Result<(), Error> {
-        let mut state = self.shared.lock();
-        state.epoch += 1;
-        state.context.rollback(SEQUENCE, n)
+        let _turn = self.shared.change();
+        self.shared.engine.with(|c| c.rollback(self.shared.place, n))?
     }
 
     /// Forgets all tokens.
@@ -144,6 +152,17 @@ impl Session {
         self.rollback(usize::MAX)
     }
 
+    /// Another session with the same tokens and options. Keys and values are shared until one of the two goes on.
+    ///
+    /// # Errors
+    /// As [`Model::session`].
+    pub fn fork(&self) -> Result<Self, Error> {
+        let _turn = self.shared.turn();
+        let fork = Self::new(&self.shared.model, self.shared.options)?;
+        self.shared.engine.with(|c| c.fork(self.shared.place, fork.shared.place))??;
+        Ok(fork)
+    }
+
     /// Appends `prompt` and generates. Work happens as the events are taken.
     ///
     /// # Errors
@@ -152,50 +171,78 @@ impl Session {
         Generation::new(&self.shared, prompt, options)
     }
 
-    /// Starts or stops adding up the time of every op.
+    /// Starts or stops adding up the time of every op, of all sessions that share steps with this one.
     pub fn set_profiling(&self, on: bool) {
-        self.shared.lock().context.set_profiling(on);
+        // Without a context there is nothing to profile.
+        let _ = self.shared.engine.with(|c| c.set_profiling(on));
     }
 
     /// Nanoseconds by kind of op since profiling began, longest first.
     pub fn profile(&self) -> Vec<(String, u64)> {
-        let state = self.shared.lock();
         let mut sums: Vec<(String, u64)> = Vec::new();
-        for (name, ns) in state.context.plan().op_names.iter().zip(state.context.profile().unwrap_or_default()) {
-            match sums.iter_mut().find(|s| s.0 == *name) {
-                Some(s) => s.1 += ns,
-                None => sums.push(((*name).to_owned(), ns)),
+        let _ = self.shared.engine.with(|c| {
+            for (name, ns) in c.plan().op_names.iter().zip(c.profile().unwrap_or_default()) {
+                match sums.iter_mut().find(|s| s.0 == *name) {
+                    Some(s) => s.1 += ns,
+                    None => sums.push(((*name).to_owned(), ns)),
+                }
             }
-        }
+        });
         sums.sort_by_key(|s| std::cmp::Reverse(s.1));
         sums
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Waits for the call before.
+    fn turn(&self) -> MutexGuard<'_, u64> {
         // No state is left half-changed by a panic of a caller's callback: there are none under the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, state: &mut State, tokens: &[u32]) -> Result<(), Error> {
+    /// Waits for the call before, and tells the generation under way that the sequence changes.
+    fn change(&self) -> MutexGuard<'_, u64> {
+        let mut epoch = self.turn();
+        *epoch += 1;
+        epoch
+    }
+
+    fn tokens(&self) -> Vec<u32> {
+        self.engine.with(|c| c.tokens(self.place).to_vec()).unwrap_or_default()
+    }
+
+    fn push(&self, tokens: &[u32]) -> Result<(), Error> {
         let vocab = self.model.tokenizer().vocab_size();
         if let Some(&id) = tokens.iter().find(|&&t| t as usize >= vocab) {
             return Err(Error::Token { id, vocab });
         }
-        state.context.push(SEQUENCE, tokens)
+        let capacity = self.capacity;
+        self.engine.with(|c| {
+            // The context may have room for a longer session.
+            let used = c.tokens(self.place).len();
+            if used + tokens.len() > capacity {
+                return Err(Error::ContextFull { used, wanted: tokens.len(), capacity });
+            }
+            c.push(self.place, tokens)
+        })?
     }
 
-    /// Computes what is pushed; `logits` gets those after the last token, without padded rows of the embedding.
-    fn compute(&self, state: &mut State, logits: &mut Vec<f32>) -> Result<(), Error> {
-        if state.context.tokens(SEQUENCE).is_empty() {
-            return Err(Error::Empty);
-        }
-        let vocab = self.model.tokenizer().vocab_size();
-        let result = state.context.compute(&[SEQUENCE], Want::Last, &self.cancel, &mut |_, _, row| {
-            logits.clear();
-            logits.extend_from_slice(&row[..vocab.min(row.len())]);
-        });
-        result.map_err(|e| if e.is_cancelled() { Error::Cancelled } else { e })
+    /// The logits that were asked for, without padded rows of the embedding.
+    fn wait(&self) -> Result<Vec<f32>, Error> {
+        let (_, outcome) =
+            self.engine.wait(&[self.place]).pop().ok_or_else(|| Error::Internal { what: "no request".to_owned() })?;
+        self.trimmed(outcome)
+    }
+
+    fn trimmed(&self, outcome: Result<Vec<f32>, Error>) -> Result<Vec<f32>, Error> {
+        let mut logits = outcome?;
+        logits.truncate(self.model.tokenizer().vocab_size());
+        Ok(logits)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.engine.close(self.place);
     }
 }

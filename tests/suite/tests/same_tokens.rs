@@ -13,8 +13,9 @@ fn prompt(model: &Model) -> Vec<u32> {
 
 /// Logits after the prompt and after each of five more tokens, as bits.
 fn bits(model: &Model, chunk: u64) -> Vec<Vec<u32>> {
-    let session =
-        model.session(SessionOptions { context: Some(256), chunk: Some(chunk), ..Default::default() }).unwrap();
+    let session = model
+        .session(SessionOptions { context: Some(256), chunk: Some(chunk), isolated: true, ..Default::default() })
+        .unwrap();
     let mut logits = vec![session.forward(&prompt(model)).unwrap()];
     for t in [7, 99, 1000, 3, 42] {
         logits.push(session.forward(&[t]).unwrap());

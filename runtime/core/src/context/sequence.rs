@@ -180,7 +180,7 @@ impl Context {
     /// Takes cached pages over as long as they hold the next tokens. The last token is left to compute, for its logits.
     fn take_over(&mut self, sequence: usize) {
         let s = &mut self.sequences[sequence];
-        if self.recurrent.any() || s.isolated {
+        if self.recurrent.any() || s.isolated || s.passed > 0 {
             return;
         }
         while s.computed == s.path.len() * PAGE && s.computed + PAGE < s.tokens.len() {
@@ -239,13 +239,10 @@ impl Context {
     /// After a step: offers full pages to others, and frees what no layer looks back to.
     pub(super) fn settle(&mut self, sequence: usize) {
         let s = &mut self.sequences[sequence];
-        let share = !self.recurrent.any() && !s.isolated;
+        let share = !self.recurrent.any() && !s.isolated && s.passed == 0;
         while share && (s.path.len() + 1) * PAGE <= s.computed {
             let place = s.path.len();
             let (tokens, page) = (&s.tokens[place * PAGE..(place + 1) * PAGE], s.pages[place]);
-            if page == PASSED {
-                break;
-            }
             let parent = s.path.last().copied();
             let id = match self.prefixes.find(parent, s.adapter, tokens) {
                 Some((id, same)) => {
@@ -270,6 +267,10 @@ impl Context {
             self.pages.release(std::mem::replace(page, PASSED));
         }
         s.passed = s.passed.max(passed);
+        if s.passed > 0 {
+            // Cached pages that nobody reads any more must be free to go.
+            s.path.drain(..).for_each(|id| self.prefixes.leave(id));
+        }
     }
 
     pub(super) fn sequence(&mut self, i: usize) -> Result<&mut Sequence, Error> {

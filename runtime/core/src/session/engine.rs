@@ -6,7 +6,7 @@
 
 use super::SessionOptions;
 use crate::backend::CancelFlag;
-use crate::context::{Context, ContextSize, Want, pages_for};
+use crate::context::{Context, ContextSize, Want};
 use crate::error::Error;
 use crate::model::Model;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -27,10 +27,13 @@ pub struct Engine {
     kv: u32,
 }
 
+#[derive(Default)]
 struct State {
     /// Away while a leader runs a step; none before the first session.
     context: Option<Context>,
     running: bool,
+    /// A leader waits for others to join its step.
+    gathering: bool,
     places: Vec<PlaceState>,
     /// Steps run so far.
     steps: u64,
@@ -69,9 +72,7 @@ const PATIENCE: u32 = 4;
 impl Engine {
     /// An engine without sessions.
     pub fn new(kv: u32) -> Self {
-        let state =
-            State { context: None, running: false, places: Vec::new(), steps: 0, last_step: Duration::ZERO };
-        Self { state: Mutex::new(state), changed: Condvar::new(), stop: CancelFlag::new(), kv }
+        Self { state: Mutex::default(), changed: Condvar::new(), stop: CancelFlag::new(), kv }
     }
 
     /// A flag that cancels one request.
@@ -85,8 +86,11 @@ impl Engine {
     /// [`Error::Setting`], [`Error::Memory`], plan and backend errors: the other sessions are as they were.
     pub fn open(&self, model: &Model, options: &SessionOptions) -> Result<Place, Error> {
         let size = options.size(model, 1)?;
-        let reserved =
-            Reserved { positions: size.positions, pages: model.resident_pages(&size), chunk: size.chunk };
+        let reserved = Reserved {
+            positions: size.positions,
+            pages: model.resident_pages(size.positions, size.chunk),
+            chunk: size.chunk,
+        };
         let mut state = self.idle();
         let place = match state.places.iter().position(|p| p.reserved.is_none()) {
             Some(place) => place,
@@ -168,19 +172,22 @@ impl Engine {
         Ok(f(context))
     }
 
-    /// Asks for the logits after the last token of `place`; [`Engine::wait`] delivers them.
+    /// Asks for the logits after the last token of `place`; [`Engine::wait`] delivers them. Returns how many of its tokens are
+    /// computed already.
     ///
     /// # Errors
     /// [`Error::Empty`] where it has no tokens.
-    pub fn submit(&self, place: Place, cancel: &CancelFlag) -> Result<(), Error> {
+    pub fn submit(&self, place: Place, cancel: &CancelFlag) -> Result<usize, Error> {
         let mut state = self.idle();
+        let mut computed = 0;
         if let Some(context) = &mut state.context {
             context.begin(place)?;
+            computed = context.computed(place);
         }
         let p = &mut state.places[place];
         (p.request, p.outcome) = (Some(Request { cancel: cancel.clone(), waited: 0 }), None);
         self.changed.notify_all();
-        Ok(())
+        Ok(computed)
     }
 
     /// Waits until at least one of the requests of `places` has ended, running steps for all who wait; returns those that have.
@@ -192,7 +199,8 @@ impl Engine {
             if !done.is_empty() || places.iter().all(|&p| state.places[p].request.is_none()) {
                 return done;
             }
-            state = if state.running { self.sleep(state) } else { self.lead(state) };
+            let led = state.running || state.gathering;
+            state = if led { self.sleep(state) } else { self.lead(state) };
         }
     }
 
@@ -205,8 +213,9 @@ impl Engine {
 
     /// Runs one step for all requests.
     fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.running = true;
+        state.gathering = true;
         state = self.gather(state);
+        (state.gathering, state.running) = (false, true);
         // Flags are looked at after the step's own was lowered: who gives up later raises that too.
         self.stop.reset();
         let mut batch: Vec<(u64, Place)> = Vec::new();
@@ -252,11 +261,8 @@ impl Engine {
         if let Err(error) = result {
             // Those who gave up are told at the next step's start; a defect concerns everyone in the step.
             if !error.is_cancelled() {
-                let shared = error.to_string();
-                let mut first = Some(error);
                 for &place in &batch {
-                    let error = first.take().unwrap_or_else(|| Error::Step { what: shared.clone() });
-                    state.places[place].end(Err(error));
+                    state.places[place].end(Err(again(&error)));
                 }
             }
         }
@@ -299,6 +305,14 @@ impl Engine {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half-changed by a panic of a caller's: none of their code runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same error for one more caller.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::Backend(e) => Error::Backend(e.clone()),
+        other => Error::Internal { what: other.to_string() },
     }
 }
 

@@ -1,6 +1,6 @@
 //! A stream of generated tokens.
 
-use super::{SEQUENCE, Shared};
+use super::Shared;
 use crate::error::Error;
 use crate::sample::{Sampling, log_sum_exp};
 use std::sync::Arc;
@@ -124,8 +124,12 @@ pub struct Generation {
     detokenizer: Detokenizer,
     stops: StopMatcher,
     epoch: u64,
-    logits: Vec<f32>,
+    /// All tokens of the session.
+    history: Vec<u32>,
     timings: Timings,
+    /// When the prompt was begun.
+    started: Option<Instant>,
+    /// When the first token could be chosen.
     first: Option<Instant>,
     done: bool,
 }
@@ -136,70 +140,100 @@ impl Generation {
         let stops = StopMatcher::new(&options.stop)?;
         let decode = DecodeOptions { skip_special: !options.special };
         let detokenizer = Detokenizer::new(Arc::clone(shared.model.tokenizer()), decode);
-        let mut state = shared.lock();
-        if prompt.is_empty() && state.context.tokens(SEQUENCE).is_empty() {
+        let epoch = shared.change();
+        shared.push(prompt)?;
+        let history = shared.tokens();
+        if history.is_empty() {
             return Err(Error::Empty);
         }
-        shared.push(&mut state, prompt)?;
         shared.cancel.reset();
-        state.epoch += 1;
-        let computed = state.context.computed(SEQUENCE);
-        let prompt_tokens = state.context.tokens(SEQUENCE).len() - computed;
-        let timings = Timings { reused_tokens: computed, prompt_tokens, ..Default::default() };
-        let epoch = state.epoch;
-        drop(state);
         Ok(Self {
             shared: Arc::clone(shared),
             options,
             detokenizer,
             stops,
-            epoch,
-            logits: Vec::new(),
-            timings,
+            epoch: *epoch,
+            history,
+            timings: Timings::default(),
+            started: None,
             first: None,
             done: false,
         })
     }
 
     fn step(&mut self) -> Result<Event, Error> {
-        if self.timings.generated_tokens >= self.options.max_tokens {
-            return Ok(self.finish(StopReason::Length));
-        }
         let shared = Arc::clone(&self.shared);
-        let mut state = shared.lock();
-        if state.epoch != self.epoch {
+        let turn = shared.turn();
+        if *turn != self.epoch {
             return Err(Error::Interrupted);
         }
-        let start = Instant::now();
-        match shared.compute(&mut state, &mut self.logits) {
-            Ok(()) => {}
-            Err(Error::Cancelled) => return Ok(self.finish(StopReason::Cancelled)),
-            Err(error) => return Err(error),
+        self.submit()?;
+        let outcome = shared.wait();
+        self.accept(outcome)
+    }
+
+    /// Asks for the next token's logits.
+    pub(super) fn submit(&mut self) -> Result<(), Error> {
+        let computed = self.shared.engine.submit(self.shared.place, &self.shared.cancel)?;
+        if self.started.is_none() {
+            self.started = Some(Instant::now());
+            self.timings.reused_tokens = computed;
+            self.timings.prompt_tokens = self.history.len() - computed;
         }
-        if self.first.is_none() {
-            self.timings.prompt_ms = start.elapsed().as_secs_f64() * 1e3;
+        Ok(())
+    }
+
+    /// The event that needs no more logits, if it is time for it.
+    pub(super) fn due(&mut self) -> Option<Event> {
+        if self.stops.stopped().is_some() {
+            Some(self.finish(StopReason::StopString))
+        } else if self.timings.generated_tokens >= self.options.max_tokens {
+            Some(self.finish(StopReason::Length))
+        } else {
+            None
+        }
+    }
+
+    /// Chooses a token by its logits.
+    pub(super) fn accept(&mut self, outcome: Result<Vec<f32>, Error>) -> Result<Event, Error> {
+        let mut logits = match outcome {
+            Ok(logits) => logits,
+            Err(error) if error.is_cancelled() => return Ok(self.finish(StopReason::Cancelled)),
+            Err(error) => return Err(error),
+        };
+        if let (None, Some(started)) = (self.first, self.started) {
+            self.timings.prompt_ms = started.elapsed().as_secs_f64() * 1e3;
             self.first = Some(Instant::now());
         }
-        let history = state.context.tokens(SEQUENCE);
-        let raw = self.options.logprobs.then(|| (self.logits.clone(), log_sum_exp(&self.logits)));
-        let id = self.options.sampling.choose(&mut self.logits, history);
-        if !self.options.ignore_end && shared.model.tokenizer().is_end(id) {
+        let raw = self.options.logprobs.then(|| (logits.clone(), log_sum_exp(&logits)));
+        let id = self.options.sampling.choose(&mut logits, &self.history);
+        if !self.options.ignore_end && self.shared.model.tokenizer().is_end(id) {
             return Ok(self.finish(StopReason::End));
         }
         let logprob = raw.and_then(|(logits, total)| Some(logits.get(id as usize)? - total));
-        match state.context.push(SEQUENCE, &[id]) {
+        match self.shared.push(&[id]) {
             Ok(()) => {}
             Err(Error::ContextFull { .. }) => return Ok(self.finish(StopReason::Context)),
             Err(error) => return Err(error),
         }
-        drop(state);
+        self.history.push(id);
         self.timings.generated_tokens += 1;
         let stopped = self.stops.push(&self.detokenizer.push(id)?);
         Ok(Event::Token(TokenEvent { id, text: stopped.text, logprob }))
     }
 
+    /// Has the last event been given?
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn finish(&mut self, reason: StopReason) -> Event {
         self.done = true;
+        self.shared.engine.leave(self.shared.place);
         self.timings.generate_ms = self.first.map_or(0.0, |t| t.elapsed().as_secs_f64() * 1e3);
         let stop_string = self.stops.stopped().and_then(|i| self.options.stop.get(i).cloned());
         let mut text = String::new();
@@ -218,11 +252,17 @@ impl Iterator for Generation {
         if self.done {
             return None;
         }
-        if self.stops.stopped().is_some() {
-            return Some(Ok(self.finish(StopReason::StopString)));
+        if let Some(event) = self.due() {
+            return Some(Ok(event));
         }
         let event = self.step();
         self.done |= event.is_err();
         Some(event)
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.shared.engine.leave(self.shared.place);
     }
 }

@@ -1,0 +1,133 @@
+//! Sessions that share a model's memory and steps: every one has the bits that it has alone.
+
+use std::thread;
+use tern::{BatchOptions, Event, GenerateOptions, Model, Sampling, Session, SessionOptions, StopReason};
+use tern_tests::{open, smollm2};
+
+/// Pseudo-random tokens.
+fn text(seed: u32, n: usize) -> Vec<u32> {
+    (0..n as u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761).wrapping_add(seed.wrapping_mul(40_503)) >> 8) % 40_000)
+        .collect()
+}
+
+fn session(model: &Model, isolated: bool) -> Session {
+    model.session(SessionOptions { context: Some(1024), isolated, ..Default::default() }).unwrap()
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|l| l.to_bits()).collect()
+}
+
+/// Logits after the prompt and after every further token.
+fn walk(session: &Session, prompt: &[u32], more: &[u32]) -> Vec<Vec<u32>> {
+    let first = bits(&session.forward(prompt).unwrap());
+    std::iter::once(first).chain(more.iter().map(|&t| bits(&session.forward(&[t]).unwrap()))).collect()
+}
+
+#[test]
+fn a_sequence_does_not_notice_others_that_come_and_go() {
+    let model = open(&smollm2(), "", 2);
+    let (prompt, more) = (text(1, 130), text(2, 24));
+    let expected = walk(&session(&model, true), &prompt, &more);
+    for others in [1, 3, 15] {
+        thread::scope(|scope| {
+            for other in 0..others {
+                let model = &model;
+                // Each comes, computes and leaves at its own time, some of them twice.
+                scope.spawn(move || {
+                    for round in 0..1 + other % 2 {
+                        let s = session(model, other % 3 == 0);
+                        walk(&s, &text(10 + other, 5 + 17 * other as usize), &text(round, 6 + other as usize));
+                    }
+                });
+            }
+            for _ in 0..2 {
+                assert!(walk(&session(&model, true), &prompt, &more) == expected, "beside {others}");
+            }
+        });
+    }
+}
+
+#[test]
+fn shared_beginnings_and_forks_have_the_same_bits() {
+    let model = open(&smollm2(), "", 2);
+    let prompt = text(3, 700);
+    let more = text(4, 5);
+    let expected = walk(&session(&model, true), &prompt, &more);
+    let first = session(&model, false);
+    assert!(walk(&first, &prompt, &more) == expected);
+
+    let second = session(&model, false);
+    let mut generation = second.generate(&prompt, GenerateOptions { max_tokens: 0, ..Default::default() }).unwrap();
+    assert!(matches!(generation.next(), Some(Ok(Event::Done(_)))));
+    assert!(bits(&second.forward(&[]).unwrap()) == expected[0], "a beginning that was computed before");
+    let again = session(&model, false);
+    let events = again.generate(&prompt, GenerateOptions { max_tokens: 1, ..Default::default() }).unwrap();
+    let Some(Ok(Event::Done(finish))) = events.last() else { panic!("no end") };
+    assert_eq!((finish.timings.reused_tokens, finish.timings.prompt_tokens), (640, 60));
+
+    let fork = second.fork().unwrap();
+    drop(second);
+    assert_eq!(fork.tokens(), prompt);
+    assert!(bits(&fork.forward(&more[..1]).unwrap()) == expected[1], "a fork goes on without its origin");
+    for n in [1, 500] {
+        let other = fork.fork().unwrap();
+        other.rollback(n).unwrap();
+        let tokens = fork.tokens();
+        let logits = other.forward(&tokens[tokens.len() - n..]).unwrap();
+        assert!(bits(&logits) == expected[1], "a fork taken back by {n}");
+    }
+    // What a fork wrote is nothing to the others.
+    assert!(bits(&first.forward(&[]).unwrap()) == expected[5]);
+    model.trim().unwrap();
+    assert!(bits(&fork.forward(&more[1..2]).unwrap()) == expected[2], "after trimming");
+    assert!(walk(&session(&model, false), &prompt, &more) == expected, "computed anew after trimming");
+}
+
+#[test]
+fn a_batch_gives_each_prompt_the_answer_it_has_alone() {
+    let model = open(&smollm2(), "", 2);
+    let options = |i: u64| GenerateOptions {
+        max_tokens: 4 + 3 * i as usize,
+        sampling: Sampling { temperature: if i % 2 == 0 { 0.0 } else { 0.9 }, seed: i, ..Default::default() },
+        logprobs: true,
+        ..Default::default()
+    };
+    let prompts: Vec<Vec<u32>> = (0..10).map(|i| text(20 + i, 3 + 40 * i as usize)).collect();
+    let alone: Vec<Vec<Event>> = prompts
+        .iter()
+        .zip(0..)
+        .map(|(p, i)| session(&model, true).generate(p, options(i)).unwrap().map(Result::unwrap).collect())
+        .collect();
+    let session = SessionOptions { context: Some(512), ..Default::default() };
+    let mut batch = model.batch(BatchOptions { sequences: 4, session }).unwrap();
+    for (p, i) in prompts.iter().zip(0..) {
+        assert_eq!(batch.add(p.clone(), options(i)), i as usize);
+    }
+    let bad = batch.add(vec![u32::MAX], options(0));
+    let cancelled = batch.add(text(99, 400), options(9));
+    batch.cancel(cancelled);
+    let mut together = vec![Vec::new(); prompts.len()];
+    let mut errors = Vec::new();
+    for (id, event) in batch.by_ref() {
+        match event {
+            Ok(event) => together[id].push(event),
+            Err(error) => errors.push((id, error.to_string())),
+        }
+    }
+    assert_eq!(batch.pending(), 0);
+    errors.sort();
+    assert_eq!(errors.iter().map(|e| e.0).collect::<Vec<_>>(), [bad, cancelled]);
+    for (i, (a, b)) in alone.iter().zip(&together).enumerate() {
+        assert_eq!(a.len(), b.len(), "prompt {i}");
+        for pair in a.iter().zip(b) {
+            match pair {
+                (Event::Done(a), Event::Done(b)) => assert_eq!((a.reason, &a.text), (b.reason, &b.text)),
+                (a, b) => assert_eq!(a, b, "prompt {i}"),
+            }
+        }
+        let Some(Event::Done(end)) = b.last() else { panic!("prompt {i} has no end") };
+        assert!(matches!(end.reason, StopReason::Length | StopReason::End));
+    }
+}
