@@ -201,7 +201,8 @@ params! {
         head_dim: u32,
         /// Positions in a page.
         page_size: u32,
-        /// Element type of the state: F16, or F32.
+        /// Element type of the state: F16, F32, or I8 (codes with a scale per position and head, see
+        /// [`KV_PAGE`](crate::state::kind::KV_PAGE)).
         kv_dtype: u32,
         /// Factor on scores.
         scale: f32,

@@ -8,7 +8,19 @@ use crate::Header;
 /// Kinds of state and the meaning of [`StateDesc::dims`].
 pub mod kind {
     /// Unit: one page of `page_size` positions of one layer. `dims = [kv_heads, head_dim, page_size, 0, 0, 0]`;
-    /// `dtype` F16 or F32. Canonical: keys `[kv_heads, page_size, head_dim]`, then values likewise, little endian.
+    /// `dtype` F16, F32, or I8. Canonical: keys `[kv_heads, page_size, head_dim]`, then values likewise, little endian.
+    ///
+    /// With I8, every position and head has a key of 8-bit codes with one f32 scale, and a value likewise. Canonical:
+    /// key codes `[kv_heads, page_size, head_dim]`, key scales f32 `[kv_heads, page_size]`, then value codes and value
+    /// scales likewise. A number reads back as `code * scale`. To round the f32 numbers `x` of a key (after rotation) or
+    /// of a value, with each operation rounded to f32, halves to even:
+    /// - `m = max |x|`;
+    /// - a number that is not finite among them: scale NaN, codes 0, so that all of it reads back as NaN;
+    /// - `m = 0`: scale 0, codes 0;
+    /// - else `scale = m / 127`, `code = round((x / m) * 127)`, which is in -127..=127. (The quotient comes first
+    ///   because `127 / m` overflows for the smallest m, and `x * 127` for the largest x.)
+    ///
+    /// Bytes from elsewhere may hold the code -128 and any scale, NaN and infinities included; they mean what they say.
     pub const KV_PAGE: u32 = 1;
     /// Unit: one sequence's fast weights of one layer. `dims = [heads, head_dim, chunk, 0, 0, 0]`; `dtype` F32.
     /// Canonical: f32, per head `W [head_dim (in), head_dim (out)]`, `b [head_dim]`, then for each of `chunk` token

@@ -5,10 +5,13 @@ use crate::{Error, Result};
 use tern_abi::dtype;
 use tern_abi::state::{StateDesc, kind};
 
-/// Bytes of an element of a state, or `None` for a dtype that states do not have.
+/// Bytes of a scale of codes.
+pub(crate) const SCALE_BYTES: u64 = 4;
+
+/// Bytes of an element of a state (codes are elements, their scales are not), or `None` for a dtype that states do not have.
 pub(crate) fn element_bytes(dtype: u32) -> Option<usize> {
     match dtype {
-        dtype::F16 | dtype::F32 | dtype::F64 => dtype::plain_size(dtype).map(|n| n as usize),
+        dtype::I8 | dtype::F16 | dtype::F32 | dtype::F64 => dtype::plain_size(dtype).map(|n| n as usize),
         _ => None,
     }
 }
@@ -19,17 +22,26 @@ pub(crate) fn element_bytes(dtype: u32) -> Option<usize> {
 pub(crate) fn unit_bytes(desc: &StateDesc) -> Result<u64> {
     let unknown = Error::State { kind: desc.kind, dtype: desc.dtype, dims: desc.dims };
     let element = match (desc.kind, desc.dtype) {
-        (kind::KV_PAGE, dtype::F16 | dtype::F32 | dtype::F64) | (kind::FAST_WEIGHT, dtype::F32 | dtype::F64) => {
+        (kind::KV_PAGE, _) | (kind::FAST_WEIGHT, dtype::F32 | dtype::F64) => {
             element_bytes(desc.dtype).ok_or_else(|| unknown.clone())? as u64
         }
         _ => return Err(unknown),
     };
     let [a, b, c, ..] = desc.dims;
-    let elements = match desc.kind {
-        kind::KV_PAGE => a.checked_mul(b).and_then(|n| n.checked_mul(c)).and_then(|n| n.checked_mul(2)),
-        _ => fast_weight_head(b, c).and_then(|n| n.checked_mul(a)),
+    let bytes = match desc.kind {
+        kind::KV_PAGE => kv_row(b, desc.dtype).and_then(|row| {
+            let rows = a.checked_mul(c)?.checked_mul(2)?;
+            row.checked_mul(rows)
+        }),
+        _ => fast_weight_head(b, c).and_then(|n| n.checked_mul(a)?.checked_mul(element)),
     };
-    elements.and_then(|n| n.checked_mul(element)).filter(|&n| n > 0).ok_or(unknown)
+    bytes.filter(|&n| n > 0).ok_or(unknown)
+}
+
+/// Bytes of the key or value of one head at one position: its numbers, or its codes and their scale.
+pub(crate) fn kv_row(head_dim: u64, dtype: u32) -> Option<u64> {
+    let scale = if dtype == dtype::I8 { SCALE_BYTES } else { 0 };
+    head_dim.checked_mul(element_bytes(dtype)? as u64)?.checked_add(scale)
 }
 
 /// Elements of one head of a fast-weight unit: `W`, `b`, then k, gradient and lr of each place.
@@ -48,8 +60,13 @@ pub struct StateMemory<'a> {
 }
 
 impl StateMemory<'_> {
-    fn element(&self) -> Result<u64> {
+    /// Bytes of an element.
+    pub(crate) fn element(&self) -> Result<u64> {
         element_bytes(self.dtype).map(|n| n as u64).ok_or(Error::Internal("state of a dtype that was refused"))
+    }
+    /// Bytes bound.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.bytes
     }
     /// Elements bound.
     pub(crate) fn len(&self) -> Result<u64> {
@@ -57,8 +74,10 @@ impl StateMemory<'_> {
     }
     /// `n` elements from element `first` on.
     pub(crate) fn get(&self, first: u64, n: usize) -> Result<Vec<f64>> {
-        let bytes = self.memory.get(self.at(first, n)?, n * self.element()? as usize)?;
+        let element = self.element()?;
+        let bytes = self.bytes(first.saturating_mul(element), n.saturating_mul(element as usize))?;
         Ok(match self.dtype {
+            dtype::I8 => bytes.iter().map(|&b| f64::from(b.cast_signed())).collect(),
             dtype::F16 => bytes.as_chunks().0.iter().map(|b| half(*b)).collect(),
             dtype::F32 => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
             _ => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
@@ -67,18 +86,26 @@ impl StateMemory<'_> {
     /// Rounds and writes.
     pub(crate) fn set(&self, first: u64, src: &[f64]) -> Result<()> {
         let bytes: Vec<u8> = match self.dtype {
+            dtype::I8 => src.iter().map(|&x| (x as i8).cast_unsigned()).collect(),
             dtype::F16 => src.iter().flat_map(|&x| tern_quant::f32_to_f16(x as f32).to_le_bytes()).collect(),
             dtype::F32 => src.iter().flat_map(|&x| (x as f32).to_le_bytes()).collect(),
             _ => src.iter().flat_map(|&x| x.to_le_bytes()).collect(),
         };
-        self.memory.set(self.at(first, src.len())?, &bytes)
+        self.set_bytes(first.saturating_mul(self.element()?), &bytes)
+    }
+    /// `n` bytes from byte `first` on.
+    pub(crate) fn bytes(&self, first: u64, n: usize) -> Result<Vec<u8>> {
+        self.memory.get(self.at(first, n)?, n)
+    }
+    /// Writes bytes.
+    pub(crate) fn set_bytes(&self, first: u64, src: &[u8]) -> Result<()> {
+        self.memory.set(self.at(first, src.len())?, src)
     }
     fn at(&self, first: u64, n: usize) -> Result<u64> {
-        let (element, end) = (self.element()?, first.checked_add(n as u64));
-        if end.is_none_or(|end| end > self.bytes / element) {
+        if first.checked_add(n as u64).is_none_or(|end| end > self.bytes) {
             return Err(Error::Internal("element outside a state"));
         }
-        Ok(self.offset + first * element)
+        Ok(self.offset + first)
     }
 }
 

@@ -78,7 +78,7 @@ impl Attention {
             for (which, fresh) in fresh.iter().enumerate() {
                 for (head, data) in fresh[t].chunks(dim).enumerate() {
                     let data: Vec<f64> = data.iter().map(|x| x.value()).collect();
-                    pages.state.set(pages.element(which, head, want as usize), &data)?;
+                    pages.write(which, head, want as usize, &data)?;
                 }
             }
         }
@@ -122,8 +122,8 @@ impl Operation for Attention {
         s.optional_real_is(SINKS, "sinks", &[p.heads as usize])?;
         let state = if s.get(STATE).is_some() {
             let state = s.state(STATE, "state")?.clone();
-            let own = matches!(p.kv_dtype, dtype::F16 | dtype::F32 | dtype::F64);
-            s.parameter(own, "kv_dtype", p.kv_dtype.into(), "F16 or F32")?;
+            let own = matches!(p.kv_dtype, dtype::I8 | dtype::F16 | dtype::F32 | dtype::F64);
+            s.parameter(own, "kv_dtype", p.kv_dtype.into(), "I8, F16 or F32")?;
             s.parameter(p.page_size > 0, "page_size", p.page_size.into(), "at least 1")?;
             s.int_is(SLOTS, "slots", [t])?;
             let [rows, _] = s.int(PAGES, "page_table")?;
