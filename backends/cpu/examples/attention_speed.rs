@@ -1,4 +1,5 @@
-//! How fast attention and barriers are: `cargo run --release -p tern-cpu --example attention_speed [tier]`.
+//! How fast attention and barriers are: `cargo run --release -p tern-cpu --example attention_speed [tier [threads [what [dtype]]]]`,
+//! where `what` is such as `decode4096` or `prefill512`, and `-` stands for all.
 //! Best of many runs, so that a busy machine disturbs little.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a tool for people")]
 
@@ -27,11 +28,11 @@ fn best(mut f: impl FnMut(), runs: usize) -> f64 {
 }
 
 /// Seconds per layer for `rows` tokens that end at position `end`.
-fn attention(rig: &Rig, rows: usize, end: usize) -> f64 {
+fn attention(rig: &Rig, kv_dtype: u32, rows: usize, end: usize) -> f64 {
     let desc = StateDesc {
         header: Header::of::<StateDesc>(),
         kind: kind::KV_PAGE,
-        dtype: dtype::F16,
+        dtype: kv_dtype,
         dims: [KV_HEADS as u64, DIM as u64, PAGE as u64, 0, 0, 0],
     };
     let pages = end.div_ceil(PAGE);
@@ -61,7 +62,7 @@ fn attention(rig: &Rig, rows: usize, end: usize) -> f64 {
             kv_heads: KV_HEADS as u32,
             head_dim: DIM as u32,
             page_size: PAGE as u32,
-            kv_dtype: dtype::F16,
+            kv_dtype,
             scale: 0.125,
             n_rot: DIM as u32,
             ..Default::default()
@@ -93,27 +94,33 @@ fn empty_op(rig: &Rig) -> f64 {
 }
 
 fn main() {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).map(|arg| if arg == "-" { String::new() } else { arg });
     let tier = args.next().unwrap_or_default();
-    let threads: Vec<u32> = args.next().map_or(vec![1, 2, 8], |t| vec![t.parse().unwrap()]);
-    let only = args.next().unwrap_or_default();
+    let threads = args.next().filter(|t| !t.is_empty()).map_or(vec![1, 2, 8], |t| vec![t.parse().unwrap()]);
+    let (only, only_dtype) = (args.next().unwrap_or_default(), args.next().unwrap_or_default());
+    let wanted = |what: String| only.is_empty() || only == what;
     for threads in threads {
         let rig = Rig::new(&tier, threads);
         if only.is_empty() {
             println!("{threads} threads: {:.0} ns per empty op", empty_op(&rig) * 1e9);
         }
-        for (rows, end) in [(512, 512), (512, 2048)] {
-            if only.is_empty() || only == format!("prefill{end}") {
-                let seconds = attention(&rig, rows, end);
-                let pairs = (0..rows).map(|i| end - rows + i + 1).sum::<usize>();
-                let flop = (pairs * HEADS * DIM * 4) as f64;
-                let speed = flop / seconds / 1e9;
-                println!("  prefill of {rows} up to {end}: {:.2} ms a layer, {speed:.0} GFLOP/s", seconds * 1e3);
+        for (name, dtype) in [("F32", dtype::F32), ("F16", dtype::F16), ("I8", dtype::I8)] {
+            if !only_dtype.is_empty() && only_dtype != name {
+                continue;
             }
-        }
-        for end in [16, 128, 1024, 4096] {
-            if only.is_empty() || only == format!("decode{end}") {
-                println!("  decode at {end}: {:.1} us a layer", attention(&rig, 1, end) * 1e6);
+            for (rows, end) in [(512, 512), (512, 2048)] {
+                if wanted(format!("prefill{end}")) {
+                    let seconds = attention(&rig, dtype, rows, end);
+                    let pairs = (0..rows).map(|i| end - rows + i + 1).sum::<usize>();
+                    let flop = (pairs * HEADS * DIM * 4) as f64;
+                    let (ms, speed) = (seconds * 1e3, flop / seconds / 1e9);
+                    println!("  {name} prefill of {rows} up to {end}: {ms:.2} ms a layer, {speed:.0} GFLOP/s");
+                }
+            }
+            for end in [16, 128, 1024, 4096] {
+                if wanted(format!("decode{end}")) {
+                    println!("  {name} decode at {end}: {:.1} us a layer", attention(&rig, dtype, 1, end) * 1e6);
+                }
             }
         }
     }

@@ -11,7 +11,8 @@ const MAX_DIM: u64 = 1 << 14;
 
 /// A page of keys and values of one layer: per head the keys transposed, `[head_dim][page_size]`, then the
 /// values, `[page_size][head_stride]`. Scores of 16 positions and outputs of 16 dimensions are then one
-/// register each, and every sum runs inside a lane.
+/// register each, and every sum runs inside a lane. Behind codes of 8 bits come the scales of keys and those
+/// of values, f32 `[page_size]` each; they are aligned because the page size is a multiple of 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvLayout {
     /// Key/value heads.
@@ -20,7 +21,7 @@ pub struct KvLayout {
     pub head_dim: usize,
     /// Positions in a page.
     pub page_size: usize,
-    /// Bytes of an element: 2 for F16, 4 for F32.
+    /// Bytes of an element: 1 for I8, 2 for F16, 4 for F32.
     pub element: usize,
 }
 
@@ -38,9 +39,12 @@ impl KvLayout {
             )));
         }
         let element = match dtype {
+            dtype::I8 => 1,
             dtype::F16 => 2,
             dtype::F32 => 4,
-            other => return Err(PluginError::unsupported(format!("KV pages: dtype {other}, expected F16 or F32"))),
+            other => {
+                return Err(PluginError::unsupported(format!("KV pages: dtype {other}, expected I8, F16 or F32")));
+            }
         };
         let layout =
             Self { kv_heads: kv_heads as usize, head_dim: head_dim as usize, page_size: page_size as usize, element };
@@ -62,22 +66,44 @@ impl KvLayout {
     pub fn values_at(&self) -> usize {
         self.head_dim * self.page_size
     }
+    /// Bytes from a head's keys to its scales, where it has some.
+    pub fn scales_at(&self) -> usize {
+        self.head_elements() * self.element
+    }
+    /// Bytes of a position's scale.
+    fn scale_bytes(&self) -> usize {
+        if self.element == 1 { 4 } else { 0 }
+    }
+    /// Bytes of one head of a page.
+    pub fn head_bytes(&self) -> usize {
+        self.scales_at() + 2 * self.page_size * self.scale_bytes()
+    }
     /// Bytes of a page.
     pub fn page_bytes(&self) -> usize {
-        self.kv_heads * self.head_elements() * self.element
+        self.kv_heads * self.head_bytes()
     }
-    /// Calls `f(at, canonical)` with element indices of each value: in the page, and in canonical layout.
-    fn each(&self, mut f: impl FnMut(usize, usize)) {
-        let (d, p) = (self.head_dim, self.page_size);
+    /// Bytes of all keys, or all values, in canonical layout.
+    fn canonical_half(&self) -> usize {
+        self.kv_heads * self.page_size * (self.head_dim * self.element + self.scale_bytes())
+    }
+    /// Calls `f(at, canonical, n)` for everything in a page, in pieces of `n` bytes: where it is in the page, and
+    /// where in canonical layout.
+    fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
+        let (d, p, n) = (self.head_dim, self.page_size, self.element);
         for head in 0..self.kv_heads {
-            let page = head * self.head_elements();
-            let keys = head * p * d;
-            let values = (self.kv_heads + head) * p * d;
-            for position in 0..p {
+            let keys = head * self.head_bytes();
+            let values = keys + self.values_at() * n;
+            for place in 0..p {
+                let row = (head * p + place) * d * n;
                 for dim in 0..d {
-                    f(page + dim * p + position, keys + position * d + dim);
-                    f(page + self.values_at() + position * self.head_stride() + dim, values + position * d + dim);
+                    f(keys + (dim * p + place) * n, row + dim * n, n);
                 }
+                f(values + place * self.head_stride() * n, self.canonical_half() + row, d * n);
+            }
+            let (scales, bytes) = (p * self.scale_bytes(), self.kv_heads * p * d * n);
+            for half in 0..2 {
+                let canonical = half * self.canonical_half() + bytes + head * scales;
+                f(keys + self.scales_at() + half * scales, canonical, scales);
             }
         }
     }
@@ -126,27 +152,21 @@ impl Layout {
     /// Bytes of a unit in canonical layout.
     pub fn canonical_bytes(&self) -> usize {
         match self {
-            Self::Kv(kv) => kv.kv_heads * kv.page_size * kv.head_dim * 2 * kv.element,
+            Self::Kv(kv) => 2 * kv.canonical_half(),
             Self::Fast(len) => len * 4,
         }
     }
     /// Unit to canonical; the lengths are those above.
     pub fn export(&self, unit: &[u8], canonical: &mut [u8]) {
         match self {
-            Self::Kv(kv) => {
-                let n = kv.element;
-                kv.each(|at, c| canonical[c * n..][..n].copy_from_slice(&unit[at * n..][..n]));
-            }
+            Self::Kv(kv) => kv.each(|at, c, n| canonical[c..c + n].copy_from_slice(&unit[at..at + n])),
             Self::Fast(_) => canonical.copy_from_slice(unit),
         }
     }
     /// Canonical to unit; the lengths are those above.
     pub fn import(&self, canonical: &[u8], unit: &mut [u8]) {
         match self {
-            Self::Kv(kv) => {
-                let n = kv.element;
-                kv.each(|at, c| unit[at * n..][..n].copy_from_slice(&canonical[c * n..][..n]));
-            }
+            Self::Kv(kv) => kv.each(|at, c, n| unit[at..at + n].copy_from_slice(&canonical[c..c + n])),
             Self::Fast(_) => unit.copy_from_slice(canonical),
         }
     }
@@ -159,7 +179,7 @@ mod tests {
 
     #[test]
     fn round_trip() {
-        for (head_dim, dtype) in [(64, dtype::F16), (20, dtype::F32)] {
+        for (head_dim, dtype) in [(64, dtype::F16), (20, dtype::F32), (64, dtype::I8), (21, dtype::I8)] {
             let desc = StateDesc {
                 header: Header::of::<StateDesc>(),
                 kind: kind::KV_PAGE,
@@ -174,6 +194,23 @@ mod tests {
             layout.export(&unit, &mut back);
             assert_eq!(canonical, back);
         }
+    }
+
+    #[test]
+    fn scales_lie_behind_their_codes() {
+        let kv = KvLayout::new(2, 20, 16, dtype::I8).unwrap();
+        assert_eq!(kv.page_bytes(), 2 * (16 * (20 + 32) + 2 * 16 * 4));
+        let layout = Layout::Kv(kv);
+        assert_eq!(layout.canonical_bytes(), 2 * 2 * 16 * (20 + 4));
+        let mut canonical = vec![0; layout.canonical_bytes()];
+        let mut unit = vec![0; layout.unit_bytes()];
+        // Head 1, place 3: its key's scale follows all key codes, its value's scale all value codes.
+        let codes = 2 * 16 * 20;
+        canonical[codes + (16 + 3) * 4] = 7;
+        canonical[codes + 2 * 16 * 4 + codes + (16 + 3) * 4] = 9;
+        layout.import(&canonical, &mut unit);
+        let scales = kv.head_bytes() + kv.scales_at();
+        assert_eq!((unit[scales + 3 * 4], unit[scales + (16 + 3) * 4]), (7, 9));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Failure, Net, Rig, bits, noise, tiers, worst};
+use common::{Failure, Net, Rig, bits, call, noise, tiers, worst};
 use tern_abi::ops::{ATTENTION, AttentionParams, rope_layout};
 use tern_abi::state::{StateDesc, kind};
 use tern_abi::{Header, dtype, status};
@@ -17,6 +17,8 @@ struct Case {
     lengths: Vec<usize>,
     rope: bool,
     sinks: bool,
+    /// Changes a sequence's data.
+    change: fn(&mut Data),
 }
 
 struct Data {
@@ -39,13 +41,25 @@ fn params(heads: u32, kv_heads: u32, head_dim: u32, page_size: u32) -> Attention
     }
 }
 
+/// Codes and scale of a key or value, by the rule of `KV_PAGE`.
+fn codes(x: &[f32]) -> (Vec<i8>, f32) {
+    let max = x.iter().fold(0.0, |m: f32, x| m.max(x.abs()));
+    if x.iter().any(|x| !x.is_finite()) {
+        return (vec![0; x.len()], f32::NAN);
+    }
+    if max == 0.0 {
+        return (vec![0; x.len()], 0.0);
+    }
+    (x.iter().map(|x| (x / max * 127.0).round_ties_even() as i8).collect(), max / 127.0)
+}
+
 impl Case {
     /// Rows of sequence `s`; the same whatever else is in the batch.
     fn data(&self, s: usize) -> Data {
         let (n, d) = (self.lengths[s], self.p.head_dim as usize);
         let seed = 17 * s as u64 + 1;
         let r = self.p.n_rot as usize / 2;
-        Data {
+        let mut data = Data {
             q: noise(n * self.p.heads as usize * d, seed).iter().map(|x| x * 3.0).collect(),
             k: noise(n * self.p.kv_heads as usize * d, seed + 1).iter().map(|x| x * 3.0).collect(),
             v: noise(n * self.p.kv_heads as usize * d, seed + 2),
@@ -57,7 +71,9 @@ impl Case {
                 })
                 .collect(),
             sinks: noise(self.p.heads as usize, 5),
-        }
+        };
+        (self.change)(&mut data);
+        data
     }
 
     fn rotate(&self, x: &[f32], table: &[f32]) -> Vec<f32> {
@@ -76,8 +92,17 @@ impl Case {
     fn expected(&self, s: usize, stated: bool) -> Vec<f32> {
         let data = self.data(s);
         let (h, kvh, d) = (self.p.heads as usize, self.p.kv_heads as usize, self.p.head_dim as usize);
-        let round = |x: f32| {
-            if stated && self.p.kv_dtype == dtype::F16 { tern_quant::f16_to_f32(tern_quant::f32_to_f16(x)) } else { x }
+        let round = |x: Vec<f32>| -> Vec<f64> {
+            match self.p.kv_dtype {
+                dtype::F16 if stated => {
+                    x.into_iter().map(|x| tern_quant::f16_to_f32(tern_quant::f32_to_f16(x)).into()).collect()
+                }
+                dtype::I8 if stated => {
+                    let (codes, scale) = codes(&x);
+                    codes.into_iter().map(|code| f64::from(code) * f64::from(scale)).collect()
+                }
+                _ => x.into_iter().map(f64::from).collect(),
+            }
         };
         let head = |x: &[f32], t: usize, heads: usize, i: usize, turn: bool| {
             let x = &x[(t * heads + i) * d..][..d];
@@ -92,8 +117,8 @@ impl Case {
                 let from = if self.p.window > 0 { (t + 1).saturating_sub(self.p.window as usize) } else { 0 };
                 let mut scores: Vec<f64> = (from..=t)
                     .map(|j| {
-                        let k: Vec<f32> = head(&data.k, j, kvh, kv, true).into_iter().map(round).collect();
-                        let dot: f64 = q.iter().zip(&k).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                        let k = round(head(&data.k, j, kvh, kv, true));
+                        let dot: f64 = q.iter().zip(&k).map(|(a, b)| f64::from(*a) * b).sum();
                         let x = dot * f64::from(self.p.scale);
                         let c = f64::from(self.p.softcap);
                         if c > 0.0 { c * (x / c).tanh() } else { x }
@@ -104,14 +129,12 @@ impl Case {
                 }
                 let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let total: f64 = scores.iter().map(|x| (x - top).exp()).sum();
-                for dim in 0..d {
-                    let sum: f64 = (from..=t)
-                        .map(|j| {
-                            (scores[j - from] - top).exp() * f64::from(round(head(&data.v, j, kvh, kv, false)[dim]))
-                        })
-                        .sum();
-                    out.push((sum / total) as f32);
+                let mut sums = vec![0.0; d];
+                for j in from..=t {
+                    let v = round(head(&data.v, j, kvh, kv, false));
+                    sums.iter_mut().zip(v).for_each(|(sum, v)| *sum += (scores[j - from] - top).exp() * v);
                 }
+                out.extend(sums.into_iter().map(|sum| (sum / total) as f32));
             }
         }
         out
@@ -205,7 +228,7 @@ impl Case {
 }
 
 fn cases() -> Vec<Case> {
-    let plain = Case { p: params(9, 3, 64, 64), lengths: vec![150], rope: false, sinks: false };
+    let plain = Case { p: params(9, 3, 64, 64), lengths: vec![150], rope: false, sinks: false, change: |_| () };
     let mut list = vec![plain.clone()];
     let p = AttentionParams { n_rot: 64, rope_layout: rope_layout::HALVES, ..plain.p };
     list.push(Case { p, rope: true, lengths: vec![70, 0, 131], ..plain.clone() });
@@ -216,7 +239,14 @@ fn cases() -> Vec<Case> {
     // Several groups of pages.
     list.push(Case { p: params(2, 1, 16, 64), lengths: vec![1200], ..plain.clone() });
     let p = AttentionParams { window: 700, ..params(2, 1, 16, 16) };
-    list.push(Case { p, lengths: vec![1300], sinks: true, ..plain });
+    list.push(Case { p, lengths: vec![1300], sinks: true, ..plain.clone() });
+    // Codes of 8 bits.
+    let coded = |p| AttentionParams { kv_dtype: dtype::I8, ..p };
+    list.push(Case { p: coded(params(9, 3, 64, 64)), ..plain.clone() });
+    list.push(Case { p: coded(params(6, 2, 80, 32)), lengths: vec![70, 0, 131], ..plain.clone() });
+    let p = AttentionParams { softcap: 2.0, window: 37, ..coded(params(8, 1, 20, 16)) };
+    list.push(Case { p, sinks: true, lengths: vec![33, 90], ..plain.clone() });
+    list.push(Case { p: coded(params(2, 1, 128, 64)), lengths: vec![1200], ..plain });
     list
 }
 
@@ -301,6 +331,96 @@ fn exported_pages_are_canonical() {
         }
     }
     rig.free(state);
+}
+
+/// One page of codes, with such data.
+fn coded_page(change: fn(&mut Data)) -> Case {
+    let p = AttentionParams { kv_dtype: dtype::I8, ..params(2, 2, 20, 64) };
+    Case { p, lengths: vec![64], rope: false, sinks: false, change }
+}
+
+/// Where a head of a position begins in the keys or values of [`coded_page`].
+fn row(position: usize, head: usize) -> std::ops::Range<usize> {
+    let first = (position * 2 + head) * 20;
+    first..first + 20
+}
+
+/// The same codes and scales on every tier, bit for bit, also where a number is not finite, and where all are 0 or tiny.
+#[test]
+fn exported_codes_follow_the_rule() {
+    let case = coded_page(|data| {
+        data.k[row(3, 0)].fill(0.0);
+        data.k[row(4, 1).start] = f32::INFINITY;
+        data.v[row(5, 0).start + 19] = f32::NAN;
+        data.k[row(6, 0)].iter_mut().for_each(|x| *x *= 1e-44);
+        data.v[row(7, 1)].iter_mut().for_each(|x| *x *= 3e38);
+        // Halves of the scale.
+        data.k[row(8, 0)].iter_mut().enumerate().for_each(|(i, x)| *x = if i == 9 { 127.0 } else { i as f32 - 5.5 });
+    });
+    let data = case.data(0);
+    for tier in tiers() {
+        let rig = Rig::new(tier, 2);
+        let state = case.fresh_state(&rig);
+        let (net, out) = case.net(std::slice::from_ref(&(0..64)), Some(state));
+        rig.run(&net, &[out]).unwrap();
+        let page = rig.export(&case.desc(), state, 1);
+        rig.free(state);
+        let (rows, half) = (2 * 64, page.len() / 2);
+        for (which, data) in [&data.k, &data.v].into_iter().enumerate() {
+            for (position, head) in (0..64).flat_map(|t| [(t, 0), (t, 1)]) {
+                let (want, scale) = codes(&data[row(position, head)]);
+                let at = head * 64 + position;
+                let got = page[which * half + at * 20..][..20].iter().map(|b| b.cast_signed());
+                assert!(got.eq(want), "{tier} {which} {position} {head}");
+                let got = page[which * half + rows * 20 + at * 4..].first_chunk().unwrap();
+                assert_eq!(u32::from_le_bytes(*got), scale.to_bits(), "{tier} {which} {position} {head}");
+            }
+        }
+    }
+}
+
+/// What is not a number reaches the rows that see it, and no other.
+#[test]
+fn a_number_that_is_none_shows_where_it_is_seen() {
+    let case = coded_page(|data| data.v[row(40, 1).start + 7] = f32::NEG_INFINITY);
+    for tier in tiers() {
+        let rig = Rig::new(tier, 2);
+        for chunk in [64, 1] {
+            for (i, x) in case.run(&rig, chunk)[0].iter().enumerate() {
+                let (position, head) = (i / 40, i / 20 % 2);
+                assert_eq!(x.is_nan(), position >= 40 && head == 1, "{tier} {chunk} {position} {head}");
+            }
+        }
+    }
+}
+
+fn import(rig: &Rig, desc: &StateDesc, buffer: u64, unit: u64, bytes: &[u8]) {
+    let (ptr, len) = (bytes.as_ptr(), bytes.len() as u64);
+    // SAFETY: live handles.
+    call(|err| unsafe { (rig.table.state_import.unwrap())(rig.dev, 0, desc, buffer, unit, ptr, len, err) }).unwrap();
+}
+
+/// A session file is somebody else's bytes.
+#[test]
+fn imported_codes_may_be_anything() {
+    let case = Case { lengths: vec![200], ..cases().into_iter().find(|c| c.p.kv_dtype == dtype::I8).unwrap() };
+    for tier in tiers() {
+        let rig = Rig::new(tier, 2);
+        for fill in [[0x80; 4], [0xff; 4], f32::INFINITY.to_le_bytes(), f32::MAX.to_le_bytes()] {
+            let state = case.fresh_state(&rig);
+            let bytes = rig.state_layout(&case.desc()).unwrap().1;
+            let canonical: Vec<u8> = fill.into_iter().cycle().take(bytes).collect();
+            for unit in 1..4 {
+                import(&rig, &case.desc(), state, unit, &canonical);
+                assert_eq!(rig.export(&case.desc(), state, unit), canonical);
+            }
+            for rows in [100..101, 101..200] {
+                let (net, out) = case.net(std::slice::from_ref(&rows), Some(state));
+                rig.run(&net, &[out]).unwrap();
+            }
+            rig.free(state);
+        }
+    }
 }
 
 #[test]

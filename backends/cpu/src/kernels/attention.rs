@@ -3,17 +3,21 @@
 //! The arithmetic of a row depends on its absolute position only. Every page is a block with its own
 //! maximum; pages are merged in order into groups of fixed positions, groups in order into the result. A row
 //! never multiplies what it may not see, so nothing that lies there, not even NaN, can reach it. One token
-//! or many, one worker or many, half-precision pages or their copy in f32: the same operations on the same
+//! or many, one worker or many, half-precision pages and codes or their copy in f32: the same operations on the same
 //! numbers.
+//!
+//! Of pages with codes, the codes are multiplied as they are, which is exact, and the scale of a key or value is a factor on its
+//! score or its weight (not on the sum of weights): one multiplication for a whole head.
 
+mod codes;
 mod merge;
 mod page;
 mod softmax;
 mod write;
 
 pub use merge::{Finish, Merge, finish, merge};
-pub use page::{attend_f16, attend_f32};
-pub use write::{Fresh, MAX_HEAD_DIM, write_f16, write_f32};
+pub use page::{attend_f16, attend_f32, attend_i8};
+pub use write::{Fresh, MAX_HEAD_DIM, write_f16, write_f32, write_i8};
 
 use super::product::{MAX_ROWS, Products};
 use crate::state::{KvLayout, LANES};

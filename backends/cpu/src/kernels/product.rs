@@ -8,6 +8,8 @@ use crate::tier::Tier;
 pub trait Element: Copy {
     /// Is B read from memory in this form, and not only from a copy that is in the cache?
     const AHEAD: bool;
+    /// Is it a code, which needs a scale to be a number?
+    const SCALED: bool = false;
     /// Sixteen of them.
     ///
     /// # Safety
@@ -15,6 +17,9 @@ pub trait Element: Copy {
     unsafe fn load<S: Simd>(p: *const Self) -> S::F;
     /// The product with this element.
     fn product(products: &Products) -> unsafe fn(&Product<Self>, usize);
+}
+/// Elements that stand for a number by themselves.
+pub trait Float: Element {
     /// Rounds and stores sixteen.
     ///
     /// # Safety
@@ -27,15 +32,17 @@ impl Element for f32 {
         // SAFETY: passed on.
         unsafe { S::load(p) }
     }
+    fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
+        products.single
+    }
+    const AHEAD: bool = false;
+}
+impl Float for f32 {
     #[inline(always)]
     unsafe fn store<S: Simd>(p: *mut Self, x: S::F) {
         // SAFETY: passed on.
         unsafe { S::store(p, x) }
     }
-    fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
-        products.single
-    }
-    const AHEAD: bool = false;
 }
 /// Bits of a half.
 #[derive(Clone, Copy)]
@@ -47,15 +54,33 @@ impl Element for Half {
         // SAFETY: passed on.
         unsafe { S::load_f16(p.cast()) }
     }
+    fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
+        products.half
+    }
+    const AHEAD: bool = true;
+}
+impl Float for Half {
     #[inline(always)]
     unsafe fn store<S: Simd>(p: *mut Self, x: S::F) {
         // SAFETY: passed on.
         unsafe { S::store_f16(p.cast(), x) }
     }
+}
+/// A code of 8 bits. Its scale is not the product's business.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Code(pub i8);
+impl Element for Code {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(p: *const Self) -> S::F {
+        // SAFETY: passed on.
+        unsafe { S::load_i8(p.cast()) }
+    }
     fn product(products: &Products) -> unsafe fn(&Product<Self>, usize) {
-        products.half
+        products.code
     }
     const AHEAD: bool = true;
+    const SCALED: bool = true;
 }
 
 /// Rows that one call of [`product`] takes at most.
@@ -83,9 +108,12 @@ pub struct Product<E> {
     /// Continue the sums in C, instead of starting at zero.
     pub resume: bool,
     /// Memory, laid out as B, that is wanted next: it is asked for while B is in use. May be B itself. Only for
-    /// halves, which come straight from the cache of keys and values.
+    /// halves and codes, which come straight from the cache of keys and values.
     pub next: *const E,
 }
+
+/// Bytes that one prefetch asks for.
+const CACHE_LINE: usize = 64;
 
 /// Does a tier have 32 registers of 16 lanes?
 #[inline(always)]
@@ -151,7 +179,7 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
         let mut next = p.next.wrapping_add(at);
         for k in 0..p.k {
             if E::AHEAD {
-                for c in (0..C).step_by(2) {
+                for c in (0..C).step_by(CACHE_LINE / (LANES * size_of::<E>())) {
                     S::prefetch(next.wrapping_add(c * LANES).cast());
                 }
                 next = next.wrapping_add(p.b_stride);
@@ -177,6 +205,11 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
 }
 
 #[inline(always)]
+unsafe fn any_code<S: Simd>(p: &Product<Code>, rows: usize) {
+    // SAFETY: passed on.
+    unsafe { any::<S, Code>(p, rows) }
+}
+#[inline(always)]
 unsafe fn any_half<S: Simd>(p: &Product<Half>, rows: usize) {
     // SAFETY: passed on.
     unsafe { any::<S, Half>(p, rows) }
@@ -188,6 +221,7 @@ unsafe fn any_single<S: Simd>(p: &Product<f32>, rows: usize) {
 }
 
 crate::tier::tier_fn! {
+    fn code(p: &Product<Code>, rows: usize) = any_code;
     fn half(p: &Product<Half>, rows: usize) = any_half;
     fn single(p: &Product<f32>, rows: usize) = any_single;
 }
@@ -196,6 +230,7 @@ crate::tier::tier_fn! {
 /// pointers, because they are large and have several callers.
 #[derive(Clone, Copy)]
 pub struct Products {
+    code: unsafe fn(&Product<Code>, usize),
     half: unsafe fn(&Product<Half>, usize),
     single: unsafe fn(&Product<f32>, usize),
 }
@@ -203,6 +238,6 @@ pub struct Products {
 impl Products {
     /// Of a tier.
     pub fn of(tier: Tier) -> Self {
-        Self { half: half(tier), single: single(tier) }
+        Self { code: code(tier), half: half(tier), single: single(tier) }
     }
 }

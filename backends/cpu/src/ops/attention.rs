@@ -120,11 +120,18 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         c.shaped(sinks, &[fixed(heads)], "sinks")?;
     }
     c.elements(q)?;
-    let half = layout.element == 2;
     let kernels = Kernels {
-        attend: if half { kernel::attend_f16(ctx.tier) } else { kernel::attend_f32(ctx.tier) },
+        attend: match layout.element {
+            1 => kernel::attend_i8(ctx.tier),
+            2 => kernel::attend_f16(ctx.tier),
+            _ => kernel::attend_f32(ctx.tier),
+        },
         products: Products::of(ctx.tier),
-        write: if half { kernel::write_f16(ctx.tier) } else { kernel::write_f32(ctx.tier) },
+        write: match layout.element {
+            1 => kernel::write_i8(ctx.tier),
+            2 => kernel::write_f16(ctx.tier),
+            _ => kernel::write_f32(ctx.tier),
+        },
         merge: kernel::merge(ctx.tier),
         finish: kernel::finish(ctx.tier),
         rotate: crate::kernels::rope::rotate(ctx.tier),

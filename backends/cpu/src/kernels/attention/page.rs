@@ -1,10 +1,11 @@
 //! One group of pages against a tile.
 
 use super::merge::{Merge, merge_block, merge_rows};
-use super::softmax::{Scores, exponentials, prepare};
+use super::softmax::{Scores, exponentials, prepare, rescale};
 use super::{CONVERT_ROWS, Tile, group_pages, state_stride};
-use crate::kernels::product::{Element, Half, MAX_ROWS, Product};
+use crate::kernels::product::{Code, Element, Half, MAX_ROWS, Product};
 use crate::simd::{LANES, Simd};
+use std::ptr;
 
 /// Attends to the pages of group `group` and merges the result into the tile's total.
 ///
@@ -31,6 +32,7 @@ unsafe fn attend<S: Simd, E: Element>(t: &Tile, group: usize, convert: bool) {
             }
             let keys = keys_of::<E>(t, page);
             let values = keys.add(t.layout.values_at());
+            let scales = if E::SCALED { keys.byte_add(t.layout.scales_at()).cast() } else { ptr::null() };
             let next = if page + 1 < pages.end { keys_of::<E>(t, page + 1) } else { keys };
             let rows = (first * t.group, last * t.group);
             if convert && rows.1 - rows.0 >= CONVERT_ROWS {
@@ -38,9 +40,9 @@ unsafe fn attend<S: Simd, E: Element>(t: &Tile, group: usize, convert: bool) {
                 copy::<S, E>(keys, t.work.keys, t.layout.values_at());
                 copy::<S, E>(values, t.work.values, places * t.layout.head_stride());
                 let (keys, values) = (t.work.keys.cast_const(), t.work.values.cast_const());
-                rows_of_page::<S, f32>(t, start, rows, Head { keys, values, next: keys });
+                rows_of_page::<S, f32>(t, start, rows, Head { keys, values, next: keys, scales });
             } else {
-                rows_of_page::<S, E>(t, start, rows, Head { keys, values, next });
+                rows_of_page::<S, E>(t, start, rows, Head { keys, values, next, scales });
             }
         }
         let (to, part, stride) = (t.total, t.work.part, state_stride(&t.layout));
@@ -54,6 +56,8 @@ struct Head<E> {
     keys: *const E,
     values: *const E,
     next: *const E,
+    /// Of its keys, then of its values, `[page_size]` each; null unless they are codes, or were before a copy.
+    scales: *const f32,
 }
 
 #[inline(always)]
@@ -114,12 +118,20 @@ unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usiz
             n,
         );
         let scores = Scores { at: w.scores, stride: page_size, span, scale: t.scale, softcap: t.softcap };
+        let scaled = !head.scales.is_null();
         for (r, &seen) in seen.iter().enumerate().take(n) {
+            if scaled {
+                rescale::<S>(&scores, r, head.scales);
+            }
             *w.m.add(r) = prepare::<S>(&scores, r, seen);
         }
         for r in 0..n {
             // The sum of weights is kept behind the weighted values, and merged like them.
             exponentials::<S>(&scores, r, *w.m.add(r), w.out.add((r + 1) * stride - LANES));
+            if scaled {
+                // After the sum: a value's scale is no part of its weight.
+                rescale::<S>(&scores, r, head.scales.add(page_size));
+            }
         }
         weigh::<E>(t, &seen, n, head);
         merge_block::<S>(&w.part, row, n, w.m, w.out, stride);
@@ -175,6 +187,11 @@ unsafe fn weigh<E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS], n: usiz
 }
 
 #[inline(always)]
+unsafe fn attend_code<S: Simd>(t: &Tile, group: usize) {
+    // SAFETY: passed on.
+    unsafe { attend::<S, Code>(t, group, true) }
+}
+#[inline(always)]
 unsafe fn attend_half<S: Simd>(t: &Tile, group: usize) {
     // SAFETY: passed on.
     unsafe { attend::<S, Half>(t, group, true) }
@@ -186,6 +203,8 @@ unsafe fn attend_single<S: Simd>(t: &Tile, group: usize) {
 }
 
 crate::tier::tier_fn! {
+    /// Attends to a group of I8 pages.
+    pub fn attend_i8(tile: &Tile, group: usize) = attend_code;
     /// Attends to a group of F16 pages.
     pub fn attend_f16(tile: &Tile, group: usize) = attend_half;
     /// Attends to a group of F32 pages.

@@ -113,6 +113,23 @@ unsafe fn raised<S: Simd, const N: usize>(row: *mut f32, shift: S::F, mut total:
     }
 }
 
+/// Multiplies row `r` by `factors`, place by place: scales of codes, which the products leave out.
+///
+/// # Safety
+/// The row and `factors` have `span.1` elements; see [`Simd`].
+#[inline(always)]
+pub unsafe fn rescale<S: Simd>(x: &Scores, r: usize, factors: *const f32) {
+    let (mut i, last) = x.span;
+    while i < last {
+        // SAFETY: within the row.
+        unsafe {
+            let row = x.at.add(r * x.stride);
+            S::store(row.add(i), S::mul(S::load(row.add(i)), S::load(factors.add(i))));
+        }
+        i += LANES;
+    }
+}
+
 /// Lanes outside `from..to` become minus infinity.
 #[inline(always)]
 unsafe fn hide<S: Simd>(x: S::F, from: usize, to: usize) -> S::F {

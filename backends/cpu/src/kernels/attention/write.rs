@@ -1,6 +1,7 @@
 //! Fresh keys and values on their way into a page.
 
-use crate::kernels::product::{Element, Half};
+use super::codes::encode;
+use crate::kernels::product::{Float, Half};
 use crate::kernels::rope::rotate_head;
 use crate::simd::{LANES, Simd};
 use crate::state::KvLayout;
@@ -30,20 +31,39 @@ pub struct Fresh {
 /// Largest head that is supported, so that one fits on the stack.
 pub const MAX_HEAD_DIM: usize = 512;
 
+type Head<T> = MaybeUninit<[T; MAX_HEAD_DIM]>;
+
+/// The key after rotation, which happens in `room`.
 #[inline(always)]
-unsafe fn write<S: Simd, E: Element>(x: &Fresh) {
-    let (d, stride, page_size) = (x.layout.head_dim, x.layout.head_stride(), x.layout.page_size);
-    let mut rotated = MaybeUninit::<[f32; MAX_HEAD_DIM]>::uninit();
-    let mut rounded = MaybeUninit::<[E; MAX_HEAD_DIM]>::uninit();
+unsafe fn key<S: Simd>(x: &Fresh, room: &mut Head<f32>) -> *const f32 {
+    if x.table.is_null() {
+        return x.k;
+    }
+    let rotated = room.as_mut_ptr().cast::<f32>();
+    // SAFETY: `k` has `head_dim <= MAX_HEAD_DIM` elements.
+    unsafe { rotate_head::<S>(x.k, x.table, rotated, x.layout.head_dim, x.n_rot, x.rope_layout, 1.0) };
+    rotated
+}
+
+/// Keys lie transposed.
+#[inline(always)]
+unsafe fn scatter<T: Copy>(from: *const T, x: &Fresh) {
+    let to = x.page.cast::<T>();
+    for i in 0..x.layout.head_dim {
+        // SAFETY: the place lies in the page.
+        unsafe { *to.add(i * x.layout.page_size + x.place) = *from.add(i) };
+    }
+}
+
+#[inline(always)]
+unsafe fn write<S: Simd, E: Float>(x: &Fresh) {
+    let (d, stride) = (x.layout.head_dim, x.layout.head_stride());
+    let mut room = Head::<f32>::uninit();
+    let mut rounded = Head::<E>::uninit();
     // SAFETY: `k` and `v` have `d <= MAX_HEAD_DIM` elements; the place lies in the page.
     unsafe {
         let keys = x.page.cast::<E>();
-        let mut k = x.k;
-        if !x.table.is_null() {
-            let rotated = rotated.as_mut_ptr().cast::<f32>();
-            rotate_head::<S>(k, x.table, rotated, d, x.n_rot, x.rope_layout, 1.0);
-            k = rotated;
-        }
+        let k = key::<S>(x, &mut room);
         let values = keys.add(x.layout.values_at() + x.place * stride);
         let rounded = rounded.as_mut_ptr().cast::<E>();
         let mut i = 0;
@@ -53,9 +73,24 @@ unsafe fn write<S: Simd, E: Element>(x: &Fresh) {
             E::store::<S>(values.add(i), S::load_n(x.v.add(i), n));
             i += LANES;
         }
-        for i in 0..d {
-            *keys.add(i * page_size + x.place) = *rounded.add(i);
-        }
+        scatter(rounded, x);
+    }
+}
+
+#[inline(always)]
+unsafe fn write_codes<S: Simd>(x: &Fresh) {
+    let (d, page_size) = (x.layout.head_dim, x.layout.page_size);
+    let mut room = Head::<f32>::uninit();
+    let mut codes = Head::<i8>::uninit();
+    let codes = codes.as_mut_ptr().cast::<i8>();
+    // SAFETY: as above. `encode` fills whole vectors, which `MAX_HEAD_DIM` is a multiple of.
+    unsafe {
+        let scales = x.page.add(x.layout.scales_at()).cast::<f32>().add(x.place);
+        *scales = encode::<S>(key::<S>(x, &mut room), codes, d);
+        scatter(codes, x);
+        *scales.add(page_size) = encode::<S>(x.v, codes, d);
+        let values = x.page.cast::<i8>().add(x.layout.values_at() + x.place * x.layout.head_stride());
+        values.copy_from_nonoverlapping(codes, d);
     }
 }
 
@@ -71,6 +106,8 @@ unsafe fn write_single<S: Simd>(x: &Fresh) {
 }
 
 crate::tier::tier_fn! {
+    /// Writes to an I8 page.
+    pub fn write_i8(x: &Fresh) = write_codes;
     /// Writes to an F16 page.
     pub fn write_f16(x: &Fresh) = write_half;
     /// Writes to an F32 page.

@@ -156,9 +156,6 @@ impl<'a> Plan<'a> {
             Past::Own => unsafe { self.step.scratch().add(self.op.scratch.pages) },
         }
     }
-    fn head_bytes(&self) -> usize {
-        self.op.layout.head_elements() * self.op.layout.element
-    }
 
     /// Puts a row's key and value into its page.
     unsafe fn write(&self, sequence: usize, row: usize, kv_head: usize) {
@@ -188,7 +185,7 @@ impl<'a> Plan<'a> {
                 n_rot: op.p.n_rot as usize,
                 rope_layout: op.p.rope_layout,
                 layout: op.layout,
-                page: self.base().add(page * op.layout.page_bytes() + kv_head * self.head_bytes()),
+                page: self.base().add(page * op.layout.page_bytes() + kv_head * op.layout.head_bytes()),
                 place,
             });
         }
@@ -326,7 +323,7 @@ impl<'a> Plan<'a> {
                 scale: op.p.scale,
                 softcap: op.p.softcap,
                 layout: op.layout,
-                base: self.base().add(place.kv_head * self.head_bytes()),
+                base: self.base().add(place.kv_head * op.layout.head_bytes()),
                 pages: self.pages(place.sequence),
                 total,
                 products: op.kernels.products,
