@@ -46,12 +46,19 @@ pub fn gradient(case: &Case, gradient: &Gradient) -> Vec<f64> {
 }
 
 /// How far a state's element may be off: a rotated key that falls on the other side of a rounding boundary
-/// of the cache moves by one unit there; fast weights drift like the op's output.
+/// of the cache moves by one unit there, which for codes is 1; fast weights drift like the op's output.
 pub fn state(case: &Case, want: f64, dtype: u32) -> f64 {
     match (&case.kernel, dtype) {
         (Kernel::FastWeight(_), _) => simple::FAST_WEIGHT_DRIFT * want.abs().max(1.0),
         (_, tern_abi::dtype::F16) if case.input(3).is_some() => want.abs().max(1e-4) / 1024.0,
+        (_, tern_abi::dtype::I8) if case.input(3).is_some() => 1.0,
+        (_, tern_abi::dtype::I8) => 0.0,
         _ if case.input(3).is_some() => 8.0 * EPS * want.abs().max(1.0),
         _ => 0.0,
     }
+}
+
+/// How far a scale of codes may be off: like the largest number it stands for, which a rotation may have made.
+pub fn scale(case: &Case, want: f64) -> f64 {
+    if case.input(3).is_some() { 8.0 * EPS * want.abs() } else { 0.0 }
 }

@@ -10,6 +10,8 @@ mod loss;
 mod norm;
 mod rope;
 
+pub(crate) use attention::pages::{read, stored};
+
 use crate::case::{Backward, Case, Data, Input};
 use crate::noise::Noise;
 use tern_reference::Kernel;

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::bounds;
 use crate::case::{Case, CaseError, Data};
+use crate::cases::stored;
 use crate::host::Device;
 
 /// What became of a check.
@@ -102,22 +103,17 @@ pub fn compare(what: &str, got: &[f64], want: &[f64], bound: &[f64]) -> Verdict 
 
 fn compare_states(case: &Case, got: &Answer, want: &Answer) -> Verdict {
     let mut verdict = Verdict::Passed(0.0);
-    let dtype = case.inputs.iter().flatten().find_map(|x| match &x.data {
-        Data::State(state) => Some(state.dtype),
+    let state = case.inputs.iter().flatten().find_map(|x| match &x.data {
+        Data::State(state) => Some(state),
         _ => None,
     });
-    let Some(dtype) = dtype else { return verdict };
+    let Some(state) = state else { return verdict };
     for (unit, (got, want)) in got.state().iter().zip(want.state()).enumerate() {
-        let decode = |bytes: &[u8]| -> Vec<f64> {
-            let half = |b: &[u8; 2]| f64::from(tern_quant::f16_to_f32(u16::from_le_bytes(*b)));
-            match dtype {
-                tern_abi::dtype::F16 => bytes.as_chunks().0.iter().map(half).collect(),
-                _ => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
-            }
-        };
-        let (got, want) = (decode(got), decode(want));
-        let bound: Vec<f64> = want.iter().map(|&x| bounds::state(case, x, dtype)).collect();
+        let ((got, got_scales), (want, want_scales)) = (stored(state, got), stored(state, want));
+        let bound: Vec<f64> = want.iter().map(|&x| bounds::state(case, x, state.dtype)).collect();
         verdict = verdict.and(compare(&format!("state unit {unit}"), &got, &want, &bound));
+        let bound: Vec<f64> = want_scales.iter().map(|&x| bounds::scale(case, x)).collect();
+        verdict = verdict.and(compare(&format!("scales of state unit {unit}"), &got_scales, &want_scales, &bound));
     }
     verdict
 }

@@ -1,5 +1,6 @@
 //! ATTENTION: with and without pages, every option.
 
+pub(crate) mod pages;
 mod setups;
 
 use super::rope::table;
@@ -9,16 +10,8 @@ use crate::host::StateSpec;
 use crate::noise::{Noise, dims, ints, seq_start};
 use setups::Setup;
 use tern_abi::graph::dim;
-use tern_abi::{dtype, state};
+use tern_abi::state;
 use tern_reference::{Kernel, ops};
-
-/// Rounds to the state's dtype and encodes.
-fn encode(dtype: u32, x: f32) -> Vec<u8> {
-    match dtype {
-        dtype::F16 => tern_quant::f32_to_f16(x).to_le_bytes().to_vec(),
-        _ => x.to_le_bytes().to_vec(),
-    }
-}
 
 /// Builds the case. Data of a sequence depend on the name, its number and the position only, so that the
 /// same sequence can be run in other chunks and other company.
@@ -32,10 +25,7 @@ fn attention(s: &Setup) -> Case {
     let paged = p.page_size > 0;
     let (pages, total) = if paged { s.pages(&mut noise) } else { (Vec::new(), 0) };
     let size = p.page_size as usize;
-    let per_page = 2 * kv_heads * size * dim;
-    // Garbage where nobody has written: reading it shows.
-    let mut units = vec![encode(p.kv_dtype, f32::INFINITY).repeat(per_page); total];
-    let bytes = encode(p.kv_dtype, 0.0).len();
+    let mut units = vec![pages::garbage(p); total];
     for (n, &(past, new)) in s.sequences.iter().enumerate() {
         for position in 0..past + new {
             let mut row = Noise::new(&format!("{} sequence {n} position {position}", s.name));
@@ -54,9 +44,8 @@ fn attention(s: &Setup) -> Case {
             // The past holds keys as they were after rotation; any values do.
             let unit = &mut units[pages[n][position / size]];
             for (which, data) in [k, v].iter().enumerate() {
-                for (i, &x) in data.iter().enumerate() {
-                    let at = (((which * kv_heads + i / dim) * size + position % size) * dim + i % dim) * bytes;
-                    unit[at..at + bytes].copy_from_slice(&encode(p.kv_dtype, x));
+                for (head, data) in data.chunks(dim).enumerate() {
+                    pages::put(p, unit, which, head, position % size, data);
                 }
             }
         }
@@ -84,7 +73,7 @@ fn attention(s: &Setup) -> Case {
         let data = Data::Int(pages.iter().zip(&s.sequences).flat_map(row).collect());
         let dims = [kv_heads as u64, dim as u64, size as u64, 0, 0, 0];
         let state = StateSpec { kind: state::kind::KV_PAGE, dtype: p.kv_dtype, dims, units };
-        let shape = vec![total * per_page * bytes];
+        let shape = vec![state.units.iter().map(Vec::len).sum()];
         inputs.push(Some(Input { shape, lead: dim::FIXED, data: Data::State(state) }));
         inputs.push(ints(dim::TOKENS, slots));
         inputs.push(Some(Input { shape: vec![pages.len(), columns], lead: dim::SEQUENCES, data }));

@@ -8,8 +8,8 @@ use tern_abi::{dtype, state};
 /// Imports units with known bytes and exports them again. Returns a name with each verdict.
 pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
     let kv = |dtype, dims: [u64; 6]| {
-        let elements = 2 * dims[0] * dims[1] * dims[2];
-        let bytes = elements * dtype::plain_size(dtype).unwrap_or(4);
+        let scale = if dtype == dtype::I8 { 4 } else { 0 };
+        let bytes = 2 * dims[0] * dims[2] * (dims[1] * dtype::plain_size(dtype).unwrap_or(4) + scale);
         (state::kind::KV_PAGE, dtype, dims, bytes)
     };
     let fast = |dims: [u64; 6]| {
@@ -20,6 +20,9 @@ pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
         kv(dtype::F16, [2, 16, 8, 0, 0, 0]),
         kv(dtype::F32, [3, 24, 5, 0, 0, 0]),
         kv(dtype::F16, [1, 7, 1, 0, 0, 0]),
+        kv(dtype::I8, [3, 80, 32, 0, 0, 0]),
+        kv(dtype::I8, [2, 20, 16, 0, 0, 0]),
+        kv(dtype::I8, [1, 7, 3, 0, 0, 0]),
         fast([2, 16, 16, 0, 0, 0]),
         fast([3, 5, 7, 0, 0, 0]),
     ];

@@ -78,9 +78,17 @@ fn stateless(t: usize) -> Vec<Setup> {
     ]
 }
 
+fn label(kv_dtype: u32) -> &'static str {
+    match kv_dtype {
+        dtype::I8 => "I8",
+        dtype::F16 => "F16",
+        _ => "F32",
+    }
+}
+
 /// With pages of this dtype: every option alone, over several sequences at different lengths.
 fn paged(kv_dtype: u32) -> Vec<Setup> {
-    let label = if kv_dtype == dtype::F16 { "F16" } else { "F32" };
+    let label = label(kv_dtype);
     let base = AttentionParams { page_size: 16, kv_dtype, ..BASE };
     let many = [(0, 3), (17, 1), (40, 5), (8, 8)];
     let new = |name: &str, params, sequences: &[_]| Setup::new(&format!("pages {label} {name}"), params, sequences);
@@ -108,11 +116,25 @@ fn paged(kv_dtype: u32) -> Vec<Setup> {
     ]
 }
 
+/// Codes in heads of sizes that fill vectors, do not, or do so by halves.
+fn coded() -> Vec<Setup> {
+    let of = |head_dim: u32| {
+        let shape = AttentionParams { heads: 6, kv_heads: 2, head_dim, n_rot: head_dim, page_size: 32, ..BASE };
+        let base = AttentionParams { kv_dtype: dtype::I8, scale: (head_dim as f32).sqrt().recip(), ..shape };
+        let new = |name: &str, params| {
+            Setup::new(&format!("pages I8 heads of {head_dim}{name}"), params, &[(100, 7), (3, 1), (0, 40), (64, 1)])
+        };
+        let options = AttentionParams { window: 50, softcap: 4.0, ..base };
+        [new("", base), new(" rope", base).rope(), new(" all options", options).rope().sinks()]
+    };
+    [20, 64, 80, 128].into_iter().flat_map(of).collect()
+}
+
 /// Large enough to be shared among threads.
-fn large() -> Setup {
+fn large(kv_dtype: u32) -> Setup {
     let shape = AttentionParams { heads: 12, kv_heads: 4, head_dim: 64, n_rot: 64, ..BASE };
-    let params = AttentionParams { page_size: 32, scale: 0.125, ..shape };
-    Setup::new("large", params, &[(500, 33), (700, 1), (0, 40)]).rope()
+    let params = AttentionParams { page_size: 32, scale: 0.125, kv_dtype, ..shape };
+    Setup::new(&format!("large {}", label(kv_dtype)), params, &[(500, 33), (700, 1), (0, 40)]).rope()
 }
 
 pub(super) fn forward() -> Vec<Setup> {
@@ -120,7 +142,9 @@ pub(super) fn forward() -> Vec<Setup> {
     out.push(Setup::new("rope without pages", BASE, &[(0, 7), (0, 2)]).rope());
     out.extend(paged(dtype::F16));
     out.extend(paged(dtype::F32));
-    out.push(large());
+    out.extend(paged(dtype::I8));
+    out.extend(coded());
+    out.extend([dtype::F16, dtype::I8].map(large));
     out
 }
 
