@@ -14,6 +14,7 @@
 //! recurrent.rs   snapshots of recurrent states
 //! inputs.rs      a step's rows, and their way into device memory
 //! sequence.rs    a sequence and its pages
+//! snapshot.rs    a sequence's state in canonical layout
 //! ```
 
 mod inputs;
@@ -22,6 +23,7 @@ mod pages;
 mod prefix;
 mod recurrent;
 mod sequence;
+mod snapshot;
 mod states;
 
 use crate::backend::{Bound, CancelFlag, Device};
@@ -35,6 +37,7 @@ use pages::Pages;
 use prefix::PrefixCache;
 use recurrent::Recurrent;
 use sequence::Sequence;
+pub use snapshot::StoredState;
 use states::State;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -132,7 +135,7 @@ impl Context {
         for (e, external) in graph.externals.iter().enumerate() {
             if let ExternalKind::State(desc) = external.kind {
                 let units = states::units(&desc, size.pages, size.sequences);
-                states.push(State::new(&devices[home(e)], home(e), e, desc, units)?);
+                states.push(State::new(&devices[home(e)], e, desc, units)?);
             }
         }
         let plan = Plan::new(devices, graph, size.class())?;

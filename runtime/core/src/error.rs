@@ -108,6 +108,30 @@ pub enum Error {
         /// Its size.
         capacity: usize,
     },
+    /// A session file that was saved with another model.
+    #[error(
+        "{path} was saved with another model ({name:?}, {}...), not with this one ({}...)",
+        short(found),
+        short(expected)
+    )]
+    OtherModel {
+        /// The file.
+        path: String,
+        /// The other model's name.
+        name: String,
+        /// Its fingerprint.
+        found: String,
+        /// This model's fingerprint.
+        expected: String,
+    },
+    /// A session file that cannot be used.
+    #[error("{path}: {what}")]
+    SessionFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// A token id outside the vocabulary.
     #[error("token {id} is outside the vocabulary of {vocab}")]
     Token {
@@ -186,6 +210,11 @@ impl Error {
     pub fn is_cancelled(&self) -> bool {
         self.kind() == ErrorKind::Cancelled
     }
+}
+
+/// The beginning of a fingerprint.
+fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
 }
 
 fn backend_kind(e: &BackendError) -> ErrorKind {

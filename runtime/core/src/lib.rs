@@ -6,7 +6,7 @@
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text
 //! sample.rs    choosing the next token
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
-//! load.rs      from a file to definition, tensors, tokenizer
+//! load.rs      from a file to definition, tensors, tokenizer; fingerprint.rs: which model it is
 //! models.rs    architectures, one file each
 //! plan.rs      graph -> fused -> placed -> compiled
 //! graph.rs     values and ops, gradients
@@ -22,6 +22,7 @@ pub mod plan;
 
 mod chat;
 mod error;
+mod fingerprint;
 mod load;
 mod model;
 mod runtime;
@@ -30,7 +31,7 @@ mod score;
 mod session;
 
 pub use backend::CancelFlag;
-pub use chat::{Chat, Reply};
+pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
 pub use model::{Model, ModelInfo, TensorSummary};
 pub use runtime::{LoadProgress, ModelOptions, Runtime};

@@ -9,6 +9,7 @@ pub use source::open_file;
 pub use weights::{Resolved, load, resolve};
 
 use crate::error::Error;
+use crate::fingerprint::Identity;
 use crate::models::{Definition, Hyper, find};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,9 +34,16 @@ pub struct ModelFile {
     pub tokenizer: Arc<Tokenizer>,
     /// The chat template's source.
     pub template: Option<String>,
+    /// The configuration, where it is in a file of its own.
+    pub config: Option<String>,
 }
 
 impl ModelFile {
+    /// What the model's fingerprint is made of.
+    pub fn identity(&self) -> Identity {
+        Identity { texts: self.config.iter().cloned().collect(), sources: self.checkpoint.sources().to_vec() }
+    }
+
     /// Opens a GGUF file or a Hugging Face folder. With `map`, weights are mapped rather than read, where the platform can.
     ///
     /// # Errors

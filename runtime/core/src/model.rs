@@ -3,15 +3,16 @@
 use crate::backend::{Backend, Bound, Device};
 use crate::context::{Context, ContextSize, pages_for};
 use crate::error::Error;
+use crate::fingerprint::{Identity, hex};
 use crate::graph::{ExternalKind, Graph, Op};
 use crate::load::{self, ModelFile, Resolved};
 use crate::models::{Computed, Definition, Net, NetOptions, TensorTable};
 use crate::plan::{PlanError, ShapeClass, externals};
 use crate::runtime::{LoadProgress, ModelOptions};
-use crate::session::{Batch, BatchOptions, Engine, Session, SessionOptions};
+use crate::session::{Batch, BatchOptions, DEFAULT_CONTEXT, Engine, Session, SessionOptions};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 use tern_abi::dtype::{F16, F32};
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
@@ -35,6 +36,8 @@ struct Inner {
     /// Tokens that attention looks back, where every layer has a limit; else 0.
     window: u64,
     engines: Mutex<HashMap<u32, Arc<Engine>>>,
+    identity: Identity,
+    fingerprint: OnceLock<[u8; 32]>,
     /// The one that the caller chose, and one for what it lacks, if it does.
     devices: Vec<Arc<Device>>,
 }
@@ -131,6 +134,7 @@ impl Model {
             bytes: t.bytes,
         });
         info.load_ms = start.elapsed().as_secs_f64() * 1e3;
+        let identity = file.identity();
         Ok(Self {
             inner: Arc::new(Inner {
                 info,
@@ -143,6 +147,8 @@ impl Model {
                 template: file.template,
                 window: crate::context::window(&graph),
                 engines: Mutex::default(),
+                identity,
+                fingerprint: OnceLock::new(),
                 devices,
             }),
         })
@@ -209,6 +215,24 @@ impl Model {
     pub fn plan_listing(&self, context: u64) -> Result<Vec<String>, Error> {
         let size = ContextSize::full(1, context, 64.min(context), 1);
         Ok(self.context(size, F16)?.plan().listing.clone())
+    }
+
+    /// A hash of the model's files, as 64 hexadecimal digits: what session files and adapters are bound to. Made when first
+    /// asked for, which reads the files.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where a file cannot be read any more.
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        if let Some(hash) = self.inner.fingerprint.get() {
+            return Ok(hex(hash));
+        }
+        let hash = self.inner.identity.hash()?;
+        Ok(hex(self.inner.fingerprint.get_or_init(|| hash)))
+    }
+
+    /// Tokens of a context that nobody asked a size for.
+    pub(crate) fn default_context(&self) -> u64 {
+        self.info().context_length.min(DEFAULT_CONTEXT)
     }
 
     /// Gives back memory that no session needs: cached prefixes, and what closed sessions had. For an app that is told to

@@ -50,7 +50,7 @@ impl Model {
         if let Some(&id) = tokens.iter().find(|&&t| t as usize >= vocab) {
             return Err(Error::Token { id, vocab });
         }
-        let wanted = options.context.unwrap_or(self.info().context_length.min(crate::DEFAULT_CONTEXT));
+        let wanted = options.context.unwrap_or_else(|| self.default_context());
         let window = wanted.min(tokens.len().max(1) as u64);
         let size =
             SessionOptions { context: Some(window), chunk: Some(window.min(256)), kv: options.kv, isolated: true }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod engine;
+mod file;
 mod generation;
 
 pub use batch::{Batch, BatchOptions};
@@ -42,6 +43,8 @@ pub enum KvType {
     F16,
     /// Single precision: exact, at twice the memory.
     F32,
+    /// 8 bits and a scale per position and head: about half the memory, and a little less exact.
+    I8,
 }
 
 impl KvType {
@@ -49,13 +52,27 @@ impl KvType {
         match self {
             Self::F16 => tern_abi::dtype::F16,
             Self::F32 => tern_abi::dtype::F32,
+            Self::I8 => tern_abi::dtype::I8,
         }
+    }
+
+    /// "f16", "f32" or "i8".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+            Self::I8 => "i8",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        [Self::F16, Self::F32, Self::I8].into_iter().find(|k| k.name() == name)
     }
 }
 
 impl SessionOptions {
     pub(crate) fn size(&self, model: &Model, outputs: u64) -> Result<ContextSize, Error> {
-        let positions = self.context.unwrap_or(model.info().context_length.min(DEFAULT_CONTEXT));
+        let positions = self.context.unwrap_or_else(|| model.default_context());
         let chunk = self.chunk.unwrap_or(DEFAULT_CHUNK).min(positions);
         let bad = |setting, found: u64, expected| Err(Error::Setting { setting, found: found.to_string(), expected });
         // Positions and places are i32 on the device.

@@ -36,6 +36,23 @@ impl Sequence {
         self.pages.iter().map(|&p| if p == PASSED { 0 } else { p })
     }
 
+    /// The pages that hold the first `positions`, with their place in the sequence, without those that were passed.
+    pub(super) fn resident_pages(&self, positions: usize) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let end = pages_for(positions as u64) as usize;
+        self.pages.iter().copied().enumerate().take(end).filter(|(_, p)| *p != PASSED)
+    }
+
+    /// Pages at the front that no layer looks back to.
+    pub(super) fn passed(&self) -> usize {
+        self.passed
+    }
+
+    /// An empty sequence whose first pages count as passed.
+    pub(super) fn mark_passed(&mut self, pages: usize) {
+        self.passed = pages;
+        self.pages = vec![PASSED; pages];
+    }
+
     /// Pages got new numbers.
     pub(super) fn renumber(&mut self, numbers: &[Option<u32>]) {
         for page in self.pages.iter_mut().filter(|p| **p != PASSED) {
@@ -200,7 +217,8 @@ impl Context {
 
     /// Pages up to `end`, and none of those to be written shared with anyone.
     pub(super) fn make_room(&mut self, sequence: usize, end: usize) -> Result<(), Error> {
-        let first = self.sequences[sequence].computed / PAGE;
+        let s = &self.sequences[sequence];
+        let first = (s.computed / PAGE).max(s.passed);
         for place in first..pages_for(end as u64) as usize {
             let old = self.sequences[sequence].pages.get(place).copied();
             if old.is_some_and(|p| p != PASSED && self.pages.users(p) == 1) {

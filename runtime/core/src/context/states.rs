@@ -17,8 +17,6 @@ pub struct State {
     pub unit_bytes: u64,
     /// Bytes of a unit in a file.
     pub canonical_bytes: u64,
-    /// Index of its device.
-    pub device: usize,
     /// The units.
     pub buffer: Arc<Buffer>,
 }
@@ -42,17 +40,11 @@ pub fn units(desc: &StateDesc, pages: u64, sequences: u64) -> u64 {
 
 impl State {
     /// A zeroed state.
-    pub fn new(
-        device: &Arc<Device>,
-        index: usize,
-        external: usize,
-        desc: StateDesc,
-        units: u64,
-    ) -> Result<Self, Error> {
+    pub fn new(device: &Arc<Device>, external: usize, desc: StateDesc, units: u64) -> Result<Self, Error> {
         let layout = device.state_layout(&desc)?;
         let buffer = Arc::new(device.alloc(units.saturating_mul(layout.unit_bytes).max(1))?);
         let (unit_bytes, canonical_bytes) = (layout.unit_bytes, layout.canonical_bytes);
-        Ok(Self { external, desc, unit_bytes, canonical_bytes, device: index, buffer })
+        Ok(Self { external, desc, unit_bytes, canonical_bytes, buffer })
     }
 
     /// Does it hold KV pages?

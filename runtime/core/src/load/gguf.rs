@@ -26,6 +26,7 @@ pub fn open(source: Arc<dyn Source>) -> Result<ModelFile, Error> {
         definition,
         checkpoint,
         tokenizer,
+        config: None,
     })
 }
 

@@ -25,6 +25,7 @@ pub fn open(path: &Path, map: bool) -> Result<ModelFile, Error> {
         name: config.str("_name_or_path")?.filter(|s| !s.is_empty()).map(str::to_owned),
         path: path.display().to_string(),
         template: template(&folder)?,
+        config: Some(config.value().to_string()),
         definition,
         checkpoint: folder.checkpoint,
         tokenizer,
