@@ -1,10 +1,10 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
-use crate::commands::{bench, chat, demo, doctor, inspect, run, score, tokenize};
-use crate::failure::{EXIT_CODES, Result};
+use crate::commands::{batch, bench, chat, demo, doctor, inspect, run, score, tokenize};
+use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
-use tern::{Bos, EncodeOptions, GenerateOptions, KvType, Model, Sampling, SessionOptions};
+use tern::{Bos, EncodeOptions, Error, GenerateOptions, KvType, Model, Sampling, SessionOptions};
 
 /// Run small language models on this machine.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ pub enum Command {
     Chat(chat::ChatArgs),
     /// Continue a prompt, or answer it with --chat
     Run(run::RunArgs),
+    /// Answer many prompts from a file, several at the same time
+    Batch(batch::BatchArgs),
     /// Measure how well a model predicts a text
     Score(score::ScoreArgs),
     /// Measure speed and memory, and compare them with what the memory bandwidth allows
@@ -193,7 +195,7 @@ impl From<BosArg> for Bos {
 }
 
 /// How text becomes tokens.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub struct EncodeArgs {
     /// Take control tokens written in the text as what they are, and show those that the model writes
     #[arg(long)]
@@ -205,9 +207,9 @@ pub struct EncodeArgs {
 
 impl EncodeArgs {
     /// Token ids of a text.
-    pub fn encode(&self, model: &Model, text: &str) -> Result<Vec<u32>> {
+    pub fn encode(&self, model: &Model, text: &str) -> std::result::Result<Vec<u32>, Error> {
         let options = EncodeOptions { special: self.special, bos: self.bos.into() };
-        Ok(model.tokenizer().encode(text, options).map_err(tern::Error::from)?)
+        Ok(model.tokenizer().encode(text, options)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod batch;
 pub mod bench;
 pub mod chat;
 pub mod demo;
@@ -20,6 +21,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Demo(args) => demo::demo(&cli.backend, args),
         Command::Chat(args) => chat::chat(&cli.backend, args),
         Command::Run(args) => run::run(&cli.backend, args),
+        Command::Batch(args) => batch::batch(&cli.backend, args),
         Command::Score(args) => score::score(&cli.backend, args),
         Command::Bench(args) => bench::bench(&cli.backend, args),
         Command::Tokenize(args) => tokenize::tokenize(&cli.backend, args),

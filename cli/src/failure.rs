@@ -87,6 +87,20 @@ impl From<tern::backend::BackendError> for Failure {
     }
 }
 
+/// An error's kind in JSON.
+pub fn kind(error: &tern::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Input => "input",
+        ErrorKind::Unsupported => "unsupported",
+        ErrorKind::Memory => "memory",
+        ErrorKind::Context => "context",
+        ErrorKind::Cancelled => "cancelled",
+        ErrorKind::Backend => "backend",
+        ErrorKind::Io => "io",
+        ErrorKind::Internal => "internal",
+    }
+}
+
 /// Help and version are results; a usage error becomes one line. The longer form is `--help`.
 pub fn from_clap(error: &clap::Error) -> Result<()> {
     use clap::error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};

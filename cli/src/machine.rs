@@ -42,6 +42,26 @@ fn kilobytes(file: &str, key: &str) -> Option<u64> {
     value.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// Characters that fit a line of the terminal on stderr, where there is one.
+#[cfg(unix)]
+pub fn terminal_width() -> Option<usize> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: the struct is writable and consists of numbers, for which zeros are valid.
+    let size = unsafe {
+        if libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, size.as_mut_ptr()) != 0 {
+            return None;
+        }
+        size.assume_init()
+    };
+    Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+}
+
+/// As above.
+#[cfg(not(unix))]
+pub fn terminal_width() -> Option<usize> {
+    None
+}
+
 /// Asks the system to use huge pages for `memory`. It may refuse, which costs nothing.
 pub fn advise_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]

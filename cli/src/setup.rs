@@ -109,5 +109,5 @@ pub fn threads(model: &Model) -> u32 {
 /// What a model runs on, for people.
 pub fn place(model: &Model) -> String {
     let info = model.info();
-    format!("{}, tier {}, {}", info.backend, info.tier, terminal::threads(threads(model)))
+    format!("{}, tier {}, {}", info.backend, info.tier, terminal::count(threads(model) as usize, "thread"))
 }

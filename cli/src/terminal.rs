@@ -1,6 +1,7 @@
 //! Results to stdout, everything else to stderr. Nothing here panics when either is closed.
 
 use crate::failure::{Failure, Result};
+use crate::machine::terminal_width;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Stderr, Stdout, Write, stderr, stdin, stdout};
@@ -34,7 +35,40 @@ pub fn bold(text: &str) -> Cow<'_, str> {
 
 /// A line for people, on stderr. When that is closed there is nobody to tell.
 pub fn note(line: &str) {
-    let _ = writeln!(stderr(), "{line}");
+    let _ = match terminal_width() {
+        Some(width) => writeln!(stderr(), "{}", wrapped(line, width)),
+        None => writeln!(stderr(), "{line}"),
+    };
+}
+
+/// The text with line breaks between words where it would be wider than `width`. Whoever sends it to a file gets it as it is.
+fn wrapped(text: &str, width: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (i, line) in text.split('\n').enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        let mut used = 0;
+        for (i, word) in line.split(' ').enumerate() {
+            let columns = columns(word);
+            if i > 0 && used + 1 + columns > width {
+                out.push('\n');
+                used = 0;
+            } else if i > 0 {
+                out.push(' ');
+                used += 1;
+            }
+            out.push_str(word);
+            used += columns;
+        }
+    }
+    out
+}
+
+/// Columns that a text takes, about: colours take none.
+fn columns(text: &str) -> usize {
+    let colours: usize = text.split("\x1b[").skip(1).map(|s| 2 + s.find('m').map_or(0, |end| end + 1)).sum();
+    text.chars().count() - colours
 }
 
 /// The line that says why the program fails.
@@ -51,8 +85,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// "1 thread", "2 threads".
-pub fn threads(count: u32) -> String {
-    format!("{count} thread{}", if count == 1 { "" } else { "s" })
+pub fn count(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Where results go.
@@ -117,7 +151,9 @@ impl Progress {
         let due = self.shown.map_or(self.started.elapsed() > Self::PATIENCE, |t| t.elapsed() > Self::INTERVAL);
         if let (true, Some(stream)) = (due, &mut self.stream) {
             self.shown = Some(Instant::now());
-            let _ = write!(stream, "\r\x1b[K{}", printable(&line()));
+            // Of a longer line only the last row would go away.
+            let line: String = line().chars().take(terminal_width().unwrap_or(80) - 1).collect();
+            let _ = write!(stream, "\r\x1b[K{}", printable(&line));
         }
     }
 
@@ -138,6 +174,14 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_fit_the_terminal() {
+        assert_eq!(wrapped("one two three", 20), "one two three");
+        assert_eq!(wrapped("one two three", 7), "one two\nthree");
+        assert_eq!(wrapped("enormous x\ny", 3), "enormous\nx\ny");
+        assert_eq!(wrapped("\x1b[2mone two\x1b[0m three", 7), "\x1b[2mone two\x1b[0m\nthree");
+    }
 
     #[test]
     fn control_characters_do_not_reach_a_terminal() {

@@ -146,7 +146,7 @@ fn print(
         Some(b) => out.line(&format!(
             "  reads {:.1} GB/s with {} ({})",
             b / 1e9,
-            terminal::threads(threads),
+            terminal::count(threads as usize, "thread"),
             size(ARRAY_BYTES)
         ))?,
         None => out.line("  its bandwidth could not be measured")?,
