@@ -1,6 +1,7 @@
 //! `tern bench`: speed and memory, and their share of what the machine allows.
 
 mod report;
+mod together;
 
 use crate::args::BackendArgs;
 use crate::failure::{Exit, Failure, Result};
@@ -17,8 +18,10 @@ use tern::{Model, Session, SessionOptions};
 
 const NOTES: &str = "\
 Prefill is the prompt in an empty context; decode is one token after the other, from --depth tokens on. One round \
-of both warms up, then come --repeats rounds. Bandwidth is measured afterwards, with as many threads, over an array \
-as large as what a token reads. Peak memory is the process's, before that.";
+of both warms up, then come --repeats rounds. --sequences also decodes that many texts together, from --depth tokens \
+on (at least one), each token chosen as `tern batch` does: the tokens of all of them per second. Bandwidth is \
+measured afterwards, with as many threads, over an array as large as what a token reads. Peak memory is the process's, \
+before --sequences and bandwidth.";
 
 /// Flags of `tern bench`.
 #[derive(Debug, Args)]
@@ -35,6 +38,9 @@ pub struct BenchArgs {
     /// Tokens in the context before decoding
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub depth: usize,
+    /// Also decode K texts together, which read the weights once for all of them
+    #[arg(short, long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub sequences: Option<u16>,
     /// Rounds; medians are told
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     pub repeats: usize,
@@ -52,12 +58,15 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         let what = "nothing to measure: --repeats must be 1 or more, and -p or -n";
         return Err(Failure::new(Exit::Usage, what));
     }
+    if args.sequences.is_some() && args.tokens == 0 {
+        return Err(Failure::new(Exit::Usage, "--sequences needs tokens to decode: -n must be 1 or more"));
+    }
     let model = backend.open(&args.model)?;
-    let context = args.prompt.max(args.depth.saturating_add(args.tokens)) as u64;
-    let session =
-        model.session(SessionOptions { context: Some(context), isolated: true, ..SessionOptions::default() })?;
+    let context = args.prompt.max(args.depth.saturating_add(args.tokens));
+    let options = SessionOptions { context: Some(context as u64), isolated: true, ..SessionOptions::default() };
+    let session = model.session(options)?;
     let watch = interrupt::watch(session.cancel_flag());
-    let bench = Bench { tokens: tokens(&model, args), session, args, watch };
+    let bench = Bench { tokens: tokens(&model, context), session, args, watch };
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     let mut progress = Progress::new();
     for round in 0..=args.repeats {
@@ -72,6 +81,10 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     let peak_rss_bytes = machine::peak_memory();
     let profile = args.profile.then(|| bench.profile()).transpose()?;
     drop(bench);
+    let together = match args.sequences {
+        Some(sequences) => Some(together::measure(&model, args, usize::from(sequences), &mut progress)?),
+        None => None,
+    };
     progress.update(|| "measuring memory bandwidth".to_owned());
     let info = model.info();
     let bandwidth = bandwidth::measure(info.bytes_per_token, setup::threads(&model));
@@ -86,6 +99,8 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         share_of_bandwidth: bandwidth.zip(decode).map(|(b, d)| share(info.bytes_per_token, d.median, b)),
         peak_rss_bytes,
         tier: info.tier.clone(),
+        sequences: args.sequences,
+        decode_together_tok_s: together,
         profile,
     };
     let mut out = Out::new();
@@ -182,9 +197,8 @@ fn shares(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<OpShare> {
 }
 
 /// Ordinary tokens, spread over the vocabulary, the same ones every time.
-fn tokens(model: &Model, args: &BenchArgs) -> Vec<u32> {
+fn tokens(model: &Model, count: usize) -> Vec<u32> {
     let vocab = model.info().vocab.max(1);
-    let count = args.prompt.max(args.depth.saturating_add(args.tokens));
     let mut state = 1_u64;
     let next = |_| {
         // Knuth's MMIX constants.

@@ -20,6 +20,11 @@ pub struct Report {
     pub share_of_bandwidth: Option<f64>,
     pub peak_rss_bytes: Option<u64>,
     pub tier: String,
+    /// These two only where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequences: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_together_tok_s: Option<Spread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
 }
@@ -50,6 +55,11 @@ impl Report {
         if let Some(spread) = self.decode_tok_s {
             let depth = if args.depth > 0 { format!(" @ {}", args.depth) } else { String::new() };
             out.line(&row(&format!("decode {}{depth}", args.tokens), spread))?;
+        }
+        if let (Some(sequences), Some(spread)) = (self.sequences, self.decode_together_tok_s) {
+            let ratio = self.decode_tok_s.map(|one| format!(", {:.2} times one", spread.median / one.median));
+            let label = format!("{sequences} together");
+            out.line(&format!("{}{}", row(&label, spread), ratio.unwrap_or_default()))?;
         }
         if let (Some(bandwidth), Some(share)) = (self.bandwidth_gb_s, self.share_of_bandwidth) {
             let read = size(self.bytes_per_token);
