@@ -5,35 +5,15 @@
 
 mod common;
 
-use common::{ended, run, tern, text, tiny};
+use common::{TEMPLATE, ended, keys, run, tern, text, tiny, with_template};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
-const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}";
-
 fn golden() -> Value {
     serde_json::from_slice(&fs::read(tiny().join("golden.json")).unwrap()).unwrap()
-}
-
-/// A copy of the model with a chat template.
-fn with_template(template: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-        fs::copy(tiny().join(name), folder.path().join(name)).unwrap();
-    }
-    let mut config: Value = serde_json::from_slice(&fs::read(tiny().join("tokenizer_config.json")).unwrap()).unwrap();
-    config["chat_template"] = template.into();
-    fs::write(folder.path().join("tokenizer_config.json"), config.to_string()).unwrap();
-    folder
-}
-
-fn keys(value: &Value) -> Vec<&str> {
-    let mut keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    keys.sort_unstable();
-    keys
 }
 
 #[test]
@@ -186,6 +166,20 @@ fn bench_tells_all() {
     assert!((sum - 1.0).abs() < 1e-9);
 }
 
+#[test]
+fn bench_decodes_together() {
+    let model = tiny();
+    let flags = ["bench", text(&model), "-p", "0", "-n", "4", "-r", "2", "-s", "3", "--json"];
+    for depth in ["0", "300"] {
+        let got = run(&[&flags[..], &["--depth", depth]].concat()).json();
+        let [min, median, max] = ["min", "median", "max"].map(|k| got["decode_together_tok_s"][k].as_f64().unwrap());
+        assert!(0.0 < min && min <= median && median <= max);
+        assert_eq!(got["sequences"], 3);
+    }
+    assert!(run(&[&flags[..flags.len() - 1], &["-t", "1"]].concat()).stdout.contains(" times one"));
+    run(&["bench", text(&model), "-n", "0", "-s", "2"]).failed(2, &["--sequences", "-n"]);
+}
+
 /// A conversation through a pipe: each line a message, each answer on stdout.
 fn chat(model: &Path, lines: &str, flags: &[&str]) -> common::Ran {
     let mut command = tern(&[&["chat", text(model), "-n", "4", "--ignore-eos"], flags].concat());
@@ -234,4 +228,63 @@ fn an_interrupt_ends_a_run_with_what_there_is() {
     assert_eq!((&last["event"], &last["stop"]), (&json!("done"), &json!("cancelled")));
     let ran = ended(child.wait_with_output().unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (130, ""));
+}
+
+#[test]
+fn a_conversation_has_copies() {
+    let folder = with_template(TEMPLATE);
+    let flags = ["--seed", "1", "--temperature", "1.5"];
+    let ran = chat(folder.path(), "/back\nOne\n/fork\nTwo\n/fork\n/stats\n/back\n/back\nTwo\n/back\n", &flags);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for told in ["no copy", "2 conversations open", "3 conversations open", "1 conversation open"] {
+        assert!(ran.stderr.contains(told), "no {told:?} in {}", ran.stderr);
+    }
+    // The original goes on as its copy did.
+    let plain = chat(folder.path(), "One\nTwo\n/undo\nTwo\n", &flags);
+    assert_eq!(ran.stdout, plain.stdout);
+}
+
+#[test]
+fn a_conversation_is_saved_and_goes_on() {
+    let folder = with_template(TEMPLATE);
+    let file = folder.path().join("my talk");
+    let say = |lines: &str| {
+        chat(folder.path(), &lines.replace("FILE", text(&file)), &["--seed", "1", "--temperature", "1.5"])
+    };
+    let whole = say("One\nTwo\nThree\n");
+    let first = say("One\nTwo\n/save FILE\n");
+    assert!(first.stderr.contains("saved 4 messages"), "{}", first.stderr);
+    let rest = say("Other\n/load FILE\n/stats\nThree\n/stats\n/undo\n/save FILE\n");
+    assert_eq!((rest.code, rest.stderr.contains("loaded 4 messages")), (0, true), "{}", rest.stderr);
+    let other = say("Other\n");
+    assert_eq!(format!("{}{}", first.stdout, rest.stdout.strip_prefix(&other.stdout).unwrap()), whole.stdout);
+    // Of what was said before, nothing was computed again.
+    let known = rest.stderr.lines().find(|line| line.contains("known ones")).expect(&rest.stderr);
+    assert!(!known.contains("after 0 known"), "{known}");
+
+    for (line, words) in [
+        ("/load /no/such/file", &["/no/such/file"][..]),
+        ("/load FILE/config.json", &["my talk/config.json"]),
+        ("/save /no/such/folder/x", &["/no/such/folder/x"]),
+    ] {
+        say(line).failed(3, words);
+    }
+    // The files of others stay.
+    let notes = folder.path().join("notes");
+    fs::write(&notes, "Dear diary").unwrap();
+    say(&format!("/save {}", text(&notes))).failed(3, &["no saved conversation"]);
+    say(&format!("/load {}", text(&notes))).failed(3, &["notes"]);
+    assert_eq!(fs::read(&notes).unwrap(), b"Dear diary");
+    assert!(say("/save\n").stderr.contains("file is missing"));
+}
+
+#[test]
+fn a_full_context_may_forget() {
+    let folder = with_template(TEMPLATE);
+    let lines = "Hello\n".repeat(8) + "/stats\n";
+    let ran = chat(folder.path(), &lines, &["--ctx", "64"]);
+    assert!(ran.code == 4 && ran.stderr.contains("error: the context"), "{}", ran.stderr);
+    let ran = chat(folder.path(), &lines, &["--ctx", "64", "--shift"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("of them forgotten"), "{}", ran.stderr);
 }

@@ -1,17 +1,19 @@
 //! `tern chat`: a conversation.
 
 mod editor;
+mod saved;
 
 use crate::answer::Answer;
 use crate::args::{BackendArgs, ContextArgs, LengthArgs, SamplingArgs};
+use crate::commands::inspect::size;
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt;
-use crate::terminal::{Out, dim, error_line, is_interactive, note, printable};
+use crate::terminal::{Out, count, dim, error_line, is_interactive, note, printable};
 use clap::Args;
 use editor::{Editor, Input};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tern::{Chat, GenerateOptions, Model, Sampling, StopReason};
+use tern::{Chat, GenerateOptions, KvType, Model, Overflow, Sampling, SessionOptions, StopReason};
 
 /// Longer answers are rarely wanted, and never end by themselves where a small model repeats itself.
 const MAX_TOKENS: usize = 1024;
@@ -21,11 +23,15 @@ const TOP_P: f32 = 0.95;
 const MIN_P: f32 = 0.05;
 
 const HELP: &str = "\
-/reset  start over
-/undo   take back the last question and its answer
-/stats  speed of the last answer, and how full the context is
-/exit   leave (also Ctrl-D)
-//text  say /text
+/reset      start over
+/undo       take back the last question and its answer
+/fork       go on in a copy of the conversation
+/back       leave the copy, return to the original
+/save FILE  keep the conversation in a file
+/load FILE  go on with a conversation from a file
+/stats      speed, context and memory
+/exit       leave (also Ctrl-D)
+//text      say /text
 Ctrl-C stops an answer. Arrow keys bring back what you wrote.";
 
 /// Flags of `tern chat`.
@@ -42,6 +48,9 @@ pub struct ChatArgs {
     /// File that keeps what you write, for the arrow keys next time; without it nothing is kept
     #[arg(long, value_name = "FILE", env = "TERN_HISTORY")]
     pub history: Option<PathBuf>,
+    /// Where the context is full, forget the oldest questions and answers rather than stop
+    #[arg(long)]
+    pub shift: bool,
     #[command(flatten)]
     pub length: LengthArgs,
     #[command(flatten)]
@@ -55,11 +64,17 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     let interactive = is_interactive();
     let mut editor = Editor::new(interactive, args.history.as_deref())?;
     let model = backend.open(&args.model)?;
-    let session = model.session(args.context.session())?;
+    let session = args.context.session();
     let base =
         Sampling { temperature: TEMPERATURE, top_p: TOP_P, min_p: MIN_P, seed: any_seed(), ..Sampling::default() };
+    let mut chat = Chat::new(&model, model.session(session)?, args.system.clone())?;
+    chat.set_overflow(overflow(args.shift));
     let mut talk = Talk {
-        chat: Chat::new(&model, session, args.system.clone())?,
+        chat,
+        originals: Vec::new(),
+        session,
+        shift: args.shift,
+        interactive,
         options: args.length.generate(args.sampling.over(base), MAX_TOKENS),
         last: None,
         out: Out::new(),
@@ -81,7 +96,11 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
                     Err(failure) if interactive && failure.exit == Exit::Cancelled => {}
                     other => other?,
                 },
-                other => talk.obey(other)?,
+                other => match talk.obey(other) {
+                    // What cannot be done is no reason to leave.
+                    Err(failure) if interactive && failure.exit != Exit::Success => error_line(&failure.message),
+                    outcome => outcome?,
+                },
             },
         }
     }
@@ -91,6 +110,11 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
 /// A conversation with its settings.
 struct Talk {
     chat: Chat,
+    /// Those that the chat is a copy of, the first one first.
+    originals: Vec<Chat>,
+    session: SessionOptions,
+    shift: bool,
+    interactive: bool,
     options: GenerateOptions,
     last: Option<Answer>,
     out: Out,
@@ -122,7 +146,9 @@ impl Talk {
                 Ok(())
             }
             StopReason::Context => {
-                note(&dim("[the context is full; /reset starts over, --ctx sets another size]"));
+                note(&dim(
+                    "[the context is full; /reset starts over, --ctx sets another size, --shift forgets what is old]",
+                ));
                 Ok(())
             }
             StopReason::End | StopReason::StopString => Ok(()),
@@ -140,9 +166,64 @@ impl Talk {
                 true => note(&dim("[took back the last question]")),
                 false => note(&dim("[there is nothing to take back]")),
             },
+            Command::Fork => {
+                let copy = self.chat.fork()?;
+                self.originals.push(std::mem::replace(&mut self.chat, copy));
+                note(&dim(&format!("[in a copy; {}; /back returns]", self.open())));
+            }
+            Command::Back => match self.originals.pop() {
+                Some(original) => {
+                    self.go_on_with(original)?;
+                    note(&dim(&format!("[back in the original; {}]", self.open())));
+                }
+                None => note(&dim("[this is no copy; /fork makes one]")),
+            },
+            Command::Save(file) => self.save(&path(file))?,
+            Command::Load(file) => self.load(&path(file))?,
+            Command::Incomplete(name) => note(&dim(&format!("[{name} FILE: the file is missing]"))),
             Command::Stats => self.stats(),
             Command::Unknown(name) => note(&dim(&printable(&format!("[no command {name}; /help lists them]")))),
             Command::Nothing | Command::Exit | Command::Say(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Puts `chat` in the place of the one under way, whose memory goes.
+    fn go_on_with(&mut self, chat: Chat) -> Result<()> {
+        self.last = None;
+        let model = chat.session().model().clone();
+        drop(std::mem::replace(&mut self.chat, chat));
+        Ok(model.trim()?)
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        if !saved::may_replace(path) {
+            let what =
+                format!("{}: it is there already and is no saved conversation; name another file", path.display());
+            return Err(Failure::new(Exit::Input, what));
+        }
+        self.chat.save(path)?;
+        let bytes = std::fs::metadata(path).map_or_else(|_| String::new(), |m| format!(", {}", size(m.len())));
+        note(&dim(&printable(&format!("[saved {}{bytes}, to {}]", self.messages(), path.display()))));
+        Ok(())
+    }
+
+    fn load(&mut self, path: &Path) -> Result<()> {
+        let model = self.chat.session().model();
+        let mut chat = Chat::restore(model, path, self.session)?;
+        if self.shift {
+            chat.set_overflow(overflow(true));
+        }
+        self.go_on_with(chat)?;
+        note(&dim(&printable(&format!("[loaded {} from {}]", self.messages(), path.display()))));
+        if self.interactive {
+            // Where were we?
+            let messages = self.chat.messages();
+            let last = messages.iter().rposition(|m| m.role == "user").unwrap_or(messages.len());
+            for message in messages.iter().skip(last) {
+                let mark = if message.role == "user" { "> " } else { "" };
+                note(&dim(&format!("{mark}{}", printable(message.content.as_str().unwrap_or_default()))));
+            }
         }
         Ok(())
     }
@@ -152,14 +233,40 @@ impl Talk {
             note(&answer.summary());
         }
         let session = self.chat.session();
+        let info = session.model().info();
         let Sampling { temperature, seed, .. } = self.options.sampling;
+        let hidden = match self.chat.hidden() {
+            0 => String::new(),
+            count => format!(", {count} of them forgotten"),
+        };
         note(&dim(&format!(
-            "[context: {} of {} tokens, {} messages; temperature {temperature}, seed {seed}]",
+            "[context: {} of {} tokens; {}{hidden}; {}]",
             session.tokens().len(),
             session.capacity(),
-            self.chat.messages().len(),
+            self.messages(),
+            self.open(),
         )));
+        // The model tells what half precision takes.
+        let kv = info.kv_bytes_per_token * if self.session.kv == KvType::F32 { 2 } else { 1 };
+        note(&dim(&format!(
+            "[memory: {} of weights, {} of keys and values for each 1000 tokens]",
+            size(info.resident_bytes),
+            size(kv * 1000)
+        )));
+        note(&dim(&format!("[temperature {temperature}, seed {seed}]")));
     }
+
+    fn messages(&self) -> String {
+        count(self.chat.messages().len(), "message")
+    }
+
+    fn open(&self) -> String {
+        format!("{} open", count(self.originals.len() + 1, "conversation"))
+    }
+}
+
+fn overflow(shift: bool) -> Overflow {
+    if shift { Overflow::Shift } else { Overflow::Error }
 }
 
 /// What a line asks for.
@@ -168,27 +275,50 @@ enum Command<'a> {
     Say(&'a str),
     Reset,
     Undo,
+    Fork,
+    Back,
+    Save(&'a str),
+    Load(&'a str),
     Stats,
     Help,
     Exit,
+    /// A command that needs a file.
+    Incomplete(&'a str),
     Unknown(&'a str),
     Nothing,
 }
 
 fn command(line: &str) -> Command<'_> {
     let trimmed = line.trim();
+    let (name, file) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
+    match (name, file.trim_start()) {
+        ("/save" | "/load", "") => return Command::Incomplete(name),
+        ("/save", file) => return Command::Save(file),
+        ("/load", file) => return Command::Load(file),
+        _ => {}
+    }
     match trimmed {
         "" => Command::Nothing,
         "/reset" => Command::Reset,
         "/undo" => Command::Undo,
+        "/fork" => Command::Fork,
+        "/back" => Command::Back,
         "/stats" => Command::Stats,
         "/help" | "/?" => Command::Help,
         "/exit" | "/quit" => Command::Exit,
         _ => match trimmed.strip_prefix('/') {
             Some(text) if text.starts_with('/') => Command::Say(text),
-            Some(_) => Command::Unknown(trimmed.split_whitespace().next().unwrap_or(trimmed)),
+            Some(_) => Command::Unknown(name),
             None => Command::Say(line),
         },
+    }
+}
+
+/// As a shell would have it.
+fn path(text: &str) -> PathBuf {
+    match (text.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
     }
 }
 
@@ -213,6 +343,9 @@ mod tests {
         assert_eq!(command("/reset "), Command::Reset);
         assert_eq!(command("/tmp is full"), Command::Unknown("/tmp"));
         assert_eq!(command("//tmp is full"), Command::Say("/tmp is full"));
+        assert_eq!(command("/save my file "), Command::Save("my file"));
+        assert_eq!(command("/load"), Command::Incomplete("/load"));
+        assert_eq!(command("/saved"), Command::Unknown("/saved"));
         assert_eq!(command(" hello "), Command::Say(" hello "));
     }
 }
