@@ -1,0 +1,93 @@
+// The generated functions block; these suspend, or flow, and stop the model when their coroutine is cancelled.
+@file:JvmName("TernCoroutines")
+
+package tern
+
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.NonCancellable
+import kotlinx.coroutines.async
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.withContext
+
+/** The runtime, with a place for log lines. */
+fun TernRuntime(log: (LogLevel, String) -> Unit): TernRuntime = TernRuntime(object : LogSink {
+    override fun log(level: LogLevel, line: String) = log(level, line)
+})
+
+/** Opens a GGUF file or a Hugging Face folder. [progress] gets the bytes done and the bytes in all. */
+suspend fun TernRuntime.open(
+    path: String,
+    options: ModelOptions = ModelOptions(),
+    progress: ((done: Long, total: Long) -> Unit)? = null,
+): Model = CancelHandle().use { cancel ->
+    val listener = progress?.let {
+        object : LoadListener {
+            override fun progress(doneBytes: ULong, totalBytes: ULong) = try {
+                it(doneBytes.toLong(), totalBytes.toLong())
+            } catch (e: Exception) {
+                throw CallbackException.Failed(e.toString())
+            }
+        }
+    }
+    blocking(cancel) { openBlocking(path, options, listener, cancel) }
+}
+
+/** An empty session. */
+suspend fun Model.session(options: SessionOptions = SessionOptions()): Session = blocking { sessionBlocking(options) }
+
+/** A conversation in a session of its own. */
+suspend fun Model.chat(system: String? = null, options: SessionOptions = SessionOptions()): Chat =
+    blocking { chatBlocking(system, options) }
+
+/** Appends [prompt] and generates from there, as the events are collected: tokens, and at last [Event.Done]. */
+fun Session.generate(prompt: String, options: GenerateOptions = GenerateOptions()): Flow<Event> =
+    events(::cancelHandle) { generateBlocking(prompt, options) }
+
+/** The same from token ids; without any, goes on from where the session is. */
+fun Session.generate(tokens: List<UInt>, options: GenerateOptions = GenerateOptions()): Flow<Event> =
+    events(::cancelHandle) { generateTokensBlocking(tokens, options) }
+
+/** All tokens so far: prompts and what was generated. */
+suspend fun Session.tokens(): List<UInt> = blocking { tokensBlocking() }
+
+/** Takes the last [count] tokens back; all of them where there are fewer. */
+suspend fun Session.rollback(count: Int) = blocking { rollbackBlocking(count.toULong()) }
+
+/** Adds the user's message and generates the answer. Where collecting ends early, what there is of it is recorded. */
+fun Chat.send(text: String, options: GenerateOptions = GenerateOptions()): Flow<Event> =
+    events(::cancelHandle) { sendBlocking(text, options) }
+
+/** The event's text: whole characters, often none; in order the generated text. */
+val Event.text: String
+    get() = when (this) {
+        is Event.Token -> text
+        is Event.Done -> text
+    }
+
+/** One event at a time: the model waits for the collector. Nothing runs any more once collecting has ended. */
+private fun events(handle: () -> CancelHandle, start: () -> Generation): Flow<Event> = flow {
+    handle().use { cancel ->
+        blocking(cancel, start).use { generation ->
+            while (true) emit(blocking(cancel) { generation.nextBlocking() } ?: break)
+        }
+    }
+}
+
+private val io = CoroutineScope(Dispatchers.IO)
+
+/** Runs [work] on a thread that may block. When the coroutine is cancelled, uses [cancel] and waits for the end. */
+private suspend fun <T> blocking(cancel: CancelHandle? = null, work: () -> T): T {
+    val running = io.async { runCatching(work) }
+    try {
+        return running.await().getOrThrow()
+    } catch (stopped: CancellationException) {
+        cancel?.cancel()
+        // What comes now is nobody's.
+        val late = withContext(NonCancellable) { running.await() }
+        (late.getOrNull() as? AutoCloseable)?.close()
+        throw stopped
+    }
+}

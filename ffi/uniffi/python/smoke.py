@@ -1,0 +1,29 @@
+"""What the generator writes for Python, run once: smoke.py MODEL, with the generated tern.py on the path."""
+
+import sys
+
+import tern
+
+
+def check(name, condition, detail):
+    print("ok  " if condition else "FAIL", f"{name}: {detail}")
+    if not condition:
+        sys.exit(1)
+
+
+runtime = tern.TernRuntime()
+try:
+    runtime.open("/nowhere/model.gguf")
+    check("Python: missing file", False, "no error")
+except tern.TernError.Io as e:
+    found = e.path == "/nowhere/model.gguf" and e.reason == tern.IoReason.NOT_FOUND and e.kind() == tern.ErrorKind.IO
+    check("Python: missing file", found, e.summary())
+
+model = runtime.open(sys.argv[1])
+generation = model.session(tern.SessionOptions(context=64)).generate(
+    "The capital of France is", tern.GenerateOptions(max_tokens=8)
+)
+text = ""
+while (event := generation.next()) is not None:
+    text += event.text
+check("Python: stream", "Paris" in text and event is None, repr(text))

@@ -1,0 +1,119 @@
+//! A model.
+
+use crate::chat::Chat;
+use crate::error::TernError;
+use crate::guarded;
+use crate::session::{Session, SessionOptions};
+use std::sync::Arc;
+use tern::DecodeOptions;
+
+/// A loaded model. Its memory goes when it and all its sessions are closed.
+#[derive(uniffi::Object)]
+pub struct Model {
+    pub(crate) inner: tern::Model,
+}
+
+/// What a model is.
+#[derive(uniffi::Record)]
+pub struct ModelInfo {
+    /// "gguf" or "safetensors".
+    pub format: String,
+    /// The architecture's name in the file.
+    pub architecture: String,
+    /// The model's own name.
+    pub name: Option<String>,
+    /// Has it a chat template?
+    pub chat: bool,
+    /// Longest context the model was made for, in tokens.
+    pub context_length: u64,
+    /// Tokens of the tokenizer.
+    pub vocab: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Width of the residual stream.
+    pub width: u64,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Bytes of tensors in the file.
+    pub file_bytes: u64,
+    /// Bytes by element type, largest first.
+    pub dtypes: Vec<DtypeBytes>,
+    /// Memory of the weights in bytes.
+    pub resident_bytes: u64,
+    /// Key/value cache bytes per token.
+    pub kv_bytes_per_token: u64,
+    /// Name of the backend.
+    pub backend: String,
+    /// Its instruction-set tier.
+    pub tier: String,
+    /// Time that loading took, in milliseconds.
+    pub load_ms: f64,
+}
+
+/// How much of a model has an element type.
+#[derive(uniffi::Record)]
+pub struct DtypeBytes {
+    /// The element type.
+    pub dtype: String,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+#[uniffi::export]
+impl Model {
+    /// What the model is.
+    pub fn info(&self) -> ModelInfo {
+        let i = self.inner.info().clone();
+        ModelInfo {
+            format: i.format,
+            architecture: i.architecture,
+            name: i.name,
+            chat: self.inner.template_source().is_some(),
+            context_length: i.context_length,
+            vocab: i.vocab,
+            layers: i.layers,
+            width: i.width,
+            parameters: i.parameters,
+            file_bytes: i.file_bytes,
+            dtypes: i.dtypes.into_iter().map(|(dtype, bytes)| DtypeBytes { dtype, bytes }).collect(),
+            resident_bytes: i.resident_bytes,
+            kv_bytes_per_token: i.kv_bytes_per_token,
+            backend: i.backend,
+            tier: i.tier,
+            load_ms: i.load_ms,
+        }
+    }
+
+    /// Token ids of plain text, as a prompt begins with it. Text never becomes control tokens.
+    ///
+    /// Fails with `Text`.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TernError> {
+        guarded(|| Ok(self.inner.encode(text)?))
+    }
+
+    /// The text of token ids, without control tokens.
+    ///
+    /// Fails with `Token` where an id is outside the vocabulary.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, TernError> {
+        guarded(|| {
+            let text = self.inner.tokenizer().decode(tokens, DecodeOptions { skip_special: true });
+            Ok(text.map_err(tern::Error::from)?)
+        })
+    }
+
+    /// An empty session.
+    ///
+    /// Fails with `Memory`, `Setting`.
+    #[uniffi::method(default(options))]
+    pub fn session(&self, options: SessionOptions) -> Result<Arc<Session>, TernError> {
+        guarded(|| Ok(Session::new(self.inner.session(options.into())?)))
+    }
+
+    /// A conversation in a session of its own.
+    ///
+    /// Fails with `NoTemplate`, and as `session` does.
+    #[uniffi::method(default(system = None, options))]
+    pub fn chat(&self, system: Option<String>, options: SessionOptions) -> Result<Arc<Chat>, TernError> {
+        guarded(|| Chat::new(&self.inner, self.inner.session(options.into())?, system))
+    }
+}

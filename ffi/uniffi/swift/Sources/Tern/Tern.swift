@@ -1,0 +1,138 @@
+// The generated functions block; these are async, or streams, and stop the model when their task is cancelled.
+
+import Foundation
+
+extension TernRuntime {
+    /// The runtime, with a place for log lines.
+    public convenience init(log: @escaping @Sendable (LogLevel, String) -> Void) throws {
+        try self.init(log: LogClosure(log))
+    }
+
+    /// Opens a GGUF file or a Hugging Face folder. `progress` gets the bytes done and the bytes in all.
+    public func open(
+        _ path: String,
+        options: ModelOptions = ModelOptions(),
+        progress: (@Sendable (UInt64, UInt64) throws -> Void)? = nil
+    ) async throws -> Model {
+        let cancel = CancelHandle()
+        let listener = progress.map(ProgressClosure.init)
+        return try await blocking(cancel) {
+            try self.openBlocking(path: path, options: options, listener: listener, cancel: cancel)
+        }
+    }
+}
+
+extension Model {
+    /// An empty session.
+    public func session(options: SessionOptions = SessionOptions()) async throws -> Session {
+        try await blocking { try self.sessionBlocking(options: options) }
+    }
+
+    /// A conversation in a session of its own.
+    public func chat(system: String? = nil, options: SessionOptions = SessionOptions()) async throws -> Chat {
+        try await blocking { try self.chatBlocking(system: system, options: options) }
+    }
+}
+
+extension Session {
+    /// Appends `prompt` and generates from there, as the events are taken: tokens, and at last `done`.
+    public func generate(
+        _ prompt: String, options: GenerateOptions = GenerateOptions()
+    ) -> AsyncThrowingStream<Event, Error> {
+        events(cancelHandle()) { try self.generateBlocking(text: prompt, options: options) }
+    }
+
+    /// The same from token ids; without any, goes on from where the session is.
+    public func generate(
+        tokens: [UInt32], options: GenerateOptions = GenerateOptions()
+    ) -> AsyncThrowingStream<Event, Error> {
+        events(cancelHandle()) { try self.generateTokensBlocking(tokens: tokens, options: options) }
+    }
+
+    /// All tokens so far: prompts and what was generated.
+    public func tokens() async throws -> [UInt32] {
+        try await blocking { self.tokensBlocking() }
+    }
+
+    /// Takes the last `count` tokens back; all of them where there are fewer.
+    public func rollback(_ count: UInt64) async throws {
+        try await blocking { try self.rollbackBlocking(count: count) }
+    }
+}
+
+extension Chat {
+    /// Adds the user's message and generates the answer. Where the loop ends early, what there is of it is recorded.
+    public func send(
+        _ text: String, options: GenerateOptions = GenerateOptions()
+    ) -> AsyncThrowingStream<Event, Error> {
+        events(cancelHandle()) { try self.sendBlocking(text: text, options: options) }
+    }
+}
+
+extension Event {
+    /// The event's text: whole characters, often none; in order the generated text.
+    public var text: String {
+        switch self {
+        case .token(_, let text, _): return text
+        case .done(_, let text, _, _): return text
+        }
+    }
+}
+
+extension TernError: LocalizedError {
+    public var errorDescription: String? { summary() }
+}
+
+/// One event at a time: the model waits for the loop over the stream.
+private func events(
+    _ cancel: CancelHandle, _ start: @escaping @Sendable () throws -> Generation
+) -> AsyncThrowingStream<Event, Error> {
+    let running = Running(start)
+    return AsyncThrowingStream { try await blocking(cancel) { try running.next() } }
+}
+
+/// A generation that begins when its first event is wanted. The stream calls it once at a time.
+private final class Running: @unchecked Sendable {
+    private let start: @Sendable () throws -> Generation
+    private var generation: Generation?
+
+    init(_ start: @escaping @Sendable () throws -> Generation) { self.start = start }
+
+    func next() throws -> Event? {
+        let generation = try self.generation ?? start()
+        self.generation = generation
+        return try generation.nextBlocking()
+    }
+}
+
+/// Threads that may block: never those of Swift's concurrency, of which there is only one a core.
+private let threads = DispatchQueue(label: "tern", qos: .userInitiated, attributes: .concurrent)
+
+/// Runs `work` on a thread that may block. When the task is cancelled, uses `cancel`; the work then ends soon.
+private func blocking<T: Sendable>(
+    _ cancel: CancelHandle? = nil, _ work: @escaping @Sendable () throws -> T
+) async throws -> T {
+    try await withTaskCancellationHandler {
+        try await withCheckedThrowingContinuation { continuation in
+            threads.async { continuation.resume(with: Result { try work() }) }
+        }
+    } onCancel: {
+        cancel?.cancel()
+    }
+}
+
+private final class ProgressClosure: LoadListener {
+    private let closure: @Sendable (UInt64, UInt64) throws -> Void
+
+    init(_ closure: @escaping @Sendable (UInt64, UInt64) throws -> Void) { self.closure = closure }
+
+    func progress(doneBytes: UInt64, totalBytes: UInt64) throws { try closure(doneBytes, totalBytes) }
+}
+
+private final class LogClosure: LogSink {
+    private let closure: @Sendable (LogLevel, String) -> Void
+
+    init(_ closure: @escaping @Sendable (LogLevel, String) -> Void) { self.closure = closure }
+
+    func log(level: LogLevel, line: String) throws { closure(level, line) }
+}
