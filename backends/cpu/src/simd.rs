@@ -121,6 +121,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
 
     /// Asks for the cache line at `p`, which may be any address.
     unsafe fn prefetch(p: *const u8);
+    /// The same into the second-level cache, for what is wanted later than the first level would keep it.
+    unsafe fn prefetch_far(p: *const u8);
 
     /// `e^a` within 2 units in the last place; 0 below -87, infinity from 88.73 up.
     #[inline(always)]
