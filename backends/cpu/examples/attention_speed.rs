@@ -48,14 +48,13 @@ fn attention(rig: &Rig, kv_dtype: u32, rows: usize, end: usize) -> f64 {
     let starts = net.i32(&[2], &[0, rows as i32]);
     let slots = net.i32(&[rows], &places);
     let numbers = net.i32(&[1, pages], &numbers);
-    let mut buffers = Vec::new();
     // As many layers as a model has, or one where that alone takes long.
     let layers = if rows > 1 { 1 } else { 30 };
-    for _ in 0..layers {
-        let buffer = rig.alloc(bytes);
+    // All memory before the first use of any, as in a session: so that huge pages may span layers.
+    let buffers: Vec<u64> = (0..layers).map(|_| rig.alloc(bytes)).collect();
+    for &buffer in &buffers {
         // Untouched memory would be one page of zeros, always in the cache.
         rig.write(buffer, &vec![0x2e; bytes]);
-        buffers.push(buffer);
         let (state, out) = (net.state(buffer), net.out(&[rows, HEADS * DIM]));
         let p = AttentionParams {
             heads: HEADS as u32,

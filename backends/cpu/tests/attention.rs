@@ -246,7 +246,8 @@ fn cases() -> Vec<Case> {
     list.push(Case { p: coded(params(6, 2, 80, 32)), lengths: vec![70, 0, 131], ..plain.clone() });
     let p = AttentionParams { softcap: 2.0, window: 37, ..coded(params(8, 1, 20, 16)) };
     list.push(Case { p, sinks: true, lengths: vec![33, 90], ..plain.clone() });
-    list.push(Case { p: coded(params(2, 1, 128, 64)), lengths: vec![1200], ..plain });
+    list.push(Case { p: coded(params(2, 1, 128, 64)), lengths: vec![100], ..plain.clone() });
+    list.push(Case { p: coded(params(2, 1, 16, 64)), lengths: vec![1200], ..plain });
     list
 }
 

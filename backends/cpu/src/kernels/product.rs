@@ -8,8 +8,6 @@ use crate::tier::Tier;
 pub trait Element: Copy {
     /// Is B read from memory in this form, and not only from a copy that is in the cache?
     const AHEAD: bool;
-    /// Is it a code, which needs a scale to be a number?
-    const SCALED: bool = false;
     /// Sixteen of them.
     ///
     /// # Safety
@@ -80,7 +78,6 @@ impl Element for Code {
         products.code
     }
     const AHEAD: bool = true;
-    const SCALED: bool = true;
 }
 
 /// Rows that one call of [`product`] takes at most.
@@ -107,13 +104,14 @@ pub struct Product<E> {
     pub width: usize,
     /// Continue the sums in C, instead of starting at zero.
     pub resume: bool,
-    /// Memory, laid out as B, that is wanted next: it is asked for while B is in use. May be B itself. Only for
-    /// halves and codes, which come straight from the cache of keys and values.
+    /// Memory, laid out as B, that is wanted next, or B itself: it is asked for while B is in use. Only for halves and
+    /// codes, which come straight from the cache of keys and values. Into the second-level cache: the first has so
+    /// few buffers for what is under way that asking stalls (decode at 4,096 positions took half as long again).
     pub next: *const E,
 }
 
 /// Bytes that one prefetch asks for.
-const CACHE_LINE: usize = 64;
+pub const CACHE_LINE: usize = 64;
 
 /// Does a tier have 32 registers of 16 lanes?
 #[inline(always)]
@@ -180,7 +178,7 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
         for k in 0..p.k {
             if E::AHEAD {
                 for c in (0..C).step_by(CACHE_LINE / (LANES * size_of::<E>())) {
-                    S::prefetch(next.wrapping_add(c * LANES).cast());
+                    S::prefetch_far(next.wrapping_add(c * LANES).cast());
                 }
                 next = next.wrapping_add(p.b_stride);
             }

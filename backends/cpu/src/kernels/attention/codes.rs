@@ -11,25 +11,37 @@ use crate::simd::{LANES, Simd};
 pub(super) unsafe fn encode<S: Simd>(x: *const f32, codes: *mut i8, n: usize) -> f32 {
     // SAFETY: passed on.
     unsafe {
-        let pair = |i: usize| {
-            let second = (i + LANES).min(n);
-            (S::load_n(x.add(i), LANES.min(n - i)), S::load_n(x.add(second), LANES.min(n - second)))
-        };
-        let mut top = 0;
-        for i in (0..n).step_by(2 * LANES) {
-            let (a, b) = pair(i);
+        let (mut top, mut i) = (0, 0);
+        while i < n {
+            let (a, b) = pair::<S>(x, i, n);
             top = top.max(S::top_magnitude(a, b));
+            i += 2 * LANES;
         }
         let top = f32::from_bits(top);
         if top == 0.0 || !top.is_finite() {
             codes.write_bytes(0, n);
             return if top == 0.0 { 0.0 } else { f32::NAN };
         }
-        let code = |x| S::to_i32(S::mul(S::div(x, S::splat(top)), S::splat(127.0)));
-        for i in (0..n).step_by(2 * LANES) {
-            let (a, b) = pair(i);
-            S::store_codes(codes.add(i), code(a), code(b));
+        i = 0;
+        while i < n {
+            let (a, b) = pair::<S>(x, i, n);
+            S::store_codes(codes.add(i), round::<S>(a, top), round::<S>(b, top));
+            i += 2 * LANES;
         }
         top / 127.0
     }
+}
+
+/// 32 numbers from `i` on, with zeros past the end.
+#[inline(always)]
+unsafe fn pair<S: Simd>(x: *const f32, i: usize, n: usize) -> (S::F, S::F) {
+    let second = (i + LANES).min(n);
+    // SAFETY: both parts end at `n`.
+    unsafe { (S::load_n(x.add(i), LANES.min(n - i)), S::load_n(x.add(second), LANES.min(n - second))) }
+}
+
+#[inline(always)]
+unsafe fn round<S: Simd>(x: S::F, top: f32) -> S::I {
+    // SAFETY: passed on.
+    unsafe { S::to_i32(S::mul(S::div(x, S::splat(top)), S::splat(127.0))) }
 }

@@ -1,18 +1,18 @@
 //! One group of pages against a tile.
 
 use super::merge::{Merge, merge_block, merge_rows};
-use super::softmax::{Scores, exponentials, prepare, rescale};
+use super::softmax::{Scores, exponentials, prepare};
 use super::{CONVERT_ROWS, Tile, group_pages, state_stride};
-use crate::kernels::product::{Code, Element, Half, MAX_ROWS, Product};
+use crate::kernels::product::{CACHE_LINE, Code, Element, Half, MAX_ROWS, Product};
 use crate::simd::{LANES, Simd};
 use std::ptr;
 
-/// Attends to the pages of group `group` and merges the result into the tile's total.
+/// Attends to the pages of group `group` and merges the result into the tile's total. `CODES`: of 8 bits, with scales.
 ///
 /// # Safety
 /// As the tile's fields say; see [`Simd`].
 #[inline(always)]
-unsafe fn attend<S: Simd, E: Element>(t: &Tile, group: usize, convert: bool) {
+unsafe fn attend<S: Simd, E: Element, const CODES: bool>(t: &Tile, group: usize, convert: bool) {
     let (page_size, per_group) = (t.layout.page_size, group_pages(t.layout.page_size));
     let seen = t.seen_pages();
     let pages = seen.start.max(group * per_group)..seen.end.min((group + 1) * per_group);
@@ -32,17 +32,21 @@ unsafe fn attend<S: Simd, E: Element>(t: &Tile, group: usize, convert: bool) {
             }
             let keys = keys_of::<E>(t, page);
             let values = keys.add(t.layout.values_at());
-            let scales = if E::SCALED { keys.byte_add(t.layout.scales_at()).cast() } else { ptr::null() };
-            let next = if page + 1 < pages.end { keys_of::<E>(t, page + 1) } else { keys };
+            let scales = if CODES { keys.byte_add(t.layout.scales_at()).cast() } else { ptr::null() };
+            // Beyond the group as well: whoever goes on there shares at least the last level of caches.
+            let next = if page + 1 < seen.end { keys_of::<E>(t, page + 1) } else { keys };
             let rows = (first * t.group, last * t.group);
+            for at in (t.layout.scales_at()..t.layout.head_bytes()).step_by(CACHE_LINE) {
+                S::prefetch_far(next.cast::<u8>().wrapping_add(at));
+            }
             if convert && rows.1 - rows.0 >= CONVERT_ROWS {
                 let places = (t.position + last - start).min(page_size);
                 copy::<S, E>(keys, t.work.keys, t.layout.values_at());
                 copy::<S, E>(values, t.work.values, places * t.layout.head_stride());
                 let (keys, values) = (t.work.keys.cast_const(), t.work.values.cast_const());
-                rows_of_page::<S, f32>(t, start, rows, Head { keys, values, next: keys, scales });
+                rows_of_page::<S, f32, CODES>(t, start, rows, Head { keys, values, next: keys, scales });
             } else {
-                rows_of_page::<S, E>(t, start, rows, Head { keys, values, next, scales });
+                rows_of_page::<S, E, CODES>(t, start, rows, Head { keys, values, next, scales });
             }
         }
         let (to, part, stride) = (t.total, t.work.part, state_stride(&t.layout));
@@ -77,18 +81,23 @@ unsafe fn copy<S: Simd, E: Element>(from: *const E, to: *mut f32, n: usize) {
 }
 
 #[inline(always)]
-unsafe fn rows_of_page<S: Simd, E: Element>(t: &Tile, start: usize, (mut row, last): (usize, usize), head: Head<E>) {
+unsafe fn rows_of_page<S: Simd, E: Element, const CODES: bool>(
+    t: &Tile,
+    start: usize,
+    (mut row, last): (usize, usize),
+    head: Head<E>,
+) {
     while row < last {
         let n = MAX_ROWS.min(last - row);
         // SAFETY: rows of the tile.
-        unsafe { block::<S, E>(t, start, row, n, head) };
+        unsafe { block::<S, E, CODES>(t, start, row, n, head) };
         row += n;
     }
 }
 
 /// Up to [`MAX_ROWS`] rows: scores, weights, weighted values, and the merge into the group's state.
 #[inline(always)]
-unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usize, head: Head<E>) {
+unsafe fn block<S: Simd, E: Element, const CODES: bool>(t: &Tile, start: usize, row: usize, n: usize, head: Head<E>) {
     let (page_size, d, stride) = (t.layout.page_size, t.layout.head_dim, state_stride(&t.layout));
     let w = &t.work;
     let mut seen = [(0, 0); MAX_ROWS];
@@ -117,21 +126,14 @@ unsafe fn block<S: Simd, E: Element>(t: &Tile, start: usize, row: usize, n: usiz
             },
             n,
         );
-        let scores = Scores { at: w.scores, stride: page_size, span, scale: t.scale, softcap: t.softcap };
-        let scaled = !head.scales.is_null();
+        let (scale, softcap, scales) = (t.scale, t.softcap, head.scales);
+        let scores = Scores { at: w.scores, stride: page_size, span, scale, softcap, scales };
         for (r, &seen) in seen.iter().enumerate().take(n) {
-            if scaled {
-                rescale::<S>(&scores, r, head.scales);
-            }
-            *w.m.add(r) = prepare::<S>(&scores, r, seen);
+            *w.m.add(r) = prepare::<S, CODES>(&scores, r, seen);
         }
         for r in 0..n {
             // The sum of weights is kept behind the weighted values, and merged like them.
-            exponentials::<S>(&scores, r, *w.m.add(r), w.out.add((r + 1) * stride - LANES));
-            if scaled {
-                // After the sum: a value's scale is no part of its weight.
-                rescale::<S>(&scores, r, head.scales.add(page_size));
-            }
+            exponentials::<S, CODES>(&scores, r, *w.m.add(r), w.out.add((r + 1) * stride - LANES));
         }
         weigh::<E>(t, &seen, n, head);
         merge_block::<S>(&w.part, row, n, w.m, w.out, stride);
@@ -189,17 +191,17 @@ unsafe fn weigh<E: Element>(t: &Tile, seen: &[(usize, usize); MAX_ROWS], n: usiz
 #[inline(always)]
 unsafe fn attend_code<S: Simd>(t: &Tile, group: usize) {
     // SAFETY: passed on.
-    unsafe { attend::<S, Code>(t, group, true) }
+    unsafe { attend::<S, Code, true>(t, group, true) }
 }
 #[inline(always)]
 unsafe fn attend_half<S: Simd>(t: &Tile, group: usize) {
     // SAFETY: passed on.
-    unsafe { attend::<S, Half>(t, group, true) }
+    unsafe { attend::<S, Half, false>(t, group, true) }
 }
 #[inline(always)]
 unsafe fn attend_single<S: Simd>(t: &Tile, group: usize) {
     // SAFETY: passed on.
-    unsafe { attend::<S, f32>(t, group, false) }
+    unsafe { attend::<S, f32, false>(t, group, false) }
 }
 
 crate::tier::tier_fn! {

@@ -18,35 +18,60 @@ pub struct Scores {
     pub scale: f32,
     /// 0: none.
     pub softcap: f32,
+    /// Where keys and values are codes: the scales of keys, then those of values, `[stride]` each.
+    pub scales: *const f32,
 }
 
-/// Scales and caps row `r`, hides what is outside `from..to`, and yields the largest.
+impl Scores {
+    /// Scales of keys from place `i` on.
+    unsafe fn keys(&self, i: usize) -> *const f32 {
+        // SAFETY: within the page.
+        unsafe { self.scales.add(i) }
+    }
+    /// Scales of values from place `i` on.
+    unsafe fn values(&self, i: usize) -> *const f32 {
+        // SAFETY: within the page.
+        unsafe { self.scales.add(self.stride + i) }
+    }
+}
+
+/// Scales and caps row `r`, hides what is outside `from..to`, and yields the largest. With `CODES`, what is there are
+/// products of queries and codes, without the scales of keys.
 ///
 /// # Safety
-/// The row has `span.1` elements; see [`Simd`].
+/// The row has `span.1` elements; with `CODES` there are scales; see [`Simd`].
 #[inline(always)]
-pub unsafe fn prepare<S: Simd>(x: &Scores, r: usize, seen: (usize, usize)) -> f32 {
+pub unsafe fn prepare<S: Simd, const CODES: bool>(x: &Scores, r: usize, seen: (usize, usize)) -> f32 {
     // SAFETY: passed on.
     unsafe {
         let row = x.at.add(r * x.stride);
         if x.softcap > 0.0 {
-            cap::<S>(row, x);
+            cap::<S, CODES>(row, x);
+            return largest::<S, false>(x, row, 1.0, seen);
         }
-        let factor = S::splat(if x.softcap > 0.0 { 1.0 } else { x.scale });
+        largest::<S, CODES>(x, row, x.scale, seen)
+    }
+}
+
+#[inline(always)]
+unsafe fn largest<S: Simd, const CODES: bool>(x: &Scores, row: *mut f32, factor: f32, seen: (usize, usize)) -> f32 {
+    // SAFETY: passed on.
+    unsafe {
+        let factor = S::splat(factor);
         let mut top = S::splat(f32::NEG_INFINITY);
         let (mut i, last) = x.span;
         if seen == x.span {
             while i + 4 * LANES <= last {
-                top = S::max(top, scaled::<S, 4>(row.add(i), factor));
+                top = S::max(top, scaled::<S, CODES, 4>(x, row, i, factor));
                 i += 4 * LANES;
             }
             while i < last {
-                top = S::max(top, scaled::<S, 1>(row.add(i), factor));
+                top = S::max(top, scaled::<S, CODES, 1>(x, row, i, factor));
                 i += LANES;
             }
         }
         while i < last {
-            let y = S::mul(S::load(row.add(i)), factor);
+            let y = S::mul(products::<S, CODES>(x, row, i), factor);
             let y = hide::<S>(y, seen.0.saturating_sub(i), seen.1.saturating_sub(i));
             S::store(row.add(i), y);
             top = S::max(top, y);
@@ -56,41 +81,58 @@ pub unsafe fn prepare<S: Simd>(x: &Scores, r: usize, seen: (usize, usize)) -> f3
     }
 }
 
-/// Multiplies N vectors and yields the maximum in each lane.
+/// Sixteen products of a query and keys.
 #[inline(always)]
-unsafe fn scaled<S: Simd, const N: usize>(row: *mut f32, factor: S::F) -> S::F {
-    // SAFETY: N vectors at `row`.
+unsafe fn products<S: Simd, const CODES: bool>(x: &Scores, row: *const f32, i: usize) -> S::F {
+    // SAFETY: a vector of the row.
     unsafe {
-        let mut x = [factor; N];
-        for (i, x) in x.iter_mut().enumerate() {
-            *x = S::mul(S::load(row.add(i * LANES)), factor);
-            S::store(row.add(i * LANES), *x);
+        let y = S::load(row.add(i));
+        if CODES { S::mul(y, S::load(x.keys(i))) } else { y }
+    }
+}
+
+/// Multiplies N vectors from place `i` on and yields the maximum in each lane.
+#[inline(always)]
+unsafe fn scaled<S: Simd, const CODES: bool, const N: usize>(
+    x: &Scores,
+    row: *mut f32,
+    i: usize,
+    factor: S::F,
+) -> S::F {
+    // SAFETY: N vectors of the row.
+    unsafe {
+        let mut y = [factor; N];
+        for (n, y) in y.iter_mut().enumerate() {
+            *y = S::mul(products::<S, CODES>(x, row, i + n * LANES), factor);
+            S::store(row.add(i + n * LANES), *y);
         }
-        let mut top = x[0];
-        for &x in &x[1..] {
-            top = S::max(top, x);
+        let mut top = y[0];
+        for &y in &y[1..] {
+            top = S::max(top, y);
         }
         top
     }
 }
 
-/// Turns row `r` into `exp(score - m)` and stores the sum, lane by lane, at `sum`.
+/// Turns row `r` into `exp(score - m)` and stores the sum, lane by lane, at `sum`. With `CODES`, the row becomes
+/// what the codes of values are to be multiplied with: those weights times the scales of values, which are no part of
+/// the sum.
 ///
 /// # Safety
 /// As [`prepare`]; `sum` has 16 elements.
 #[inline(always)]
-pub unsafe fn exponentials<S: Simd>(x: &Scores, r: usize, m: f32, sum: *mut f32) {
+pub unsafe fn exponentials<S: Simd, const CODES: bool>(x: &Scores, r: usize, m: f32, sum: *mut f32) {
     // SAFETY: passed on.
     unsafe {
         let row = x.at.add(r * x.stride);
         let (shift, mut total) = (S::splat(m), S::zero());
         let (mut i, last) = x.span;
         while i + 4 * LANES <= last {
-            total = raised::<S, 4>(row.add(i), shift, total);
+            total = raised::<S, CODES, 4>(x, row, i, shift, total);
             i += 4 * LANES;
         }
         while i < last {
-            total = raised::<S, 1>(row.add(i), shift, total);
+            total = raised::<S, CODES, 1>(x, row, i, shift, total);
             i += LANES;
         }
         S::store(sum, total);
@@ -98,35 +140,25 @@ pub unsafe fn exponentials<S: Simd>(x: &Scores, r: usize, m: f32, sum: *mut f32)
 }
 
 #[inline(always)]
-unsafe fn raised<S: Simd, const N: usize>(row: *mut f32, shift: S::F, mut total: S::F) -> S::F {
-    // SAFETY: N vectors at `row`.
+unsafe fn raised<S: Simd, const CODES: bool, const N: usize>(
+    x: &Scores,
+    row: *mut f32,
+    i: usize,
+    shift: S::F,
+    mut total: S::F,
+) -> S::F {
+    // SAFETY: N vectors of the row.
     unsafe {
-        let mut x = [shift; N];
-        for (i, x) in x.iter_mut().enumerate() {
-            *x = S::exp(S::sub(S::load(row.add(i * LANES)), shift));
+        let mut y = [shift; N];
+        for (n, y) in y.iter_mut().enumerate() {
+            *y = S::exp(S::sub(S::load(row.add(i + n * LANES)), shift));
         }
-        for (i, &x) in x.iter().enumerate() {
-            S::store(row.add(i * LANES), x);
-            total = S::add(total, x);
+        for (n, &y) in y.iter().enumerate() {
+            let at = i + n * LANES;
+            S::store(row.add(at), if CODES { S::mul(y, S::load(x.values(at))) } else { y });
+            total = S::add(total, y);
         }
         total
-    }
-}
-
-/// Multiplies row `r` by `factors`, place by place: scales of codes, which the products leave out.
-///
-/// # Safety
-/// The row and `factors` have `span.1` elements; see [`Simd`].
-#[inline(always)]
-pub unsafe fn rescale<S: Simd>(x: &Scores, r: usize, factors: *const f32) {
-    let (mut i, last) = x.span;
-    while i < last {
-        // SAFETY: within the row.
-        unsafe {
-            let row = x.at.add(r * x.stride);
-            S::store(row.add(i), S::mul(S::load(row.add(i)), S::load(factors.add(i))));
-        }
-        i += LANES;
     }
 }
 
@@ -144,12 +176,12 @@ unsafe fn hide<S: Simd>(x: S::F, from: usize, to: usize) -> S::F {
 }
 
 #[inline(always)]
-unsafe fn cap<S: Simd>(row: *mut f32, x: &Scores) {
+unsafe fn cap<S: Simd, const CODES: bool>(row: *mut f32, x: &Scores) {
     let mut i = x.span.0;
     while i < x.span.1 {
         // SAFETY: within the row.
         unsafe {
-            let y = S::div(S::mul(S::load(row.add(i)), S::splat(x.scale)), S::splat(x.softcap));
+            let y = S::div(S::mul(products::<S, CODES>(x, row, i), S::splat(x.scale)), S::splat(x.softcap));
             S::store(row.add(i), S::mul(S::splat(x.softcap), S::tanh(y)));
         }
         i += LANES;
