@@ -4,7 +4,7 @@ use crate::error::TernError;
 use crate::runtime::CancelHandle;
 use crate::session::{GenerateOptions, Generation, Slot};
 use crate::{guarded, lock};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use tern::CancelFlag;
 
 /// A conversation under the model's own template. What was computed for earlier messages is not computed again.
@@ -29,23 +29,39 @@ pub struct ChatMessage {
     pub text: String,
 }
 
+/// What happens where a conversation outgrows its session.
+#[derive(Clone, Copy, uniffi::Enum)]
+pub enum Overflow {
+    /// Sending fails with `ContextFull`; nothing changes. This is how a conversation begins.
+    Error,
+    /// The model no longer sees the oldest exchanges; it keeps the system prompt.
+    Shift,
+}
+
 impl Chat {
-    pub(crate) fn new(
-        model: &tern::Model,
-        session: tern::Session,
-        system: Option<String>,
-    ) -> Result<Arc<Self>, TernError> {
-        let cancel = session.cancel_flag();
-        let state = State { chat: tern::Chat::new(model, session, system)?, answer: Weak::new() };
-        Ok(Arc::new(Self { state: Mutex::new(state), cancel }))
+    pub(crate) fn of(chat: tern::Chat) -> Arc<Self> {
+        let cancel = chat.session().cancel_flag();
+        Arc::new(Self { state: Mutex::new(State { chat, answer: Weak::new() }), cancel })
     }
 
-    /// Ends the answer under way; what there is of it is recorded.
-    fn end_answer(&self, state: &mut State) {
+    /// The conversation with no answer under way: one that is ends here, and what there is of it is recorded.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let mut state = lock(&self.state);
         if let Some(answer) = std::mem::take(&mut state.answer).upgrade() {
             self.cancel.cancel();
             *lock(&answer) = None;
         }
+        state
+    }
+
+    fn answer(&self, messages: Vec<tern::Message>, options: GenerateOptions) -> Result<Arc<Generation>, TernError> {
+        guarded(|| {
+            let mut state = self.settled();
+            let reply = state.chat.send_messages(messages, options.into())?;
+            let events: Slot = Arc::new(Mutex::new(Some(Box::new(reply))));
+            state.answer = Arc::downgrade(&events);
+            Ok(Generation::new(events, self.cancel.clone()))
+        })
     }
 }
 
@@ -58,25 +74,51 @@ impl Chat {
     /// nothing is recorded then.
     #[uniffi::method(default(options))]
     pub fn send(&self, text: &str, options: GenerateOptions) -> Result<Arc<Generation>, TernError> {
-        guarded(|| {
-            let mut state = lock(&self.state);
-            self.end_answer(&mut state);
-            let reply = state.chat.send(text, options.into())?;
-            let events: Slot = Arc::new(Mutex::new(Some(Box::new(reply))));
-            state.answer = Arc::downgrade(&events);
-            Ok(Generation::new(events, self.cancel.clone()))
-        })
+        self.answer(vec![tern::Message::new("user", text)], options)
+    }
+
+    /// The same with messages of any role, as of a tool's results.
+    #[uniffi::method(default(options))]
+    pub fn send_messages(
+        &self,
+        messages: Vec<ChatMessage>,
+        options: GenerateOptions,
+    ) -> Result<Arc<Generation>, TernError> {
+        self.answer(messages.into_iter().map(|m| tern::Message::new(m.role, m.text)).collect(), options)
     }
 
     /// Takes the last message and its answer back; false where there is none.
     ///
     /// Fails with `Backend`.
     pub fn undo(&self) -> Result<bool, TernError> {
-        guarded(|| {
-            let mut state = lock(&self.state);
-            self.end_answer(&mut state);
-            Ok(state.chat.undo()?)
-        })
+        guarded(|| Ok(self.settled().chat.undo()?))
+    }
+
+    /// Another conversation that goes on from here.
+    ///
+    /// Fails with `Memory`.
+    pub fn fork(&self) -> Result<Arc<Self>, TernError> {
+        guarded(|| Ok(Self::of(self.settled().chat.fork()?)))
+    }
+
+    /// Writes the conversation to a file, from which `restore_chat` of the model goes on.
+    ///
+    /// Fails with `Io`: the file that was there stays as it is.
+    pub fn save(&self, path: String) -> Result<(), TernError> {
+        guarded(|| Ok(self.settled().chat.save(path)?))
+    }
+
+    /// What happens where the conversation outgrows its session.
+    pub fn set_overflow(&self, overflow: Overflow) {
+        lock(&self.state).chat.set_overflow(match overflow {
+            Overflow::Error => tern::Overflow::Error,
+            Overflow::Shift => tern::Overflow::Shift,
+        });
+    }
+
+    /// How many of the messages, the oldest, the model no longer sees.
+    pub fn hidden(&self) -> u64 {
+        lock(&self.state).chat.hidden() as u64
     }
 
     /// The messages, without the system prompt.

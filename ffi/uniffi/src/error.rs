@@ -103,6 +103,28 @@ pub enum TernError {
         /// Outermost first.
         expected: Vec<u64>,
     },
+    /// A session file that was saved with another model.
+    OtherModel {
+        /// One line for people.
+        text: String,
+        /// The file.
+        path: String,
+        /// The other model's name.
+        name: String,
+        /// Its fingerprint.
+        found: String,
+        /// This model's fingerprint.
+        expected: String,
+    },
+    /// A session file that cannot be used.
+    SessionFile {
+        /// One line for people.
+        text: String,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        found: String,
+    },
     /// The tokenizer has more tokens than the embedding rows.
     Vocabulary {
         /// One line for people.
@@ -314,6 +336,8 @@ impl TernError {
             | Self::MissingTensor { text, .. }
             | Self::ExtraTensor { text, .. }
             | Self::TensorShape { text, .. }
+            | Self::OtherModel { text, .. }
+            | Self::SessionFile { text, .. }
             | Self::Vocabulary { text, .. }
             | Self::NoTemplate { text, .. }
             | Self::Template { text, .. }
@@ -356,6 +380,8 @@ impl From<tern::Error> for TernError {
             E::TensorShape { file, tensor, found, expected } => {
                 Self::TensorShape { text, path: file, tensor, found, expected }
             }
+            E::OtherModel { path, name, found, expected } => Self::OtherModel { text, path, name, found, expected },
+            E::SessionFile { path, what } => Self::SessionFile { text, path, found: what },
             E::Vocabulary { tokens, rows } => Self::Vocabulary { text, tokens: tokens as u64, rows },
             E::NoTemplate => Self::NoTemplate { text },
             E::Text(error) => text_error(text, &error),

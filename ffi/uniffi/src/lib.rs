@@ -19,7 +19,7 @@ mod model;
 mod runtime;
 mod session;
 
-pub use chat::{Chat, ChatMessage};
+pub use chat::{Chat, ChatMessage, Overflow};
 pub use error::{BackendReason, ErrorKind, IoReason, TernError};
 pub use model::{DtypeBytes, Model, ModelInfo};
 pub use runtime::{CallbackError, CancelHandle, LoadListener, LogLevel, LogSink, ModelOptions, TernRuntime};

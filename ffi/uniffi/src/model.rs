@@ -114,6 +114,32 @@ impl Model {
     /// Fails with `NoTemplate`, and as `session` does.
     #[uniffi::method(default(system = None, options))]
     pub fn chat(&self, system: Option<String>, options: SessionOptions) -> Result<Arc<Chat>, TernError> {
-        guarded(|| Chat::new(&self.inner, self.inner.session(options.into())?, system))
+        guarded(|| {
+            let session = self.inner.session(options.into())?;
+            Ok(Chat::of(tern::Chat::new(&self.inner, session, system)?))
+        })
+    }
+
+    /// A session from a file that one of this model's sessions was saved to. The type of keys and values is the file's.
+    ///
+    /// Fails with `OtherModel`, `SessionFile`, `Io`, and as `session` does.
+    #[uniffi::method(default(options))]
+    pub fn restore(&self, path: String, options: SessionOptions) -> Result<Arc<Session>, TernError> {
+        guarded(|| Ok(Session::new(self.inner.restore(path, options.into())?)))
+    }
+
+    /// A conversation from a file that one was saved to.
+    ///
+    /// Fails as `restore` does.
+    #[uniffi::method(default(options))]
+    pub fn restore_chat(&self, path: String, options: SessionOptions) -> Result<Arc<Chat>, TernError> {
+        guarded(|| Ok(Chat::of(tern::Chat::restore(&self.inner, path, options.into())?)))
+    }
+
+    /// Gives back memory that no session needs. For an app that is told to save memory.
+    ///
+    /// Fails with `Backend`; sessions go on in any case.
+    pub fn trim(&self) -> Result<(), TernError> {
+        guarded(|| Ok(self.inner.trim()?))
     }
 }

@@ -19,18 +19,24 @@ pub struct SessionOptions {
     /// Tokens that fit; what the model was made for, up to 4096, otherwise.
     #[uniffi(default = None)]
     pub context: Option<u64>,
-    /// Element type of cached keys and values.
+    /// Element type of cached keys and values; half precision otherwise.
     #[uniffi(default)]
     pub kv: Option<KvType>,
+    /// Neither takes over nor offers what was computed for equal beginnings of other sessions: for text whose presence
+    /// nobody should be able to tell from the time that another session takes.
+    #[uniffi(default = false)]
+    pub isolated: bool,
 }
 
 /// Element types of cached keys and values.
 #[derive(Clone, Copy, uniffi::Enum)]
 pub enum KvType {
-    /// Half precision: the default.
+    /// Half precision.
     F16,
     /// Single precision: exact, at twice the memory.
     F32,
+    /// 8 bits and a scale per position and head: about half the memory, and a little less exact.
+    I8,
 }
 
 /// How to generate. The default is the likeliest token each time, up to 256 tokens.
@@ -190,6 +196,21 @@ impl Session {
         guarded(|| Ok(self.inner.rollback(usize::try_from(count).unwrap_or(usize::MAX))?))
     }
 
+    /// Another session with the same tokens, which goes its own way from here.
+    ///
+    /// Fails with `Memory`.
+    pub fn fork(&self) -> Result<Arc<Self>, TernError> {
+        guarded(|| Ok(Self::new(self.inner.fork()?)))
+    }
+
+    /// Writes the session to a file, from which `restore` of the model goes on without computing anything again. An
+    /// existing file is replaced once the new one is complete.
+    ///
+    /// Fails with `Io`: the file that was there stays as it is.
+    pub fn save(&self, path: String) -> Result<(), TernError> {
+        guarded(|| Ok(self.inner.save(path)?))
+    }
+
     /// Appends `text` and generates from there.
     ///
     /// Fails with `ContextFull`, `Setting`, `Empty`, `Text`: nothing is appended then.
@@ -252,8 +273,9 @@ impl From<SessionOptions> for tern::SessionOptions {
         let kv = match o.kv {
             None | Some(KvType::F16) => tern::KvType::F16,
             Some(KvType::F32) => tern::KvType::F32,
+            Some(KvType::I8) => tern::KvType::I8,
         };
-        Self { context: o.context, kv, ..Default::default() }
+        Self { context: o.context, kv, isolated: o.isolated, ..Default::default() }
     }
 }
 

@@ -32,6 +32,21 @@ extension Model {
     public func chat(system: String? = nil, options: SessionOptions = SessionOptions()) async throws -> Chat {
         try await blocking { try self.chatBlocking(system: system, options: options) }
     }
+
+    /// A session from a file that one of this model's sessions was saved to.
+    public func restore(_ path: String, options: SessionOptions = SessionOptions()) async throws -> Session {
+        try await blocking { try self.restoreBlocking(path: path, options: options) }
+    }
+
+    /// A conversation from a file that one was saved to.
+    public func restoreChat(_ path: String, options: SessionOptions = SessionOptions()) async throws -> Chat {
+        try await blocking { try self.restoreChatBlocking(path: path, options: options) }
+    }
+
+    /// Gives back memory that no session needs, as after a memory warning.
+    public func trim() async throws {
+        try await blocking { try self.trimBlocking() }
+    }
 }
 
 extension Session {
@@ -58,6 +73,16 @@ extension Session {
     public func rollback(_ count: UInt64) async throws {
         try await blocking { try self.rollbackBlocking(count: count) }
     }
+
+    /// Another session with the same tokens, which goes its own way from here.
+    public func fork() async throws -> Session {
+        try await blocking { try self.forkBlocking() }
+    }
+
+    /// Writes the session to a file; `restore` of the model goes on from there without computing anything again.
+    public func save(_ path: String) async throws {
+        try await blocking { try self.saveBlocking(path: path) }
+    }
 }
 
 extension Chat {
@@ -66,6 +91,28 @@ extension Chat {
         _ text: String, options: GenerateOptions = GenerateOptions()
     ) -> AsyncThrowingStream<Event, Error> {
         events(cancelHandle()) { try self.sendBlocking(text: text, options: options) }
+    }
+
+    /// The same with messages of any role, as of a tool's results.
+    public func send(
+        _ messages: [ChatMessage], options: GenerateOptions = GenerateOptions()
+    ) -> AsyncThrowingStream<Event, Error> {
+        events(cancelHandle()) { try self.sendMessagesBlocking(messages: messages, options: options) }
+    }
+
+    /// Takes the last message and its answer back; false where there is none.
+    public func undo() async throws -> Bool {
+        try await blocking { try self.undoBlocking() }
+    }
+
+    /// Another conversation that goes on from here.
+    public func fork() async throws -> Chat {
+        try await blocking { try self.forkBlocking() }
+    }
+
+    /// Writes the conversation to a file; `restoreChat` of the model goes on from there.
+    public func save(_ path: String) async throws {
+        try await blocking { try self.saveBlocking(path: path) }
     }
 }
 

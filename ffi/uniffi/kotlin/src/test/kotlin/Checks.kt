@@ -70,7 +70,9 @@ suspend fun checks(path: String, folder: String) {
     }
     streaming(model)
     cancelling(runtime, model, path)
-    conversation(model)
+    saving(model, File(folder))
+    conversation(model, File(folder))
+    check("trim") { model.trim().let { "done" } }
     model.close()
     check("closed") { failing<IllegalStateException> { model.info() }.message!! }
 }
@@ -203,7 +205,45 @@ suspend fun times(count: Int, run: suspend () -> Duration): String {
 
 suspend fun stop(body: suspend () -> Unit): Duration = measureTime { body() }
 
-suspend fun conversation(model: Model) {
+suspend fun saving(model: Model, folder: File) {
+    val file = File(folder, "session").path
+    val session = model.session(SessionOptions(context = 128u))
+    session.generate("Once upon a time, in a village by the sea,", greedy(20)).toList()
+    check("save, restore, go on with the same tokens") {
+        session.save(file)
+        val restored = model.restore(file)
+        expect(restored.tokens() == session.tokens()) { "${restored.tokens()} of ${session.tokens()}" }
+        val there = restored.generate(emptyList(), greedy(20)).toList()
+        val here = session.fork().use { fork -> fork.generate(emptyList(), greedy(20)).toList() }
+        expect(there.tokens() == here.tokens() && there.tokens().size == 20) { "$there but $here" }
+        val reused = there.done().timings.reusedTokens
+        expect(reused + 1u >= session.tokens().size.toULong()) { "only $reused tokens reused" }
+        restored.close()
+        "\"${there.text()}\", $reused tokens reused"
+    }
+    check("fork leaves the first session alone") {
+        val before = session.tokens()
+        session.fork().use { it.generate(" But", greedy(5)).toList() }
+        expect(session.tokens() == before) { "${session.tokens()}" }
+        "${before.size} tokens"
+    }
+    check("not a session file") {
+        val notes = File(folder, "notes").apply { writeText("milk, bread, two lemons\n") }
+        val e = failing<TernException> { model.restore(notes.path) }
+        expect(e.kind() == ErrorKind.INPUT) { "$e" }
+        "${e::class.simpleName}: ${e.summary().replace(folder.path, "")}"
+    }
+    check("8-bit keys and values") {
+        model.session(SessionOptions(context = 128u, kv = KvType.I8)).use {
+            val answer = it.generate("The capital of France is", greedy(4)).toList()
+            expect("Paris" in answer.text()) { answer.text() }
+            "\"${answer.text()}\""
+        }
+    }
+    session.close()
+}
+
+suspend fun conversation(model: Model, folder: File) {
     val chat = model.chat("Answer in one short sentence.", SessionOptions(context = 512u))
     check("chat") {
         val answer = chat.send("What is the capital of France?", greedy(40)).toList()
@@ -220,6 +260,23 @@ suspend fun conversation(model: Model) {
         expect(messages.map { it.role } == listOf("user", "assistant", "user", "assistant")) { "$messages" }
         expect(messages[1].text.replace('\n', ' ') == cut.text()) { "$messages" }
         "\"${messages[1].text}\""
+    }
+    check("a conversation from a file") {
+        val file = File(folder, "chat").path
+        chat.save(file)
+        val restored = model.restoreChat(file)
+        expect(restored.messages() == chat.messages()) { "${restored.messages()}" }
+        val (there, here) = listOf(restored, chat).map { it.send("Name a river there.", greedy(12)).toList() }
+        expect(there.tokens() == here.tokens()) { "${there.text()} but ${here.text()}" }
+        restored.close()
+        "${chat.messages().size} messages, \"${there.text()}\""
+    }
+    check("a conversation that shifts") {
+        chat.setOverflow(Overflow.SHIFT)
+        while (chat.hidden() == 0uL && chat.messages().size < 60) chat.send("Go on.", greedy(40)).toList()
+        expect(chat.hidden() > 0u) { "${chat.messages()}" }
+        expect(chat.undo()) { "nothing to undo" }
+        "${chat.hidden()} of ${chat.messages().size} messages hidden"
     }
     chat.close()
 }

@@ -42,6 +42,17 @@ suspend fun Model.session(options: SessionOptions = SessionOptions()): Session =
 suspend fun Model.chat(system: String? = null, options: SessionOptions = SessionOptions()): Chat =
     blocking { chatBlocking(system, options) }
 
+/** A session from a file that one of this model's sessions was saved to. */
+suspend fun Model.restore(path: String, options: SessionOptions = SessionOptions()): Session =
+    blocking { restoreBlocking(path, options) }
+
+/** A conversation from a file that one was saved to. */
+suspend fun Model.restoreChat(path: String, options: SessionOptions = SessionOptions()): Chat =
+    blocking { restoreChatBlocking(path, options) }
+
+/** Gives back memory that no session needs, as from `onTrimMemory`. */
+suspend fun Model.trim() = blocking { trimBlocking() }
+
 /** Appends [prompt] and generates from there, as the events are collected: tokens, and at last [Event.Done]. */
 fun Session.generate(prompt: String, options: GenerateOptions = GenerateOptions()): Flow<Event> =
     events(::cancelHandle) { generateBlocking(prompt, options) }
@@ -56,9 +67,28 @@ suspend fun Session.tokens(): List<UInt> = blocking { tokensBlocking() }
 /** Takes the last [count] tokens back; all of them where there are fewer. */
 suspend fun Session.rollback(count: Int) = blocking { rollbackBlocking(count.toULong()) }
 
+/** Another session with the same tokens, which goes its own way from here. */
+suspend fun Session.fork(): Session = blocking { forkBlocking() }
+
+/** Writes the session to a file; [Model.restore] goes on from there without computing anything again. */
+suspend fun Session.save(path: String) = blocking { saveBlocking(path) }
+
 /** Adds the user's message and generates the answer. Where collecting ends early, what there is of it is recorded. */
 fun Chat.send(text: String, options: GenerateOptions = GenerateOptions()): Flow<Event> =
     events(::cancelHandle) { sendBlocking(text, options) }
+
+/** The same with messages of any role, as of a tool's results. */
+fun Chat.send(messages: List<ChatMessage>, options: GenerateOptions = GenerateOptions()): Flow<Event> =
+    events(::cancelHandle) { sendMessagesBlocking(messages, options) }
+
+/** Takes the last message and its answer back; false where there is none. */
+suspend fun Chat.undo(): Boolean = blocking { undoBlocking() }
+
+/** Another conversation that goes on from here. */
+suspend fun Chat.fork(): Chat = blocking { forkBlocking() }
+
+/** Writes the conversation to a file; [Model.restoreChat] goes on from there. */
+suspend fun Chat.save(path: String) = blocking { saveBlocking(path) }
 
 /** The event's text: whole characters, often none; in order the generated text. */
 val Event.text: String
