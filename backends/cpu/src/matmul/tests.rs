@@ -186,10 +186,11 @@ fn products_are_what_they_should_be() {
         }
     }
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        let (rows, columns) = (35, 53);
-        let mut bytes = vec![0; rows * dtype.row_bytes(columns).unwrap()];
-        quantize(dtype, &noise(rows * columns, 3), &mut bytes).unwrap();
-        check(dtype, rows, columns, &bytes, &noise(24 * columns, 4), "odd columns");
+        for (rows, columns) in [(35, 53), (18, 1100), (18, 4100)] {
+            let mut bytes = vec![0; rows * dtype.row_bytes(columns).unwrap()];
+            quantize(dtype, &noise(rows * columns, 3), &mut bytes).unwrap();
+            check(dtype, rows, columns, &bytes, &noise(24 * columns, 4), "odd columns");
+        }
     }
 }
 
