@@ -132,6 +132,11 @@ pub trait Device: Send + Sync + Sized + 'static {
     ) -> Result<Self::Weight> {
         self.prepare(spec, source, cancel)
     }
+    /// What [`prepare`](Self::prepare), or with `lasting` [`prepare_lasting`](Self::prepare_lasting), would make of such a
+    /// weight; the header is set by the caller.
+    fn weight_layout(&self, _spec: &WeightSpec<'_>, _lasting: bool, _info: &mut WeightInfo) -> Result<()> {
+        Err(PluginError::unsupported("this backend cannot tell what a weight will take"))
+    }
     /// What a weight takes; the header is set by the caller.
     fn weight_info(&self, weight: &Self::Weight, info: &mut WeightInfo);
     /// Rows from `first` on, dequantized, as many as `out` holds.

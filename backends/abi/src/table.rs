@@ -320,6 +320,17 @@ pub struct Backend {
 
     /// Experiments, by name; promoted by appending to this table.
     pub extension: Option<unsafe extern "C" fn(name: Str) -> *const c_void>,
+
+    /// What `weight_prepare` would make of such a weight, whose bytes last (1) or not (0), without making it.
+    pub weight_layout: Option<
+        unsafe extern "C" fn(
+            dev: Device,
+            desc: *const WeightDesc,
+            lasting: u32,
+            out: *mut WeightInfo,
+            err: *mut ErrorBuffer,
+        ) -> Status,
+    >,
 }
 
 // SAFETY: a table is immutable plain data: function pointers and texts that live as long as the process.

@@ -74,7 +74,7 @@ fn described() -> String {
             supports, queue_create, queue_free, ticket_poll, ticket_wait, buffer_alloc, buffer_free, buffer_write,
             buffer_read, buffer_copy, buffer_fill, weight_prepare, weight_info, weight_read_rows, weight_update,
             weight_free, state_layout, state_export, state_import, compile, exec_info, exec_free, bind_set_create,
-            bind_set_free, run, extension,
+            bind_set_free, run, extension, weight_layout,
         }
     }
     let header_bit = Header::MUST_UNDERSTAND;

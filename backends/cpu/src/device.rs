@@ -141,6 +141,9 @@ impl Device for CpuDevice {
         // SAFETY: passed on.
         unsafe { Prepared::lasting(spec, source, &self.pool, cancel) }
     }
+    fn weight_layout(&self, spec: &WeightSpec<'_>, lasting: bool, info: &mut WeightInfo) -> Result<()> {
+        Prepared::layout(spec, lasting, info)
+    }
     fn weight_info(&self, weight: &Prepared, info: &mut WeightInfo) {
         weight.info(info);
     }

@@ -68,35 +68,37 @@ impl Prepared {
         bytes: &[u8],
         matrix: impl FnOnce(DType, [usize; 3]) -> Result<Matrix>,
     ) -> Result<Self> {
-        if spec.usage & (usage::TRAINABLE | usage::PAGED) != 0 {
-            return Err(PluginError::unsupported(format!(
-                "weight {}: trainable weights are bound as buffers, and paged ones are not available",
-                spec.name
-            )));
-        }
-        let named = |e: PluginError| PluginError::new(e.status, format!("weight {}: {}", spec.name, e.message));
-        let dtype = DType::from_code(spec.dtype)
-            .ok_or_else(|| named(PluginError::unsupported(format!("unknown dtype {}", spec.dtype))))?;
-        let mut shape = [1usize; 4];
-        for (to, &from) in shape.iter_mut().zip(spec.shape) {
-            *to = usize::try_from(from).map_err(|_| named(PluginError::out_of_memory(format!("dimension {from}"))))?;
-        }
-        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-        let expected = elements.and_then(|n| dtype.row_bytes(n));
+        let (dtype, form) = form(spec)?;
+        let expected = form.elements().and_then(|n| dtype.row_bytes(n));
         if expected != Some(bytes.len()) {
-            return Err(named(PluginError::argument(format!(
-                "{:?} of {dtype} takes {expected:?} bytes, {} are given",
-                spec.shape,
-                bytes.len()
-            ))));
+            return Err(named(
+                spec,
+                PluginError::argument(format!(
+                    "{:?} of {dtype} takes {expected:?} bytes, {} are given",
+                    spec.shape,
+                    bytes.len()
+                )),
+            ));
         }
-        let data = match spec.shape.len() {
-            1 => Data::Vector(vector(dtype, shape[0], bytes).map_err(named)?),
-            2 => Data::Matrix(matrix(dtype, [1, shape[0], shape[1]]).map_err(named)?),
-            3 => Data::Matrix(matrix(dtype, [shape[0], shape[1], shape[2]]).map_err(named)?),
-            rank => return Err(named(PluginError::unsupported(format!("weights of rank {rank}")))),
+        let data = match form {
+            Form::Vector(n) => vector(dtype, n, bytes).map(Data::Vector),
+            Form::Matrix(sizes) => matrix(dtype, sizes).map(Data::Matrix),
         };
-        Ok(Self { dtype: spec.dtype, shape: spec.shape.to_vec(), data })
+        Ok(Self { dtype: spec.dtype, shape: spec.shape.to_vec(), data: data.map_err(|e| named(spec, e))? })
+    }
+
+    /// What a weight would take, without making it.
+    pub fn layout(spec: &WeightSpec<'_>, lasting: bool, info: &mut WeightInfo) -> Result<()> {
+        let (dtype, form) = form(spec)?;
+        let (bytes, stream, in_place) = match form {
+            Form::Vector(n) => (n.saturating_mul(4), n.saturating_mul(4), false),
+            Form::Matrix(sizes) => {
+                let sketch = Matrix::sketch(dtype, sizes).map_err(|e| named(spec, e))?;
+                (sketch.bytes(), sketch.expert_bytes(), lasting && sketch.format().is_float())
+            }
+        };
+        told(info, bytes, stream, in_place);
+        Ok(())
     }
 
     /// Element type code.
@@ -124,15 +126,10 @@ impl Prepared {
 
     /// Bytes held, and read per product.
     pub fn info(&self, info: &mut WeightInfo) {
-        let (resident, stream, in_place) = match &self.data {
-            Data::Vector(m) => (m.len(), m.len(), false),
-            Data::Matrix(m) if m.is_in_place() => (0, m.expert_bytes(), true),
-            Data::Matrix(m) => (m.bytes(), m.expert_bytes(), false),
-        };
-        info.resident_bytes = resident as u64;
-        info.stream_bytes = stream as u64;
-        info.keeps_source = u32::from(in_place);
-        info.layout = 1;
+        match &self.data {
+            Data::Vector(m) => told(info, m.len(), m.len(), false),
+            Data::Matrix(m) => told(info, m.bytes(), m.expert_bytes(), m.is_in_place()),
+        }
     }
 
     /// Dequantized rows from `first` on, as many as `out` holds. A vector is one row; experts follow each other.
@@ -160,6 +157,55 @@ impl Prepared {
         }
         Ok(())
     }
+}
+
+/// Shapes of weights.
+enum Form {
+    /// So many elements.
+    Vector(usize),
+    /// Experts, rows, columns.
+    Matrix([usize; 3]),
+}
+
+impl Form {
+    fn elements(&self) -> Option<usize> {
+        match *self {
+            Self::Vector(n) => Some(n),
+            Self::Matrix([experts, rows, columns]) => experts.checked_mul(rows)?.checked_mul(columns),
+        }
+    }
+}
+
+/// What a weight is, or why it cannot be taken.
+fn form(spec: &WeightSpec<'_>) -> Result<(DType, Form)> {
+    if spec.usage & (usage::TRAINABLE | usage::PAGED) != 0 {
+        let what = "trainable weights are bound as buffers, and paged ones are not available";
+        return Err(named(spec, PluginError::unsupported(what)));
+    }
+    let unknown = || named(spec, PluginError::unsupported(format!("unknown dtype {}", spec.dtype)));
+    let dtype = DType::from_code(spec.dtype).ok_or_else(unknown)?;
+    let size = |from: u64| {
+        usize::try_from(from).map_err(|_| named(spec, PluginError::out_of_memory(format!("dimension {from}"))))
+    };
+    let form = match *spec.shape {
+        [n] => Form::Vector(size(n)?),
+        [rows, columns] => Form::Matrix([1, size(rows)?, size(columns)?]),
+        [experts, rows, columns] => Form::Matrix([size(experts)?, size(rows)?, size(columns)?]),
+        _ => return Err(named(spec, PluginError::unsupported(format!("weights of rank {}", spec.shape.len())))),
+    };
+    Ok((dtype, form))
+}
+
+fn named(spec: &WeightSpec<'_>, e: PluginError) -> PluginError {
+    PluginError::new(e.status, format!("weight {}: {}", spec.name, e.message))
+}
+
+/// What is left in place takes no memory of ours.
+fn told(info: &mut WeightInfo, bytes: usize, stream: usize, in_place: bool) {
+    info.resident_bytes = if in_place { 0 } else { bytes as u64 };
+    info.stream_bytes = stream as u64;
+    info.keeps_source = u32::from(in_place);
+    info.layout = 1;
 }
 
 fn vector(dtype: DType, n: usize, bytes: &[u8]) -> Result<Memory> {

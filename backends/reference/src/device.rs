@@ -62,6 +62,17 @@ impl Device for ReferenceDevice {
         let shape: Vec<usize> = spec.shape.iter().map(|&d| in_memory(d)).collect::<crate::Result<_>>()?;
         Ok(Weight::new(spec.name, spec.dtype, &shape, spec.usage & usage::TRAINABLE != 0, source)?)
     }
+    fn weight_layout(&self, spec: &WeightSpec<'_>, _lasting: bool, info: &mut WeightInfo) -> Result<()> {
+        let dtype = tern_quant::DType::from_code(spec.dtype);
+        let elements = spec.shape.iter().try_fold(1, |n: usize, &d| n.checked_mul(usize::try_from(d).ok()?));
+        let bytes = dtype.zip(elements).and_then(|(dtype, n)| dtype.row_bytes(n));
+        let bytes =
+            bytes.ok_or_else(|| PluginError::unsupported(format!("weight {}: dtype {}", spec.name, spec.dtype)))?;
+        info.resident_bytes = bytes as u64;
+        info.stream_bytes = bytes as u64;
+        (info.keeps_source, info.layout) = (0, 0);
+        Ok(())
+    }
     fn weight_info(&self, weight: &Weight, info: &mut WeightInfo) {
         info.resident_bytes = weight.byte_len() as u64;
         info.stream_bytes = info.resident_bytes;

@@ -7,6 +7,7 @@
 //! and why. A plugin itself is trusted: to load one is to run its code.
 
 mod bind;
+mod budget;
 mod buffer;
 mod bytes;
 mod call;
@@ -26,6 +27,7 @@ mod table;
 mod weight;
 
 pub use bind::{BindSet, Bound};
+pub use budget::{Budget, Reserved};
 pub use buffer::Buffer;
 pub use cancel::CancelFlag;
 pub use device::Device;

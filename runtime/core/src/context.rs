@@ -7,6 +7,7 @@
 //! sequences that begin with the same tokens.
 //!
 //! ```text
+//! cost.rs        what a context takes, before it does
 //! memory.rs      what lies on each device; a step's way through the segments of a plan
 //! states.rs      state buffers
 //! pages.rs       which KV pages are free, and who uses them
@@ -17,6 +18,7 @@
 //! snapshot.rs    a sequence's state in canonical layout
 //! ```
 
+mod cost;
 mod inputs;
 mod memory;
 mod pages;
@@ -30,7 +32,8 @@ use crate::backend::{Bound, CancelFlag, Device};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph, Op};
 use crate::models::PAGE_SIZE;
-use crate::plan::{Plan, ShapeClass, arena_bytes, externals};
+use crate::plan::{Plan, ShapeClass, externals};
+pub use cost::{ContextCost, MAX_POSITIONS};
 use inputs::Rows;
 use memory::{DeviceMemory, Step};
 use pages::Pages;
@@ -129,8 +132,9 @@ impl Context {
     ) -> Result<Self, Error> {
         let used = externals(devices, graph, size.class())?;
         let home = |e: usize| used.iter().position(|u| u[e]).unwrap_or(0);
-        let needed = bytes(devices, &used, graph, size)?;
-        check_memory(devices, needed, size)?;
+        let plan = Plan::new(devices, graph, size.class())?;
+        let cost = ContextCost::of(devices, graph, &plan, size)?;
+        cost.check(devices, cost.total(), size)?;
         let mut states = Vec::new();
         for (e, external) in graph.externals.iter().enumerate() {
             if let ExternalKind::State(desc) = external.kind {
@@ -138,7 +142,6 @@ impl Context {
                 states.push(State::new(&devices[home(e)], e, desc, units)?);
             }
         }
-        let plan = Plan::new(devices, graph, size.class())?;
         let mut this = Self {
             devices: devices.to_vec(),
             fixed: fixed.to_vec(),
@@ -168,10 +171,12 @@ impl Context {
         if self.pages.used() > size.pages {
             return Err(Error::Internal { what: "a context shrinks below what its sequences hold".to_owned() });
         }
-        let used = externals(&self.devices, graph, size.class())?;
-        let more = bytes(&self.devices, &used, graph, size)?;
-        check_memory(&self.devices, more.saturating_sub(bytes(&self.devices, &used, &self.graph, self.size)?), size)?;
         let plan = Plan::new(&self.devices, graph, size.class())?;
+        let cost = ContextCost::of(&self.devices, graph, &plan, size)?;
+        let held: u64 = self.states.iter().map(|s| s.buffer.len()).sum();
+        // One state is there twice while it moves; step memory is until the end.
+        let more = cost.states.saturating_sub(held) + cost.largest_state + cost.working();
+        cost.check(&self.devices, more, size)?;
         let memory = step_memory(&self.devices, &plan, graph, size)?;
         if let Err(error) = self.resize_states(size) {
             self.forget_computed(self.size.pages.min(size.pages));
@@ -376,23 +381,4 @@ pub fn window(graph: &Graph) -> u64 {
         _ => None,
     });
     windows.reduce(|a, b| if a == 0 || b == 0 { 0 } else { a.max(b) }).unwrap_or(0)
-}
-
-/// Bytes of states and arenas.
-fn bytes(devices: &[Arc<Device>], used: &[Vec<bool>], graph: &Graph, size: ContextSize) -> Result<u64, Error> {
-    let home = |e: usize| Arc::clone(&devices[used.iter().position(|u| u[e]).unwrap_or(0)]);
-    let arenas = used.iter().filter(|u| u.contains(&true)).count() as u64;
-    let arena = arena_bytes(graph, size.class())?.saturating_mul(arenas);
-    Ok(arena.saturating_add(states::bytes(home, graph, size.pages, size.sequences)?))
-}
-
-fn check_memory(devices: &[Arc<Device>], needed: u64, size: ContextSize) -> Result<(), Error> {
-    let Some(device) = devices.first() else { return Ok(()) };
-    let memory = device.memory()?;
-    let available = if memory.free > 0 { memory.free } else { memory.total };
-    if available > 0 && needed > available {
-        let fits = (u128::from(size.positions) * u128::from(available) * 9 / 10 / u128::from(needed)) as u64;
-        return Err(Error::Memory { what: format!("a context of {} tokens", size.positions), needed, available, fits });
-    }
-    Ok(())
 }

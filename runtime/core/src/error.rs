@@ -85,7 +85,7 @@ pub enum Error {
     #[error(transparent)]
     Backend(#[from] BackendError),
     /// Not enough memory, found out before any was taken.
-    #[error("{what} needs {needed} bytes, but {available} are available; about {fits} would fit")]
+    #[error("{what} needs {needed} bytes, but {available} are available{}", would_fit(*fits))]
     Memory {
         /// What needs it.
         what: String,
@@ -93,7 +93,7 @@ pub enum Error {
         needed: u64,
         /// Bytes.
         available: u64,
-        /// How much of `what` (tokens, bytes) would fit.
+        /// Tokens of context that would fit; 0 where that is not what is too large, or none would.
         fits: u64,
     },
     /// The context has no room for more tokens.
@@ -209,6 +209,13 @@ impl Error {
     /// Did the caller give up, whoever noticed?
     pub fn is_cancelled(&self) -> bool {
         self.kind() == ErrorKind::Cancelled
+    }
+}
+
+fn would_fit(tokens: u64) -> String {
+    match tokens {
+        0 => "; choose a smaller model, or a larger limit".to_owned(),
+        n => format!("; {n} tokens would fit"),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! runtime.rs   the entry point: backends, and models opened on them
+//! opening.rs   a model before its weights are loaded, and what it will take
 //! model.rs     a model: weights on a device, tokenizer, template
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text
 //! sample.rs    choosing the next token
@@ -25,6 +26,7 @@ mod error;
 mod fingerprint;
 mod load;
 mod model;
+mod opening;
 mod runtime;
 mod sample;
 mod score;
@@ -33,7 +35,8 @@ mod session;
 pub use backend::CancelFlag;
 pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
-pub use model::{Model, ModelInfo, TensorSummary};
+pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
+pub use opening::MemoryPlan;
 pub use runtime::{LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
@@ -41,6 +44,7 @@ pub use session::{
     Batch, BatchOptions, DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, KvType, Session, SessionOptions,
     StopReason, Timings, TokenEvent,
 };
+pub use tern_formats::Source;
 pub use tern_text::{Bos, DecodeOptions, EncodeOptions, Message, Tokenizer};
 
 /// Models and sessions go wherever an application's threads are.

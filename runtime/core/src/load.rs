@@ -5,7 +5,7 @@ mod hf;
 mod source;
 mod weights;
 
-pub use source::open_file;
+pub use source::{open_file, open_part};
 pub use weights::{Resolved, load, resolve};
 
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::fingerprint::Identity;
 use crate::models::{Definition, Hyper, find};
 use std::path::Path;
 use std::sync::Arc;
-use tern_formats::Checkpoint;
+use tern_formats::{Checkpoint, Source};
 use tern_text::Tokenizer;
 
 /// A model file, read and checked, with nothing computed yet.
@@ -54,15 +54,23 @@ impl ModelFile {
         if std::fs::metadata(path).map_err(io)?.is_dir() {
             return hf::open(path, map);
         }
-        let source = open_file(path, map).map_err(io)?;
+        Self::from_source(Arc::from(open_file(path, map).map_err(io)?))
+    }
+
+    /// Opens a GGUF file.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`].
+    pub fn from_source(source: Arc<dyn Source>) -> Result<Self, Error> {
         let mut magic = [0; 8];
         if source.len() >= 8 {
+            let io = |error| Error::Io { path: source.name().to_owned(), error };
             source.read_at(0, &mut magic).map_err(io)?;
         }
         if !magic.starts_with(b"GGUF") && !magic.starts_with(b"FUGG") {
-            return Err(Error::NotAModel { path: name, what: describe(source.len(), &magic) });
+            return Err(Error::NotAModel { path: source.name().to_owned(), what: describe(source.len(), &magic) });
         }
-        gguf::open(Arc::from(source))
+        gguf::open(source)
     }
 }
 

@@ -1,20 +1,19 @@
 //! Models: a file's weights on a device, with tokenizer and template.
 
-use crate::backend::{Backend, Bound, Device};
-use crate::context::{Context, ContextSize, pages_for};
+use crate::backend::{Bound, Device, Reserved};
+use crate::context::{Context, ContextSize};
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
 use crate::graph::{ExternalKind, Graph, Op};
 use crate::load::{self, ModelFile, Resolved};
-use crate::models::{Computed, Definition, Net, NetOptions, TensorTable};
-use crate::plan::{PlanError, ShapeClass, externals};
+use crate::models::{Definition, TensorTable};
+use crate::opening::{Opening, build, net_options, resident_pages};
 use crate::runtime::{LoadProgress, ModelOptions};
 use crate::session::{Batch, BatchOptions, DEFAULT_CONTEXT, Engine, Session, SessionOptions};
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
-use tern_abi::dtype::{F16, F32};
+use tern_abi::dtype::F16;
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
 
 /// A loaded model. Cheap to clone, `Send + Sync`; its memory goes when the last clone and session go.
@@ -40,6 +39,7 @@ struct Inner {
     fingerprint: OnceLock<[u8; 32]>,
     /// The one that the caller chose, and one for what it lacks, if it does.
     devices: Vec<Arc<Device>>,
+    _host: Reserved,
 }
 
 /// What a model is.
@@ -81,6 +81,17 @@ pub struct ModelInfo {
     pub load_ms: f64,
 }
 
+/// Bytes of a model and its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Now.
+    pub used: u64,
+    /// The most so far.
+    pub peak: u64,
+    /// The cap.
+    pub limit: Option<u64>,
+}
+
 /// A tensor of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSummary {
@@ -95,27 +106,9 @@ pub struct TensorSummary {
 }
 
 impl Model {
-    /// `fallback` runs what `backend` lacks.
-    pub(crate) fn open(
-        backend: &Backend,
-        fallback: Option<&Backend>,
-        path: &Path,
-        options: &ModelOptions,
-    ) -> Result<Self, Error> {
-        let start = Instant::now();
-        let file = ModelFile::open(path, options.map)?;
-        let table = file.definition.tensors();
-        let resolved = load::resolve(&file, &table)?;
-        let (graph, computed) = build(&*file.definition, &table, &resolved.dtypes, weights_only())?;
-        let mut devices = vec![backend.open(0, options.threads, &options.tier)?];
-        let class = weights_only_class();
-        let used = match (externals(&devices, &graph, class), fallback) {
-            (Err(PlanError::Unsupported { .. }), Some(fallback)) => {
-                devices.push(fallback.open(0, options.threads, "")?);
-                externals(&devices, &graph, class)?
-            }
-            (used, _) => used?,
-        };
+    pub(crate) fn load(opening: Opening, options: &ModelOptions, start: Instant) -> Result<Self, Error> {
+        opening.check_memory()?;
+        let Opening { file, table, resolved, graph, computed, devices, used, host } = opening;
         let progress = |done_bytes, total_bytes| {
             if let Some(report) = &options.progress {
                 report(LoadProgress { done_bytes, total_bytes });
@@ -124,7 +117,7 @@ impl Model {
         let loaded = load::load(&file, &resolved, &graph, &computed, &devices, &used, &options.cancel, &progress)?;
         let mut info = describe(&file, &graph, &resolved);
         info.resident_bytes = loaded.resident_bytes;
-        info.backend = backend.name().to_owned();
+        info.backend = devices[0].backend().name().to_owned();
         info.tier = devices[0].info().tier.clone();
         info.threads = options.threads;
         let tensors = file.checkpoint.tensors().iter().map(|t| TensorSummary {
@@ -150,6 +143,7 @@ impl Model {
                 identity,
                 fingerprint: OnceLock::new(),
                 devices,
+                _host: host,
             }),
         })
     }
@@ -245,6 +239,12 @@ impl Model {
         engines.iter().try_for_each(|e| e.trim(self))
     }
 
+    /// Bytes that the model and its sessions hold: what [`ModelOptions::max_bytes`] caps.
+    pub fn memory(&self) -> MemoryUse {
+        let budget = self.inner.devices[0].budget();
+        MemoryUse { used: budget.used(), peak: budget.peak(), limit: Some(budget.limit()).filter(|&n| n < u64::MAX) }
+    }
+
     /// A context of `size` for this model, with keys and values of type `kv_dtype`.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
         Context::new(&self.inner.devices, &self.graph(size, kv_dtype)?, &self.inner.fixed, size)
@@ -253,16 +253,12 @@ impl Model {
     /// The graph of such a context.
     pub(crate) fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
         let i = &*self.inner;
-        let pages = Some(size.pages_per_sequence());
-        let options = NetOptions { real: F32, pages, sequences: size.sequences, kv_dtype, adapters: None };
-        Ok(build(&*i.definition, &i.table, &i.dtypes, options)?.0)
+        Ok(build(&*i.definition, &i.table, &i.dtypes, net_options(size, kv_dtype))?.0)
     }
 
     /// KV pages that a sequence has at most: all of its positions, or those that some layer still looks back to.
     pub(crate) fn resident_pages(&self, positions: u64, chunk: u64) -> u64 {
-        let all = pages_for(positions);
-        // The window, a step's rows, and pages that are only partly in either.
-        if self.inner.window == 0 { all } else { all.min(pages_for(self.inner.window + chunk) + 4) }
+        resident_pages(self.inner.window, positions, chunk)
     }
 
     /// The engine of all sessions with this type of keys and values.
@@ -273,26 +269,6 @@ impl Model {
     fn engines(&self) -> MutexGuard<'_, HashMap<u32, Arc<Engine>>> {
         self.inner.engines.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The options that list every weight, for loading.
-fn weights_only_class() -> ShapeClass {
-    ShapeClass { tokens: 1, sequences: 1, outputs: 1 }
-}
-
-fn weights_only() -> NetOptions {
-    NetOptions { real: F32, pages: Some(1), sequences: 1, kv_dtype: F16, adapters: None }
-}
-
-fn build(
-    definition: &dyn Definition,
-    table: &TensorTable,
-    dtypes: &HashMap<String, u32>,
-    options: NetOptions,
-) -> Result<(Graph, HashMap<String, Computed>), Error> {
-    let mut net = Net::new(table, dtypes, options);
-    let logits = definition.build(&mut net);
-    Ok((net.g.finish(&[logits])?, net.computed))
 }
 
 fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {

@@ -172,14 +172,6 @@ pub fn externals(devices: &[Arc<Device>], graph: &Graph, class: ShapeClass) -> R
     Ok((0..devices.len()).map(|d| placement.externals(d)).collect())
 }
 
-/// The arena place of every output of `graph`, without compiling: how many bytes a plan of this class takes.
-///
-/// # Errors
-/// [`PlanError::Overflow`].
-pub fn arena_bytes(graph: &Graph, class: ShapeClass) -> Result<u64, PlanError> {
-    Ok(lower::lower(&fuse(graph, Fusions::ALL), class, &|_| false)?.0.arena_bytes)
-}
-
 fn listing(placement: &Placement, devices: &[Arc<Device>]) -> Vec<String> {
     let (graph, desc) = (&placement.graph, &placement.desc);
     let name = |v: Value| match graph.info(v).origin {

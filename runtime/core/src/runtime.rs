@@ -2,9 +2,15 @@
 
 use crate::backend::{CancelFlag, Registry};
 use crate::error::Error;
+use crate::load::{ModelFile, open_part};
 use crate::model::Model;
+use crate::opening::{MemoryPlan, Opening};
+use crate::session::SessionOptions;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
+use tern_formats::{BytesSource, Source};
 
 /// Backends, ready to open models. Cheap to clone.
 ///
@@ -37,6 +43,9 @@ pub struct ModelOptions {
     pub tier: String,
     /// Map the file rather than read it, where the platform can. See the security notes on files that others may shorten.
     pub map: bool,
+    /// Most bytes that the model and its sessions may take together: weights, mapped ones included, keys and values, and
+    /// working memory. What would not fit is refused before it is taken.
+    pub max_bytes: Option<u64>,
     /// Ends the loading.
     pub cancel: CancelFlag,
     /// Told how far the loading is.
@@ -45,7 +54,15 @@ pub struct ModelOptions {
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { backend: None, threads: 0, tier: String::new(), map: true, cancel: CancelFlag::new(), progress: None }
+        Self {
+            backend: None,
+            threads: 0,
+            tier: String::new(),
+            map: true,
+            max_bytes: None,
+            cancel: CancelFlag::new(),
+            progress: None,
+        }
     }
 }
 
@@ -74,12 +91,72 @@ impl Runtime {
     /// # Errors
     /// Everything that can be wrong with a file or a backend: see [`Error`]. Nothing stays open.
     pub fn open(&self, path: impl AsRef<Path>, options: ModelOptions) -> Result<Model, Error> {
-        let backend = match &options.backend {
-            Some(name) => self.registry.get(name)?,
-            None => self.registry.best()?,
-        };
-        // What another backend lacks, the processor can do.
-        let cpu = self.registry.get("cpu").ok().filter(|cpu| cpu.name() != backend.name());
-        Model::open(&backend, cpu.as_ref(), path.as_ref(), &options)
+        let start = Instant::now();
+        self.load(ModelFile::open(path.as_ref(), options.map)?, &options, start)
+    }
+
+    /// Opens a GGUF file in memory. `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Runtime::open`].
+    pub fn open_bytes(
+        &self,
+        name: impl Into<String>,
+        bytes: impl Into<Arc<[u8]>>,
+        options: ModelOptions,
+    ) -> Result<Model, Error> {
+        self.open_source(Arc::new(BytesSource::new(name, bytes)), options)
+    }
+
+    /// Opens a GGUF file that is `len` bytes of an open file from `offset` on, as an asset in an Android package is. Without
+    /// `len`, it goes to the end. `name` is for messages.
+    ///
+    /// # Errors
+    /// As [`Runtime::open`]; [`Error::Io`] where the file has no such range.
+    pub fn open_file(
+        &self,
+        name: impl Into<String>,
+        file: File,
+        offset: u64,
+        len: Option<u64>,
+        options: ModelOptions,
+    ) -> Result<Model, Error> {
+        let name = name.into();
+        let source =
+            open_part(file, &name, offset, len, options.map).map_err(|error| Error::Io { path: name, error })?;
+        self.open_source(Arc::from(source), options)
+    }
+
+    /// Opens a GGUF file wherever its bytes are.
+    ///
+    /// # Errors
+    /// As [`Runtime::open`].
+    pub fn open_source(&self, source: Arc<dyn Source>, options: ModelOptions) -> Result<Model, Error> {
+        let start = Instant::now();
+        self.load(ModelFile::from_source(source)?, &options, start)
+    }
+
+    /// What opening `path` with these options and running `sequences` sessions would take, without loading anything.
+    ///
+    /// # Errors
+    /// As [`Runtime::open`], except that too little memory is no error here.
+    pub fn plan(
+        &self,
+        path: impl AsRef<Path>,
+        options: &ModelOptions,
+        session: &SessionOptions,
+        sequences: u64,
+    ) -> Result<MemoryPlan, Error> {
+        if !(1..=1024).contains(&sequences) {
+            let found = sequences.to_string();
+            return Err(Error::Setting { setting: "sequences", found, expected: "1 to 1024" });
+        }
+        let file = ModelFile::open(path.as_ref(), options.map)?;
+        let opening = Opening::new(&self.registry, file, &ModelOptions { max_bytes: None, ..options.clone() })?;
+        opening.plan(session, sequences, options.max_bytes)
+    }
+
+    fn load(&self, file: ModelFile, options: &ModelOptions, start: Instant) -> Result<Model, Error> {
+        Model::load(Opening::new(&self.registry, file, options)?, options, start)
     }
 }

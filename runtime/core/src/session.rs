@@ -10,7 +10,7 @@ pub(crate) use engine::Engine;
 pub use generation::{Event, Finish, GenerateOptions, Generation, StopReason, Timings, TokenEvent};
 
 use crate::backend::CancelFlag;
-use crate::context::ContextSize;
+use crate::context::{ContextSize, MAX_POSITIONS};
 use crate::error::Error;
 use crate::model::Model;
 use engine::Place;
@@ -72,11 +72,15 @@ impl KvType {
 
 impl SessionOptions {
     pub(crate) fn size(&self, model: &Model, outputs: u64) -> Result<ContextSize, Error> {
-        let positions = self.context.unwrap_or_else(|| model.default_context());
+        self.sized(model.default_context(), outputs)
+    }
+
+    /// Sizes of a session's own context; `default` is its length where nobody asked for one.
+    pub(crate) fn sized(&self, default: u64, outputs: u64) -> Result<ContextSize, Error> {
+        let positions = self.context.unwrap_or(default);
         let chunk = self.chunk.unwrap_or(DEFAULT_CHUNK).min(positions);
         let bad = |setting, found: u64, expected| Err(Error::Setting { setting, found: found.to_string(), expected });
-        // Positions and places are i32 on the device.
-        if positions == 0 || positions > 1 << 30 {
+        if positions == 0 || positions > MAX_POSITIONS {
             return bad("context", positions, "1 to 1073741824");
         }
         if chunk == 0 || chunk > 1 << 16 {

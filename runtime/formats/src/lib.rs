@@ -34,7 +34,7 @@ mod stream;
 mod tensor;
 
 pub use error::{FormatError, Problem};
-pub use source::{BytesSource, FileSource, Source};
+pub use source::{BytesSource, FileSource, PartSource, Source};
 pub use stream::TensorStream;
 pub use tensor::{Checkpoint, SharedBytes, TensorInfo};
 pub use tern_quant::DType;

@@ -75,6 +75,58 @@ impl Source for BytesSource {
     }
 }
 
+/// A range of another source: an asset in a package, say.
+#[derive(Clone, Debug)]
+pub struct PartSource<S> {
+    whole: S,
+    offset: u64,
+    len: u64,
+}
+
+impl<S: Source> PartSource<S> {
+    /// `len` bytes of `whole` from `offset` on.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] where it ends before.
+    pub fn new(whole: S, offset: u64, len: u64) -> io::Result<Self> {
+        match offset.checked_add(len) {
+            Some(end) if end <= whole.len() => Ok(Self { whole, offset, len }),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
+    /// Where a range of the part begins in the whole.
+    fn place(&self, offset: u64, len: u64) -> Option<u64> {
+        let inside = offset.checked_add(len).is_some_and(|end| end <= self.len);
+        inside.then(|| self.offset.saturating_add(offset))
+    }
+}
+
+impl<S: Source> Source for PartSource<S> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let place = self.place(offset, buf.len() as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
+        self.whole.read_at(place, buf)
+    }
+
+    fn slice(&self, offset: u64, len: u64) -> Option<&[u8]> {
+        self.whole.slice(self.place(offset, len)?, len)
+    }
+
+    fn name(&self) -> &str {
+        self.whole.name()
+    }
+
+    fn release(&self, offset: u64, len: u64) {
+        if let Some(place) = self.place(offset, len) {
+            self.whole.release(place, len);
+        }
+    }
+}
+
 /// A file, read by position. Safe against a file that changes under it: reads then give other bytes
 /// or an error, never a fault.
 #[derive(Debug)]

@@ -286,6 +286,22 @@ impl<P: Plugin> Glue<P> {
             dev.fill(buffer, offset, len, byte as u8)
         })
     }
+    unsafe extern "C" fn weight_layout(
+        dev: u64,
+        desc: *const WeightDesc,
+        lasting: u32,
+        info: *mut WeightInfo,
+        err: *mut ErrorBuffer,
+    ) -> Status {
+        guard(err, || {
+            // SAFETY: live handle; the host's structs, valid for the call.
+            let (dev, desc, info) = unsafe { (get::<Dev<P>>(dev, "device")?, arg(desc)?, out(info)?) };
+            // SAFETY: as above.
+            let name = unsafe { desc.name.as_str() }.unwrap_or("?");
+            let shape = shape_of(desc, name)?;
+            dev.weight_layout(&WeightSpec { dtype: desc.dtype, shape, usage: desc.usage, name }, lasting != 0, info)
+        })
+    }
     unsafe extern "C" fn weight_prepare(
         dev: u64,
         desc: *const WeightDesc,
@@ -299,12 +315,7 @@ impl<P: Plugin> Glue<P> {
                 unsafe { (get::<Dev<P>>(dev, "device")?, arg(desc)?, grown(source)?, out(weight)?) };
             // SAFETY: as above.
             let name = unsafe { desc.name.as_str() }.unwrap_or("?");
-            let shape = desc.shape.get(..desc.rank as usize).filter(|s| !s.is_empty());
-            let shape =
-                shape.ok_or_else(|| PluginError::argument(format!("{name}: rank {} is not 1 to 4", desc.rank)))?;
-            if shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).is_none_or(|n| n == 0) {
-                return Err(PluginError::argument(format!("{name}: shape {shape:?} is empty or overflows")));
-            }
+            let shape = shape_of(desc, name)?;
             let copied;
             let bytes: &[u8] = if source.data.is_null() {
                 let read = source
@@ -567,6 +578,16 @@ impl<P: Plugin> Glue<P> {
     }
 }
 
+/// A weight's shape: 1 to 4 dimensions, none of them 0, whose product fits.
+fn shape_of<'a>(desc: &'a WeightDesc, name: &str) -> Result<&'a [u64]> {
+    let shape = desc.shape.get(..desc.rank as usize).filter(|s| !s.is_empty());
+    let shape = shape.ok_or_else(|| PluginError::argument(format!("{name}: rank {} is not 1 to 4", desc.rank)))?;
+    if shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).is_none_or(|n| n == 0) {
+        return Err(PluginError::argument(format!("{name}: shape {shape:?} is empty or overflows")));
+    }
+    Ok(shape)
+}
+
 impl<P: Plugin> Glue<P> {
     /// The table.
     const TABLE: Backend = Backend {
@@ -608,6 +629,7 @@ impl<P: Plugin> Glue<P> {
         bind_set_free: Some(Glue::<P>::bind_set_free),
         run: Some(Glue::<P>::run),
         extension: None,
+        weight_layout: Some(Glue::<P>::weight_layout),
     };
 
     /// The entry: stores the table's address.

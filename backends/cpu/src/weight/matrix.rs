@@ -169,21 +169,23 @@ impl Bytes {
 
 impl Matrix {
     /// `experts` matrices of `rows` x `columns`, and how many bytes they take; `bytes` says where those are.
-    fn new(
-        dtype: DType,
-        [experts, rows, columns]: [usize; 3],
-        bytes: impl FnOnce(usize) -> Result<Bytes>,
-    ) -> Result<Self> {
+    fn new(dtype: DType, sizes: [usize; 3], bytes: impl FnOnce(usize) -> Result<Bytes>) -> Result<Self> {
+        let [experts, rows, columns] = sizes;
         let format = Format::for_columns(dtype.code(), columns as u64)?;
         let panels = rows.div_ceil(format.panel_rows());
-        let sizes = || {
+        let fits = || {
             let layout = format.layout(columns)?;
             Some((layout, experts.checked_mul(panels)?.checked_mul(layout.bytes)?))
         };
-        let Some((layout, total)) = sizes() else {
+        let Some((layout, total)) = fits() else {
             return Err(PluginError::out_of_memory(format!("{experts} x {rows} x {columns} of {dtype}")));
         };
         Ok(Self { format, layout, rows, columns, panels, experts, bytes: bytes(total)? })
+    }
+
+    /// As it would be packed, or for floats left in place, but without its bytes: only to ask for sizes.
+    pub fn sketch(dtype: DType, sizes: [usize; 3]) -> Result<Self> {
+        Self::new(dtype, sizes, |len| Ok(Bytes::Hosts(std::ptr::null(), len)))
     }
 
     /// Float matrices where they are.

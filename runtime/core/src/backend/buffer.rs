@@ -1,5 +1,6 @@
 //! Device memory.
 
+use super::budget::Reserved;
 use super::bytes;
 use super::device::{Device, QUEUE, own_header};
 use super::error::{BackendError, Result, argument};
@@ -12,6 +13,7 @@ pub struct Buffer {
     device: Arc<Device>,
     handle: tern_abi::Buffer,
     len: u64,
+    _reserved: Reserved,
 }
 
 impl fmt::Debug for Buffer {
@@ -33,10 +35,16 @@ impl Buffer {
             });
         }
         let function = device.need("buffer_alloc", device.table().buffer_alloc)?;
+        let reserved = device.reserve("buffer_alloc", len)?;
         let mut handle = 0;
         // SAFETY: a live device; the variable lives for the call.
         device.call("buffer_alloc", |err| unsafe { function(device.handle(), len, &mut handle, err) })?;
-        Ok(Self { device: Arc::clone(device), handle: backend.handle("buffer_alloc", handle)?, len })
+        Ok(Self {
+            device: Arc::clone(device),
+            handle: backend.handle("buffer_alloc", handle)?,
+            len,
+            _reserved: reserved,
+        })
     }
 
     /// Bytes.

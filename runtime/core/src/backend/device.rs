@@ -1,13 +1,14 @@
 //! An opened device.
 
 use super::bind::{BindSet, Bound};
+use super::budget::{Budget, Reserved};
 use super::buffer::Buffer;
 use super::call::ErrorSpace;
 use super::cancel::CancelFlag;
 use super::error::{BackendError, Result};
 use super::exec::{Exec, StepArgs};
 use super::graph::GraphDesc;
-use super::info::{DeviceInfo, MemoryInfo, StateLayout};
+use super::info::{DeviceInfo, MemoryInfo, StateLayout, WeightInfo};
 use super::table::Backend;
 use super::weight::{Weight, WeightBytes, WeightSpec};
 use std::fmt;
@@ -31,6 +32,7 @@ pub struct Device {
     info: DeviceInfo,
     lost: AtomicBool,
     queue: Mutex<()>,
+    budget: Arc<Budget>,
 }
 
 impl fmt::Debug for Device {
@@ -40,8 +42,41 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
-    pub(super) fn new(backend: Backend, handle: tern_abi::Device, info: DeviceInfo) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { backend, handle, info, lost: AtomicBool::new(false), queue: Mutex::new(()) }))
+    pub(super) fn new(
+        backend: Backend,
+        handle: tern_abi::Device,
+        info: DeviceInfo,
+        budget: Arc<Budget>,
+    ) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { backend, handle, info, lost: AtomicBool::new(false), queue: Mutex::new(()), budget }))
+    }
+
+    /// What buffers and weights count against.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Bytes that may still be taken, as far as anyone knows: what the device has free, and what the budget leaves.
+    pub fn available(&self) -> Result<Option<u64>> {
+        let memory = self.memory()?;
+        let free = [memory.free, memory.total].into_iter().find(|&n| n > 0);
+        let left = (self.budget.limit() < u64::MAX).then(|| self.budget.left());
+        Ok(free.into_iter().chain(left).min())
+    }
+
+    /// Takes bytes of the budget.
+    pub(super) fn reserve(&self, call: &'static str, bytes: u64) -> Result<Reserved> {
+        self.budget.take(bytes).map_err(|left| {
+            let limit = self.budget.limit();
+            let message = format!("{bytes} bytes, where {left} of the limit of {limit} are left");
+            BackendError::OutOfMemory { backend: self.backend.name().to_owned(), call, message }
+        })
+    }
+
+    /// What a weight would take, whose bytes stay where they are (`lasting`) or not. Where the plugin cannot tell, as much as
+    /// in the file.
+    pub fn weight_layout(&self, spec: &WeightSpec<'_>, file_bytes: u64, lasting: bool) -> Result<WeightInfo> {
+        super::weight::layout(self, spec, file_bytes, lasting)
     }
 
     /// What it is.

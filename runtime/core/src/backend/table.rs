@@ -1,5 +1,6 @@
 //! A plugin's function table, as the host keeps it.
 
+use super::budget::Budget;
 use super::call::{ErrorSpace, call};
 use super::device::Device;
 use super::error::{BackendError, Result};
@@ -105,6 +106,11 @@ impl Backend {
 
     /// Opens device `index`. `threads` 0 and an empty `tier` let the plugin choose.
     pub fn open(&self, index: u32, threads: u32, tier: &str) -> Result<Arc<Device>> {
+        self.open_within(index, threads, tier, &Budget::unlimited())
+    }
+
+    /// The same, with buffers and weights counting against `budget`.
+    pub fn open_within(&self, index: u32, threads: u32, tier: &str, budget: &Arc<Budget>) -> Result<Arc<Device>> {
         let count = self.device_count()?;
         if index >= count {
             return super::error::argument(
@@ -119,7 +125,7 @@ impl Backend {
         let mut handle = 0;
         // SAFETY: a function of the plugin's table; the arguments live for the call.
         call(self.name(), "device_open", |err| unsafe { function(index, &options, &mut handle, err) })?;
-        Device::new(self.clone(), self.handle("device_open", handle)?, info)
+        Device::new(self.clone(), self.handle("device_open", handle)?, info, Arc::clone(budget))
     }
 
     fn device_count(&self) -> Result<u32> {

@@ -1,8 +1,9 @@
 //! Weights: handed over once, kept in the layout that the plugin chooses.
 
+use super::budget::Reserved;
 use super::cancel::CancelFlag;
 use super::device::Device;
-use super::error::{Result, argument};
+use super::error::{BackendError, Result, argument};
 use super::info::WeightInfo;
 use std::fmt;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub struct Weight {
     shape: Vec<u64>,
     /// Bytes that the plugin may work on until the handle is freed; fields are dropped after that.
     _source: Option<WeightBytes>,
+    _reserved: Reserved,
 }
 
 impl fmt::Debug for Weight {
@@ -87,20 +89,14 @@ impl Weight {
         check_spec(spec, data.len())?;
         if cancel.is_cancelled() {
             let backend = device.backend().name().to_owned();
-            return Err(super::BackendError::Cancelled { backend, call: CALL });
+            return Err(BackendError::Cancelled { backend, call: CALL });
         }
         let function = device.need(CALL, device.table().weight_prepare)?;
-        let mut shape = [1; 4];
-        shape[..spec.shape.len()].copy_from_slice(spec.shape);
-        let desc = WeightDesc {
-            header: Header::of::<WeightDesc>(),
-            dtype: spec.dtype,
-            rank: spec.shape.len() as u32,
-            usage: spec.usage,
-            reserved: 0,
-            shape,
-            name: Str::new(spec.name),
-        };
+        let expected = layout(device, spec, data.len() as u64, lasting)?;
+        // What is left in place is the caller's, but in memory all the same.
+        let kept = if expected.keeps_source { data.len() as u64 } else { 0 };
+        let reserved = device.reserve(CALL, expected.resident_bytes.saturating_add(kept))?;
+        let desc = describe(spec);
         let source = WeightSource {
             header: Header::of::<WeightSource>(),
             data: data.as_ptr(),
@@ -121,29 +117,19 @@ impl Weight {
             dtype: spec.dtype,
             shape: spec.shape.to_vec(),
             _source: None,
+            _reserved: reserved,
         })
     }
 
     /// What became of it.
     pub fn info(&self) -> Result<WeightInfo> {
         let function = self.device.need("weight_info", self.device.table().weight_info)?;
-        let mut raw = tern_abi::weight::WeightInfo {
-            header: Header::of::<tern_abi::weight::WeightInfo>(),
-            resident_bytes: 0,
-            stream_bytes: 0,
-            keeps_source: 0,
-            layout: 0,
-        };
+        let mut raw = empty();
         self.device.call("weight_info", |err| {
             // SAFETY: live handles; the struct lives for the call.
             unsafe { function(self.device.handle(), self.handle, &mut raw, err) }
         })?;
-        Ok(WeightInfo {
-            resident_bytes: raw.resident_bytes,
-            stream_bytes: raw.stream_bytes,
-            keeps_source: raw.keeps_source != 0,
-            layout: raw.layout,
-        })
+        Ok(told(&raw))
     }
 
     /// Name in the file.
@@ -208,6 +194,58 @@ impl Weight {
 }
 
 const CALL: &str = "weight_prepare";
+
+/// See [`Device::weight_layout`].
+pub(super) fn layout(device: &Device, spec: &WeightSpec<'_>, file_bytes: u64, lasting: bool) -> Result<WeightInfo> {
+    const CALL: &str = "weight_layout";
+    check_spec(spec, usize::try_from(file_bytes).unwrap_or(usize::MAX))?;
+    let unknown = WeightInfo { resident_bytes: file_bytes, stream_bytes: file_bytes, keeps_source: false, layout: 0 };
+    let Some(function) = device.table().weight_layout else { return Ok(unknown) };
+    let (desc, mut raw) = (describe(spec), empty());
+    let called = device.call(CALL, |err| {
+        // SAFETY: a live device; the structs live for the call.
+        unsafe { function(device.handle(), &desc, u32::from(lasting), &mut raw, err) }
+    });
+    match called {
+        Ok(()) => Ok(told(&raw)),
+        // Why it cannot be taken, `weight_prepare` will say.
+        Err(BackendError::Call { .. }) => Ok(unknown),
+        Err(error) => Err(error),
+    }
+}
+
+fn describe(spec: &WeightSpec<'_>) -> WeightDesc {
+    let mut shape = [1; 4];
+    shape[..spec.shape.len()].copy_from_slice(spec.shape);
+    WeightDesc {
+        header: Header::of::<WeightDesc>(),
+        dtype: spec.dtype,
+        rank: spec.shape.len() as u32,
+        usage: spec.usage,
+        reserved: 0,
+        shape,
+        name: Str::new(spec.name),
+    }
+}
+
+fn empty() -> tern_abi::weight::WeightInfo {
+    tern_abi::weight::WeightInfo {
+        header: Header::of::<tern_abi::weight::WeightInfo>(),
+        resident_bytes: 0,
+        stream_bytes: 0,
+        keeps_source: 0,
+        layout: 0,
+    }
+}
+
+fn told(raw: &tern_abi::weight::WeightInfo) -> WeightInfo {
+    WeightInfo {
+        resident_bytes: raw.resident_bytes,
+        stream_bytes: raw.stream_bytes,
+        keeps_source: raw.keeps_source != 0,
+        layout: raw.layout,
+    }
+}
 
 fn check_spec(spec: &WeightSpec<'_>, bytes: usize) -> Result<()> {
     let WeightSpec { name, shape, .. } = *spec;

@@ -113,28 +113,7 @@ impl StepInputs {
         size: ContextSize,
         last: Option<&Arc<Buffer>>,
     ) -> Result<Self, Error> {
-        let mut places = Vec::new();
-        let mut lens = Vec::new();
-        let mut end = 0usize;
-        for external in graph.externals.iter().filter(|e| matches!(e.kind, ExternalKind::Input)) {
-            let shape = &graph.info(external.value).shape;
-            let len: u64 = shape
-                .iter()
-                .map(|d| match d {
-                    Dim::Fixed(n) => *n,
-                    Dim::Tokens => size.chunk,
-                    Dim::Sequences => size.sequences,
-                    Dim::Outputs => size.outputs,
-                })
-                .product();
-            let width = match shape.as_slice() {
-                [_, Dim::Fixed(n)] => *n as usize,
-                _ => 1,
-            };
-            places.push(Place { name: external.name.clone(), offset: end, width });
-            lens.push(len);
-            end = (end + len as usize).next_multiple_of(ALIGN);
-        }
+        let (places, lens, end) = places(graph, size);
         let buffer = Arc::new(device.alloc((end.max(1) * 4) as u64)?);
         let bound = places
             .iter()
@@ -159,4 +138,34 @@ impl StepInputs {
     pub fn bound(&self) -> &[Bound] {
         &self.bound
     }
+}
+
+/// Bytes of the step's inputs.
+pub fn bytes(graph: &Graph, size: ContextSize) -> u64 {
+    places(graph, size).2 as u64 * 4
+}
+
+/// The inputs' places, their lengths, and the end of all, in i32 values.
+fn places(graph: &Graph, size: ContextSize) -> (Vec<Place>, Vec<u64>, usize) {
+    let (mut places, mut lens, mut end) = (Vec::new(), Vec::new(), 0usize);
+    for external in graph.externals.iter().filter(|e| matches!(e.kind, ExternalKind::Input)) {
+        let shape = &graph.info(external.value).shape;
+        let len: u64 = shape
+            .iter()
+            .map(|d| match d {
+                Dim::Fixed(n) => *n,
+                Dim::Tokens => size.chunk,
+                Dim::Sequences => size.sequences,
+                Dim::Outputs => size.outputs,
+            })
+            .product();
+        let width = match shape.as_slice() {
+            [_, Dim::Fixed(n)] => *n as usize,
+            _ => 1,
+        };
+        places.push(Place { name: external.name.clone(), offset: end, width });
+        lens.push(len);
+        end = (end + len as usize).next_multiple_of(ALIGN);
+    }
+    (places, lens, end)
 }

@@ -3,7 +3,6 @@
 use super::recurrent::Recurrent;
 use crate::backend::{Buffer, Device};
 use crate::error::Error;
-use crate::graph::{ExternalKind, Graph};
 use std::sync::Arc;
 use tern_abi::state::{StateDesc, kind};
 
@@ -19,18 +18,6 @@ pub struct State {
     pub canonical_bytes: u64,
     /// The units.
     pub buffer: Arc<Buffer>,
-}
-
-/// Bytes of all states of `graph` with so many KV pages and sequences; `device` tells on which each one lies.
-pub fn bytes(device: impl Fn(usize) -> Arc<Device>, graph: &Graph, pages: u64, sequences: u64) -> Result<u64, Error> {
-    let mut total = 0u64;
-    for (e, external) in graph.externals.iter().enumerate() {
-        if let ExternalKind::State(desc) = external.kind {
-            let units = units(&desc, pages, sequences);
-            total = total.saturating_add(units.saturating_mul(device(e).state_layout(&desc)?.unit_bytes));
-        }
-    }
-    Ok(total)
 }
 
 /// Units of a state.

@@ -1,8 +1,9 @@
 //! Files as sources: mapped where the platform can, else read.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
-use tern_formats::{FileSource, Source};
+use tern_formats::{FileSource, PartSource, Source};
 
 /// Opens `path`; with `map`, maps it where the platform can.
 ///
@@ -22,9 +23,27 @@ pub fn open_file(path: &Path, map: bool) -> io::Result<Box<dyn Source>> {
     Ok(Box::new(FileSource::open(path)?))
 }
 
+/// `len` bytes of an open file from `offset` on, or all that follow; mapped as by [`open_file`].
+///
+/// # Errors
+/// The operating system's; [`io::ErrorKind::UnexpectedEof`] where the file ends before.
+pub fn open_part(file: File, name: &str, offset: u64, len: Option<u64>, map: bool) -> io::Result<Box<dyn Source>> {
+    let total = file.metadata()?.len();
+    let len = len.or(total.checked_sub(offset)).ok_or(io::ErrorKind::UnexpectedEof)?;
+    if offset.checked_add(len).is_none_or(|end| end > total) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    #[cfg(all(feature = "mmap", not(target_family = "wasm")))]
+    if map {
+        return Ok(Box::new(mapped::Mapped::part(&file, name, offset, len)?));
+    }
+    let _ = map;
+    Ok(Box::new(PartSource::new(FileSource::from_file(name, file)?, offset, len)?))
+}
+
 #[cfg(all(feature = "mmap", not(target_family = "wasm")))]
 mod mapped {
-    use memmap2::Mmap;
+    use memmap2::{Mmap, MmapOptions};
     use std::io;
     use std::path::Path;
     use tern_formats::Source;
@@ -41,6 +60,14 @@ mod mapped {
             // documented condition of `open_file`.
             let map = unsafe { Mmap::map(&file)? };
             Ok(Self { name: path.display().to_string(), map })
+        }
+
+        /// See [`super::open_part`]; the range has been checked.
+        pub fn part(file: &std::fs::File, name: &str, offset: u64, len: u64) -> io::Result<Self> {
+            let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            // SAFETY: as in `open`.
+            let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file)? };
+            Ok(Self { name: name.to_owned(), map })
         }
 
         fn range(&self, offset: u64, len: u64) -> Option<&[u8]> {

@@ -109,6 +109,8 @@ pub fn load(
             ExternalKind::Weight(usage) => {
                 let t = info(&external.name)?;
                 let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
+                // Until it is released it is in memory, too.
+                let _source = devices[0].budget().take(t.bytes);
                 let mut keeps_source = false;
                 for d in places() {
                     let weight = match file.checkpoint.share(t)? {
