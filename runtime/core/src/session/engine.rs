@@ -229,7 +229,8 @@ impl Engine {
         // Who waited longest comes first, so that prompts take turns.
         batch.sort_by_key(|&(waited, _)| std::cmp::Reverse(waited));
         let batch: Vec<Place> = batch.into_iter().map(|(_, place)| place).collect();
-        let Some(mut context) = state.context.take().filter(|_| !batch.is_empty()) else {
+        let context = if batch.is_empty() { None } else { state.context.take() };
+        let Some(mut context) = context else {
             state.running = false;
             self.changed.notify_all();
             return state;
