@@ -86,18 +86,18 @@ impl KvLayout {
     fn canonical_half(&self) -> usize {
         self.kv_heads * self.page_size * (self.head_dim * self.element + self.scale_bytes())
     }
-    /// Calls `f(at, canonical, n)` for everything in a page, in pieces of `n` bytes: where it is in the page, and
-    /// where in canonical layout.
-    fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
+    /// Calls `f(at, canonical)` for the keys of each head: where they begin in the page, and where in canonical layout.
+    fn each_keys(&self, mut f: impl FnMut(usize, usize)) {
+        (0..self.kv_heads).for_each(|head| f(head * self.head_bytes(), head * self.values_at() * self.element));
+    }
+    /// Calls `f(at, canonical, n)` for everything else, in pieces of `n` bytes.
+    fn each_piece(&self, mut f: impl FnMut(usize, usize, usize)) {
         let (d, p, n) = (self.head_dim, self.page_size, self.element);
         for head in 0..self.kv_heads {
             let keys = head * self.head_bytes();
             let values = keys + self.values_at() * n;
             for place in 0..p {
                 let row = (head * p + place) * d * n;
-                for dim in 0..d {
-                    f(keys + (dim * p + place) * n, row + dim * n, n);
-                }
                 f(values + place * self.head_stride() * n, self.canonical_half() + row, d * n);
             }
             let (scales, bytes) = (p * self.scale_bytes(), self.kv_heads * p * d * n);
@@ -105,6 +105,24 @@ impl KvLayout {
                 let canonical = half * self.canonical_half() + bytes + head * scales;
                 f(keys + self.scales_at() + half * scales, canonical, scales);
             }
+        }
+    }
+    /// `to[c][r] = from[r][c]` for one head's keys: `rows` rows of elements, the rest of the slices is not touched.
+    fn transpose(&self, from: &[u8], to: &mut [u8], rows: usize) {
+        match self.element {
+            1 => transpose::<1>(from, to, rows, self.values_at() / rows),
+            2 => transpose::<2>(from, to, rows, self.values_at() / rows),
+            _ => transpose::<4>(from, to, rows, self.values_at() / rows),
+        }
+    }
+}
+
+/// Elements of `N` bytes.
+fn transpose<const N: usize>(from: &[u8], to: &mut [u8], rows: usize, columns: usize) {
+    let (from, to) = (from.as_chunks::<N>().0, to.as_chunks_mut::<N>().0);
+    for (c, column) in to.chunks_exact_mut(rows).enumerate().take(columns) {
+        for (x, row) in column.iter_mut().zip(from.chunks_exact(columns)) {
+            *x = row[c];
         }
     }
 }
@@ -159,14 +177,20 @@ impl Layout {
     /// Unit to canonical; the lengths are those above.
     pub fn export(&self, unit: &[u8], canonical: &mut [u8]) {
         match self {
-            Self::Kv(kv) => kv.each(|at, c, n| canonical[c..c + n].copy_from_slice(&unit[at..at + n])),
+            Self::Kv(kv) => {
+                kv.each_keys(|at, c| kv.transpose(&unit[at..], &mut canonical[c..], kv.head_dim));
+                kv.each_piece(|at, c, n| canonical[c..c + n].copy_from_slice(&unit[at..at + n]));
+            }
             Self::Fast(_) => canonical.copy_from_slice(unit),
         }
     }
     /// Canonical to unit; the lengths are those above.
     pub fn import(&self, canonical: &[u8], unit: &mut [u8]) {
         match self {
-            Self::Kv(kv) => kv.each(|at, c, n| unit[at..at + n].copy_from_slice(&canonical[c..c + n])),
+            Self::Kv(kv) => {
+                kv.each_keys(|at, c| kv.transpose(&canonical[c..], &mut unit[at..], kv.page_size));
+                kv.each_piece(|at, c, n| unit[at..at + n].copy_from_slice(&canonical[c..c + n]));
+            }
             Self::Fast(_) => unit.copy_from_slice(canonical),
         }
     }
