@@ -1,6 +1,6 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
-use crate::commands::{batch, bench, chat, demo, doctor, inspect, run, score, tokenize};
+use crate::commands::{batch, bench, chat, demo, doctor, inspect, plan, run, score, tokenize};
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -34,6 +34,8 @@ pub enum Command {
     Tokenize(tokenize::TokenizeArgs),
     /// Show what is in a model file
     Inspect(inspect::InspectArgs),
+    /// Tell how much memory a model will take, without loading it
+    Plan(plan::PlanArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them
     Doctor(doctor::DoctorArgs),
 }
@@ -54,6 +56,9 @@ pub struct BackendArgs {
     /// Instruction-set tier of the backend, for example avx2; the best one if not given
     #[arg(long, global = true, value_name = "TIER", default_value = "", hide_default_value = true)]
     pub tier: String,
+    /// Most memory for model and contexts, as 512MiB, 2GB or a number of bytes; more is refused before it is taken
+    #[arg(long, global = true, value_name = "SIZE", value_parser = bytes)]
+    pub max_bytes: Option<u64>,
 }
 
 /// How tokens are chosen. What is not given is the library's default.
@@ -145,7 +150,7 @@ pub struct ContextArgs {
     /// Tokens that fit; what the model was made for, but not more than 4096, if not given
     #[arg(long, value_name = "N")]
     pub ctx: Option<u64>,
-    /// Numbers in which keys and values are kept; f32 is exact and takes twice the memory
+    /// Numbers in which keys and values are kept: f32 is exact and takes twice the memory, i8 about half
     #[arg(long, value_enum, default_value_t)]
     pub kv: KvArg,
 }
@@ -163,6 +168,7 @@ pub enum KvArg {
     #[default]
     F16,
     F32,
+    I8,
 }
 
 impl From<KvArg> for KvType {
@@ -170,6 +176,7 @@ impl From<KvArg> for KvType {
         match arg {
             KvArg::F16 => Self::F16,
             KvArg::F32 => Self::F32,
+            KvArg::I8 => Self::I8,
         }
     }
 }
@@ -218,6 +225,35 @@ fn logit_bias(text: &str) -> std::result::Result<(u32, f32), String> {
     parsed.ok_or_else(|| "expected a token id, '=' and a number, as in 42=-1.5".to_owned())
 }
 
+/// Bytes: a number and a unit. As with Docker and Java, a single letter is the binary unit.
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    const UNITS: [(&str, u64); 13] = [
+        ("", 1),
+        ("b", 1),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("tb", 1_000_000_000_000),
+        ("k", 1 << 10),
+        ("m", 1 << 20),
+        ("g", 1 << 30),
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("tib", 1 << 40),
+    ];
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let unit = unit.trim().to_ascii_lowercase();
+    let parsed = UNITS.iter().find(|u| u.0 == unit).and_then(|&(_, size)| match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(size),
+        // Such numbers are not meant to the byte.
+        Err(_) if number.contains('.') => number.parse::<f64>().ok().map(|n| (n * size as f64) as u64),
+        Err(_) => None,
+    });
+    parsed.ok_or_else(|| "expected a size, as 512MiB, 2GB or a number of bytes".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +262,26 @@ mod tests {
     #[test]
     fn the_flags_fit_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        let cases = [
+            ("12345", 12345),
+            ("0", 0),
+            ("512MiB", 512 << 20),
+            ("2GB", 2_000_000_000),
+            ("2 gb", 2_000_000_000),
+            ("1.5GiB", 3 << 29),
+            ("64k", 65536),
+            ("18446744073709551615", u64::MAX),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for text in ["", "GB", "-1", "1.2.3GB", "2XB", "two", "1e9", "18446744073709551616", "99999999999TB"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

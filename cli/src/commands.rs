@@ -6,6 +6,7 @@ pub mod chat;
 pub mod demo;
 pub mod doctor;
 pub mod inspect;
+pub mod plan;
 pub mod run;
 pub mod score;
 pub mod tokenize;
@@ -26,6 +27,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Bench(args) => bench::bench(&cli.backend, args),
         Command::Tokenize(args) => tokenize::tokenize(&cli.backend, args),
         Command::Inspect(args) => inspect::inspect(&cli.backend, args),
+        Command::Plan(args) => plan::plan(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }

@@ -39,21 +39,29 @@ impl BackendArgs {
         let progress = Arc::new(Mutex::new(Progress::new()));
         let shown = Arc::clone(&progress);
         let options = ModelOptions {
-            backend: self.backend.clone(),
-            threads: self.threads,
-            tier: self.tier.clone(),
             cancel,
             progress: Some(Arc::new(move |p: LoadProgress| {
                 let line = || format!("loading {} of {} MB", p.done_bytes / 1_000_000, p.total_bytes / 1_000_000);
                 shown.lock().unwrap_or_else(PoisonError::into_inner).update(line);
             })),
-            ..ModelOptions::default()
+            ..self.options()
         };
         let model = runtime.open(path, options);
         drop(watch);
         // The model may keep its options, and with them the progress line.
         progress.lock().unwrap_or_else(PoisonError::into_inner).clear();
         Ok(model?)
+    }
+
+    /// How a model is opened by these flags.
+    pub fn options(&self) -> ModelOptions {
+        ModelOptions {
+            backend: self.backend.clone(),
+            threads: self.threads,
+            tier: self.tier.clone(),
+            max_bytes: self.max_bytes,
+            ..ModelOptions::default()
+        }
     }
 
     /// The folders of `--backend-path`, seen from the current directory: whoever types them means that.

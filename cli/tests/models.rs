@@ -288,3 +288,70 @@ fn a_full_context_may_forget() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("of them forgotten"), "{}", ran.stderr);
 }
+
+#[test]
+fn plan_tells_the_memory_before_it_is_taken() {
+    let model = tiny();
+    let plan = |flags: &[&str]| run(&[&["plan", text(&model)], flags].concat());
+    let one = plan(&["--ctx", "1024", "--json"]).json();
+    let expected = [
+        "advice",
+        "available_bytes",
+        "context",
+        "fits",
+        "fitting_context",
+        "fitting_context_i8",
+        "host_bytes",
+        "kv_bytes",
+        "loading_bytes",
+        "mapped_bytes",
+        "sequences",
+        "total_bytes",
+        "weights_bytes",
+        "working_bytes",
+    ];
+    assert_eq!(keys(&one), expected);
+    let bytes = |value: &Value, key: &str| value[key].as_u64().unwrap();
+    let parts = ["weights_bytes", "kv_bytes", "working_bytes", "host_bytes"];
+    assert_eq!(parts.map(|key| bytes(&one, key)).iter().sum::<u64>(), bytes(&one, "total_bytes"));
+    assert_eq!((&one["fits"], &one["advice"], &one["context"]), (&json!(true), &Value::Null, &json!(1024)));
+    let kv = |flags: &[&str]| bytes(&plan(&[flags, &["--json"]].concat()).json(), "kv_bytes");
+    let (f16, f32, i8) =
+        (kv(&["--ctx", "1024"]), kv(&["--ctx", "1024", "--kv", "f32"]), kv(&["--ctx", "1024", "--kv", "i8"]));
+    assert!(i8 < f16 && f16 < f32 && f16 == bytes(&one, "kv_bytes"), "{i8} {f16} {f32}");
+    assert!(kv(&["--ctx", "1024", "--sequences", "4"]) > 3 * f16);
+    let table = plan(&["--ctx", "1024"]).stdout;
+    assert!(table.contains("keys and values") && table.contains("1024 tokens"), "{table}");
+
+    // What is said to fit, fits, but for some constants; what is said not to, is refused.
+    let total = bytes(&one, "total_bytes").max(bytes(&one, "loading_bytes"));
+    let total = (total + total / 100).to_string();
+    let generate = |limit: &str| {
+        run(&["run", text(&model), "-p", "The", "-n", "4", "--ctx", "1024", "--max-bytes", limit, "--ignore-eos"])
+    };
+    assert_eq!(plan(&["--ctx", "1024", "--max-bytes", &total]).code, 0);
+    assert_eq!(generate(&total).code, 0, "{}", generate(&total).stderr);
+    let little = (bytes(&one, "total_bytes") / 2).to_string();
+    let refused = plan(&["--ctx", "1024", "--max-bytes", &little, "--json"]);
+    assert_eq!(refused.code, 4);
+    assert!(refused.stderr.contains("error: it does not fit; choose"), "{}", refused.stderr);
+    let refused: Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(
+        (&refused["fits"], &refused["available_bytes"]),
+        (&json!(false), &json!(bytes(&one, "total_bytes") / 2))
+    );
+    assert!(refused["advice"].as_str().unwrap().contains("choose"));
+    generate(&little).failed(4, &["available"]);
+    run(&["plan", text(&model), "--max-bytes", "much"]).failed(2, &["--max-bytes", "512MiB"]);
+    run(&["plan", "/no/such/model"]).failed(3, &["/no/such/model"]);
+}
+
+#[test]
+fn keys_and_values_in_eight_bits() {
+    let model = tiny();
+    let flags = ["-p", "The quick brown fox", "-n", "8", "--ignore-eos", "--kv", "i8", "--json"];
+    let got = run(&[&["run", text(&model)], &flags[..]].concat()).json();
+    assert_eq!(got["tokens"].as_array().unwrap().len(), 8);
+    let bench = run(&["bench", text(&model), "-p", "16", "-n", "2", "-r", "1", "--kv", "i8", "--json"]).json();
+    assert!(bench["decode_tok_s"]["median"].as_f64().unwrap() > 0.0);
+}

@@ -3,7 +3,7 @@
 mod report;
 mod together;
 
-use crate::args::BackendArgs;
+use crate::args::{BackendArgs, KvArg};
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt::Watch;
 use crate::stats::Spread;
@@ -41,6 +41,9 @@ pub struct BenchArgs {
     /// Also decode K texts together, which read the weights once for all of them
     #[arg(short, long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub sequences: Option<u16>,
+    /// Numbers in which keys and values are kept
+    #[arg(long, value_enum, default_value_t)]
+    pub kv: KvArg,
     /// Rounds; medians are told
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     pub repeats: usize,
@@ -63,8 +66,7 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     }
     let model = backend.open(&args.model)?;
     let context = args.prompt.max(args.depth.saturating_add(args.tokens));
-    let options = SessionOptions { context: Some(context as u64), isolated: true, ..SessionOptions::default() };
-    let session = model.session(options)?;
+    let session = model.session(args.session(context))?;
     let watch = interrupt::watch(session.cancel_flag());
     let bench = Bench { tokens: tokens(&model, context), session, args, watch };
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
@@ -105,6 +107,14 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     };
     let mut out = Out::new();
     if args.json { out.json(&report) } else { report.print(&mut out, &model, args) }
+}
+
+impl BenchArgs {
+    /// A session that has nothing of others, nor gives them anything.
+    fn session(&self, context: usize) -> SessionOptions {
+        let context = Some(context as u64);
+        SessionOptions { context, kv: self.kv.into(), isolated: true, ..SessionOptions::default() }
+    }
 }
 
 /// The part of the ceiling that is reached: bytes of weights read per second over what the memory gives.

@@ -13,7 +13,7 @@ use clap::Args;
 use editor::{Editor, Input};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tern::{Chat, GenerateOptions, KvType, Model, Overflow, Sampling, SessionOptions, StopReason};
+use tern::{Chat, GenerateOptions, Model, Overflow, Sampling, SessionOptions, StopReason};
 
 /// Longer answers are rarely wanted, and never end by themselves where a small model repeats itself.
 const MAX_TOKENS: usize = 1024;
@@ -24,7 +24,7 @@ const MIN_P: f32 = 0.05;
 
 const HELP: &str = "\
 /reset      start over
-/undo       take back the last question and its answer
+/undo       take back the last exchange
 /fork       go on in a copy of the conversation
 /back       leave the copy, return to the original
 /save FILE  keep the conversation in a file
@@ -246,13 +246,11 @@ impl Talk {
             self.messages(),
             self.open(),
         )));
-        // The model tells what half precision takes.
-        let kv = info.kv_bytes_per_token * if self.session.kv == KvType::F32 { 2 } else { 1 };
-        note(&dim(&format!(
-            "[memory: {} of weights, {} of keys and values for each 1000 tokens]",
-            size(info.resident_bytes),
-            size(kv * 1000)
-        )));
+        let memory = session.model().memory();
+        let weights = size(info.resident_bytes);
+        let context = size(memory.used.saturating_sub(info.resident_bytes));
+        let limit = memory.limit.map_or_else(String::new, |limit| format!("; at most {}", size(limit)));
+        note(&dim(&format!("[memory: {weights} of weights, {context} of keys and values, tokenizer and such{limit}]")));
         note(&dim(&format!("[temperature {temperature}, seed {seed}]")));
     }
 

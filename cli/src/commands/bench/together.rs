@@ -7,7 +7,7 @@ use crate::stats::Spread;
 use crate::terminal::Progress;
 use std::collections::HashSet;
 use std::time::Instant;
-use tern::{BatchOptions, CancelFlag, Event, GenerateOptions, Model, SessionOptions};
+use tern::{BatchOptions, CancelFlag, Event, GenerateOptions, Model};
 
 /// Tokens per second of all `sequences` in sum.
 pub fn measure(model: &Model, args: &BenchArgs, sequences: usize, progress: &mut Progress) -> Result<Spread> {
@@ -30,9 +30,7 @@ fn once(model: &Model, args: &BenchArgs, sequences: usize) -> Result<f64> {
     // Steps until all prompts are read: no more than one for each of their tokens, and those of 64 or more are read at once.
     let waiting = sequences * (1 + prompt / 64);
     let context = prompt + waiting + args.tokens + 2;
-    // No text takes over another's beginning.
-    let session = SessionOptions { context: Some(context as u64), isolated: true, ..SessionOptions::default() };
-    let mut batch = model.batch(BatchOptions { sequences, session })?;
+    let mut batch = model.batch(BatchOptions { sequences, session: args.session(context) })?;
     let ids = tokens(model, prompt + sequences);
     for first in 0..sequences {
         let options = GenerateOptions { max_tokens: context, ignore_end: true, ..GenerateOptions::default() };
