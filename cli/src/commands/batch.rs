@@ -44,7 +44,7 @@ pub struct BatchArgs {
     /// File with the prompts, one JSON object a line; - is standard input
     #[arg(short, long = "in", value_name = "FILE")]
     pub input: PathBuf,
-    /// File for the results; - is standard output. It must be new or empty, but with --resume
+    /// File for the results; - is standard output. Without --resume it must be new or empty
     #[arg(short, long = "out", value_name = "FILE")]
     pub output: PathBuf,
     /// Go on with an output that has some of the results
@@ -97,6 +97,7 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
             failed: 0,
             tokens: 0,
             total,
+            enough: 2 * sequences as u64,
             started: Instant::now(),
             begun: written.len() as u64,
         },
@@ -145,6 +146,8 @@ struct Tally {
     tokens: usize,
     /// Lines of the input, where it could be read beforehand.
     total: Option<u64>,
+    /// Results that say how long the rest will take; the first ones come together.
+    enough: u64,
     started: Instant,
 }
 
@@ -262,7 +265,7 @@ impl Tally {
         let seconds = self.started.elapsed().as_secs_f64();
         let speed = self.tokens as f64 / seconds;
         let left = match (self.total, self.done - self.begun) {
-            (Some(total), fresh @ 1..) => {
+            (Some(total), fresh) if fresh > self.enough => {
                 let rest = total.saturating_sub(self.done) as f64 * seconds / fresh as f64;
                 format!(", {} left", duration(Duration::from_secs_f64(rest)))
             }
@@ -308,8 +311,10 @@ mod tests {
     #[test]
     fn what_is_told_meanwhile() {
         let started = Instant::now() - Duration::from_secs(10);
-        let tally = Tally { done: 30, begun: 20, failed: 0, tokens: 1000, total: Some(230), started };
+        let tally = Tally { done: 30, begun: 20, failed: 0, tokens: 1000, total: Some(230), enough: 9, started };
         assert_eq!(tally.line(), "30 of 230 prompts, 100.0 tokens/s, 3 min left");
+        let tally = Tally { enough: 10, ..tally };
+        assert_eq!(tally.line(), "30 of 230 prompts, 100.0 tokens/s");
         let tally = Tally { total: None, ..tally };
         assert_eq!(tally.line(), "30 prompts, 100.0 tokens/s");
         assert_eq!(duration(Duration::from_secs(7384)), "2 h 3 min");

@@ -149,7 +149,10 @@ fn known(line: &Line) -> Option<Known> {
 
 /// One of ours that was not finished; anything else belongs to somebody.
 fn is_torn(line: &Line) -> bool {
-    line.bytes.starts_with(BEGINNING) || BEGINNING.starts_with(&line.bytes)
+    let ours = line.bytes.starts_with(BEGINNING) || BEGINNING.starts_with(&line.bytes);
+    let complete = serde_json::from_slice::<Value>(&line.bytes).is_ok();
+    // A line break may be all that is missing.
+    ours && (!complete || serde_json::from_slice::<Known>(&line.bytes).is_ok())
 }
 
 #[cfg(test)]
@@ -199,7 +202,8 @@ mod tests {
 
     #[test]
     fn the_files_of_others_stay() {
-        for content in ["Dear diary,\n", "Dear diary", "{}\n", &format!("{{\"id\":\n{}\n", record(0))] {
+        let prompt = "{\"id\":1,\"prompt\":\"x\"}";
+        for content in ["Dear diary,\n", "Dear diary", "{}\n", prompt, &format!("{{\"id\":\n{}\n", record(0))] {
             assert_eq!(resumed(content).err().unwrap().exit, Exit::Input, "{content}");
         }
     }
