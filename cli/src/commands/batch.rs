@@ -3,6 +3,7 @@
 mod feed;
 mod request;
 mod results;
+mod worker;
 
 use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs};
 use crate::failure::{Exit, Failure, Result, kind};
@@ -17,10 +18,13 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tern::{Batch, BatchOptions, CancelFlag, Error, Event, Sampling};
+use tern::{BatchOptions, CancelFlag, Error, Event, Sampling};
+use worker::Worker;
 
 /// Enough for a few paragraphs.
 const MAX_TOKENS: usize = 256;
+/// As often it is seen whether Ctrl-C was pressed.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 const FILES: &str = "\
 Input: a JSON object on each line, {\"prompt\": TEXT} or {\"messages\": [{\"role\", \"content\"}, ...]}, and where \
@@ -90,7 +94,7 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
     let sessions: Vec<_> = (0..sequences).map(|_| model.session(session)).collect::<std::result::Result<_, _>>()?;
     drop(sessions);
     let mut work = Work {
-        batch: model.batch(BatchOptions { sequences, session })?,
+        worker: Worker::new(model.batch(BatchOptions { sequences, session })?),
         settings,
         tally: Tally {
             done: written.len() as u64,
@@ -153,10 +157,11 @@ struct Tally {
 
 struct Work {
     settings: Settings,
-    batch: Batch,
-    /// Prompts that the batch has at most, so that it never waits for one.
-    ahead: usize,
+    worker: Worker,
+    /// Those that the worker has, by its numbers.
     jobs: HashMap<usize, Job>,
+    /// How many it has at most, so that it never waits for one.
+    ahead: usize,
     written: Written,
     results: Results,
     feed: Feed,
@@ -172,24 +177,27 @@ impl Work {
             if self.watch.pressed() {
                 return Err(Failure::cancelled());
             }
-            match self.batch.next() {
-                Some((number, event)) => self.take(number, event)?,
-                None if more => {}
-                None => return Ok(()),
+            match self.jobs.is_empty() {
+                false => {
+                    if let Some((number, event)) = self.worker.event(PATIENCE)? {
+                        self.take(number, event)?;
+                    }
+                }
+                // The other end of a pipe thinks.
+                true if more => self.feed.wait(PATIENCE),
+                true => return Ok(()),
             }
             self.progress.update(|| self.tally.line());
         }
     }
 
-    /// Gives the batch what it has room for. Is there more to come?
+    /// Gives the worker what there is room for. Is there more to come?
     fn refill(&mut self) -> Result<bool> {
-        while self.batch.pending() < self.ahead {
+        while self.jobs.len() < self.ahead {
             match self.feed.next()? {
                 Next::Line(line) => self.add(&line)?,
+                Next::NotYet => return Ok(true),
                 Next::End => return Ok(false),
-                Next::NotYet if self.batch.pending() > 0 || self.watch.pressed() => break,
-                // The other end of a pipe thinks.
-                Next::NotYet => self.feed.wait(),
             }
         }
         Ok(true)
@@ -211,7 +219,7 @@ impl Work {
         match request {
             Ok((tokens, options)) => {
                 job.prompt_tokens = tokens.len();
-                self.jobs.insert(self.batch.add(tokens, options), job);
+                self.jobs.insert(self.worker.add(tokens, options)?, job);
                 Ok(())
             }
             Err(problem) => self.end(&job, None, 0, Some(problem)),

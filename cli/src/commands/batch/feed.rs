@@ -14,8 +14,6 @@ use std::time::Duration;
 const MAX_LINE_BYTES: usize = 16 << 20;
 /// Lines that wait at most; the batch has a queue of its own.
 const READ_AHEAD: usize = 4;
-/// As often it is seen whether Ctrl-C was pressed.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Where the prompts are.
 pub struct Input {
@@ -123,7 +121,7 @@ impl Feed {
     }
 
     /// Waits a moment for the next line.
-    pub fn wait(&mut self) {
-        self.waiting = self.lines.recv_timeout(PATIENCE).ok();
+    pub fn wait(&mut self, patience: Duration) {
+        self.waiting = self.lines.recv_timeout(patience).ok();
     }
 }
