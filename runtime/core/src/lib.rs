@@ -37,7 +37,7 @@ pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
 pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
 pub use opening::MemoryPlan;
-pub use runtime::{LoadProgress, ModelOptions, Runtime};
+pub use runtime::{LoadPhase, LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{

@@ -8,7 +8,7 @@ use crate::graph::{ExternalKind, Graph, Op};
 use crate::load::{self, ModelFile, Resolved};
 use crate::models::{Definition, TensorTable};
 use crate::opening::{Opening, build, net_options, resident_pages};
-use crate::runtime::{LoadProgress, ModelOptions};
+use crate::runtime::{LoadPhase, LoadProgress, ModelOptions};
 use crate::session::{Batch, BatchOptions, DEFAULT_CONTEXT, Engine, Session, SessionOptions};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -111,7 +111,7 @@ impl Model {
         let Opening { file, table, resolved, graph, computed, devices, used, host } = opening;
         let progress = |done_bytes, total_bytes| {
             if let Some(report) = &options.progress {
-                report(LoadProgress { done_bytes, total_bytes });
+                report(LoadProgress { phase: LoadPhase::Prepare, done_bytes, total_bytes });
             }
         };
         let loaded = load::load(&file, &resolved, &graph, &computed, &devices, &used, &options.cancel, &progress)?;

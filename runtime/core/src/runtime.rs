@@ -66,9 +66,20 @@ impl Default for ModelOptions {
     }
 }
 
+/// What loading is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadPhase {
+    /// The file is opened and its header read and checked.
+    Open,
+    /// Weights go to the backend, in its layout.
+    Prepare,
+}
+
 /// How far loading is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadProgress {
+    /// What it is at.
+    pub phase: LoadPhase,
     /// Bytes prepared.
     pub done_bytes: u64,
     /// Bytes in all.
@@ -157,6 +168,13 @@ impl Runtime {
     }
 
     fn load(&self, file: ModelFile, options: &ModelOptions, start: Instant) -> Result<Model, Error> {
+        if let Some(report) = &options.progress {
+            let total_bytes = file.checkpoint.tensors().iter().map(|t| t.bytes).sum();
+            report(LoadProgress { phase: LoadPhase::Open, done_bytes: 0, total_bytes });
+        }
+        if options.cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         Model::load(Opening::new(&self.registry, file, options)?, options, start)
     }
 }

@@ -236,6 +236,7 @@ impl Engine {
             return state;
         };
         drop(state);
+        let led = Led(self);
         let started = Instant::now();
         let before: Vec<usize> = batch.iter().map(|&p| context.computed(p)).collect();
         let mut logits: Vec<(Place, Vec<f32>)> = Vec::new();
@@ -244,6 +245,7 @@ impl Engine {
         });
         let served: Vec<bool> = batch.iter().zip(&before).map(|(&p, &n)| context.computed(p) > n).collect();
         let took = started.elapsed();
+        std::mem::forget(led);
         state = self.lock();
         state.context = Some(context);
         state.running = false;
@@ -306,6 +308,20 @@ impl Engine {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half-changed by a panic of a caller's: none of their code runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A step under way. Dropped only where it panics, a defect of ours: nobody must wait for it for ever.
+struct Led<'a>(&'a Engine);
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.running = false;
+        for place in state.places.iter_mut().filter(|p| p.request.is_some()) {
+            place.end(Err(Error::Internal { what: "a step panicked".to_owned() }));
+        }
+        self.0.changed.notify_all();
     }
 }
 

@@ -59,6 +59,8 @@ pub struct TokenEvent {
     pub text: String,
     /// Its log-probability in nats under the model, before any sampling setting; where asked for.
     pub logprob: Option<f32>,
+    /// Milliseconds since the prompt was begun.
+    pub at_ms: f64,
 }
 
 /// How a generation ended.
@@ -219,7 +221,8 @@ impl Generation {
         self.history.push(id);
         self.timings.generated_tokens += 1;
         let stopped = self.stops.push(&self.detokenizer.push(id)?);
-        Ok(Event::Token(TokenEvent { id, text: stopped.text, logprob }))
+        let at_ms = self.started.map_or(0.0, |t| t.elapsed().as_secs_f64() * 1e3);
+        Ok(Event::Token(TokenEvent { id, text: stopped.text, logprob, at_ms }))
     }
 
     /// Has the last event been given?
