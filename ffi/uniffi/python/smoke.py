@@ -1,6 +1,8 @@
-"""What the generator writes for Python, run once: smoke.py MODEL, with the generated tern.py on the path."""
+"""What the generator writes for Python, run once: smoke.py MODEL ANOTHER-MODEL, with the generated tern.py on the path."""
 
+import os
 import sys
+import tempfile
 
 import tern
 
@@ -27,3 +29,15 @@ text = ""
 while (event := generation.next()) is not None:
     text += event.text
 check("Python: stream", "Paris" in text and event is None, repr(text))
+
+with tempfile.TemporaryFile() as package, open(sys.argv[2], "rb") as another:
+    asset = another.read()
+    package.write(b"before" + asset + b"behind")
+    package.flush()
+    inside = runtime.open_descriptor("asset", package.fileno(), offset=6, length=len(asset))
+    check("Python: model inside an open file", inside.info().parameters > 0, f"{inside.info().parameters} parameters")
+    try:
+        runtime.open_descriptor("asset", package.fileno(), offset=6, length=len(asset) + 7)
+        check("Python: range beyond the file", False, "no error")
+    except tern.TernError.Io as e:
+        check("Python: range beyond the file", e.path == "asset" and os.fstat(package.fileno()), e.summary())

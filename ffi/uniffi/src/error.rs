@@ -167,7 +167,7 @@ pub enum TernError {
         needed: u64,
         /// Bytes.
         available: u64,
-        /// How much of `what` (tokens, bytes) would fit.
+        /// Tokens of context that would fit; 0 where that is not what is too large, or none would.
         fits: u64,
     },
     /// The operating system or the device gave no memory.

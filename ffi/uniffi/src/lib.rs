@@ -21,8 +21,10 @@ mod session;
 
 pub use chat::{Chat, ChatMessage, Overflow};
 pub use error::{BackendReason, ErrorKind, IoReason, TernError};
-pub use model::{DtypeBytes, Model, ModelInfo};
-pub use runtime::{CallbackError, CancelHandle, LoadListener, LogLevel, LogSink, ModelOptions, TernRuntime};
+pub use model::{DtypeBytes, MemoryUse, Model, ModelInfo};
+pub use runtime::{
+    CallbackError, CancelHandle, LoadListener, LogLevel, LogSink, MemoryPlan, ModelOptions, TernRuntime,
+};
 pub use session::{
     Event, GenerateOptions, Generation, KvType, Sampling, Session, SessionOptions, StopReason, Timings, TokenBias,
 };

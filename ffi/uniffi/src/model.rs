@@ -59,6 +59,17 @@ pub struct DtypeBytes {
     pub bytes: u64,
 }
 
+/// Bytes of a model and its sessions.
+#[derive(uniffi::Record)]
+pub struct MemoryUse {
+    /// Now.
+    pub used: u64,
+    /// The most so far.
+    pub peak: u64,
+    /// The cap.
+    pub limit: Option<u64>,
+}
+
 #[uniffi::export]
 impl Model {
     /// What the model is.
@@ -82,6 +93,12 @@ impl Model {
             tier: i.tier,
             load_ms: i.load_ms,
         }
+    }
+
+    /// What the model and its sessions hold: what `max_bytes` caps.
+    pub fn memory(&self) -> MemoryUse {
+        let m = self.inner.memory();
+        MemoryUse { used: m.used, peak: m.peak, limit: m.limit }
     }
 
     /// Token ids of plain text, as a prompt begins with it. Text never becomes control tokens.

@@ -3,6 +3,7 @@
 use crate::error::TernError;
 use crate::guarded;
 use crate::model::Model;
+use crate::session::SessionOptions;
 use std::sync::{Arc, OnceLock};
 use tern::CancelFlag;
 use tern::backend::{Level, Registry};
@@ -25,6 +26,40 @@ pub struct ModelOptions {
     /// Map the file rather than read it. Only for files that nobody shortens while they are open.
     #[uniffi(default = true)]
     pub map: bool,
+    /// Most bytes that the model and its sessions may take together. What would not fit is refused before it is taken.
+    #[uniffi(default = None)]
+    pub max_bytes: Option<u64>,
+}
+
+/// What a model and its sessions will take, before anything is loaded. All in bytes.
+#[derive(uniffi::Record)]
+pub struct MemoryPlan {
+    /// Weights.
+    pub weights_bytes: u64,
+    /// Those of them that stay in the mapped file: the system may drop and read them again.
+    pub mapped_bytes: u64,
+    /// Keys and values.
+    pub kv_bytes: u64,
+    /// Intermediates of a step.
+    pub working_bytes: u64,
+    /// Tokenizer and bookkeeping; an estimate.
+    pub host_bytes: u64,
+    /// All of these.
+    pub total_bytes: u64,
+    /// The most that is taken while loading, which may be more than the total.
+    pub loading_bytes: u64,
+    /// What there is: `max_bytes`, or what the device has free, if less.
+    pub available_bytes: Option<u64>,
+    /// Tokens of each session.
+    pub context: u64,
+    /// The longest context that fits; 0 where none does.
+    pub fitting_context: u64,
+    /// The same with 8-bit keys and values.
+    pub fitting_context_i8: u64,
+    /// Will it fit, as far as is known?
+    pub fits: bool,
+    /// What to change where it does not fit.
+    pub advice: Option<String>,
 }
 
 /// Stops work, from any thread, within milliseconds.
@@ -108,12 +143,75 @@ impl TernRuntime {
         listener: Option<Arc<dyn LoadListener>>,
         cancel: Option<Arc<CancelHandle>>,
     ) -> Result<Arc<Model>, TernError> {
-        guarded(|| {
-            let loading = Loading::new(listener, cancel);
-            let model = self.inner.open(path, loading.options(options));
-            Ok(Arc::new(Model { inner: loading.outcome(model)? }))
+        Loading::new(listener, cancel).run(options, |options| self.inner.open(path, options))
+    }
+
+    /// Opens a GGUF file in memory. `name` is for messages.
+    ///
+    /// Fails as `open` does.
+    #[uniffi::method(default(listener = None, cancel = None, options))]
+    pub fn open_bytes(
+        &self,
+        name: String,
+        bytes: Vec<u8>,
+        options: ModelOptions,
+        listener: Option<Arc<dyn LoadListener>>,
+        cancel: Option<Arc<CancelHandle>>,
+    ) -> Result<Arc<Model>, TernError> {
+        Loading::new(listener, cancel).run(options, |options| self.inner.open_bytes(name, bytes, options))
+    }
+
+    /// Opens a GGUF file that is `length` bytes of an open file from `offset` on, as an Android asset is; without `length`,
+    /// it goes to the end. `name` is for messages. The caller goes on owning the descriptor, and may close it afterwards.
+    ///
+    /// Fails as `open` does, and with `Io` where the file has no such range.
+    #[uniffi::method(default(offset = 0, length = None, listener = None, cancel = None, options))]
+    #[allow(clippy::too_many_arguments, reason = "foreign callers name them, and most have defaults")]
+    pub fn open_descriptor(
+        &self,
+        name: String,
+        descriptor: i32,
+        offset: u64,
+        length: Option<u64>,
+        options: ModelOptions,
+        listener: Option<Arc<dyn LoadListener>>,
+        cancel: Option<Arc<CancelHandle>>,
+    ) -> Result<Arc<Model>, TernError> {
+        Loading::new(listener, cancel).run(options, |options| {
+            let file = duplicate(descriptor).map_err(|error| tern::Error::Io { path: name.clone(), error })?;
+            self.inner.open_file(name, file, offset, length, options)
         })
     }
+
+    /// What opening `path` and running `sessions` sessions would take, without loading anything.
+    ///
+    /// Fails as `open` does, except that too little memory is no error here.
+    #[uniffi::method(default(sessions = 1))]
+    pub fn plan(
+        &self,
+        path: String,
+        options: ModelOptions,
+        session: SessionOptions,
+        sessions: u64,
+    ) -> Result<MemoryPlan, TernError> {
+        guarded(|| Ok(self.inner.plan(path, &options.into(), &session.into(), sessions)?.into()))
+    }
+}
+
+/// A file of our own for an open descriptor.
+#[cfg(unix)]
+fn duplicate(descriptor: i32) -> std::io::Result<std::fs::File> {
+    use std::os::fd::BorrowedFd;
+    if descriptor < 0 {
+        return Err(std::io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: it is not -1, and is only used to duplicate it, which fails where it is not open.
+    Ok(unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?.into())
+}
+
+#[cfg(not(unix))]
+fn duplicate(_descriptor: i32) -> std::io::Result<std::fs::File> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// A load under way, with what the application gave to follow it.
@@ -128,6 +226,14 @@ impl Loading {
         Self { flag: cancel.map(|c| c.flag.clone()).unwrap_or_default(), listener, failed: Arc::default() }
     }
 
+    fn run(
+        &self,
+        options: ModelOptions,
+        open: impl FnOnce(tern::ModelOptions) -> Result<tern::Model, tern::Error>,
+    ) -> Result<Arc<Model>, TernError> {
+        guarded(|| Ok(Arc::new(Model { inner: self.outcome(open(self.options(options)))? })))
+    }
+
     fn options(&self, options: ModelOptions) -> tern::ModelOptions {
         let progress = self.listener.clone().map(|listener| -> Arc<dyn Fn(tern::LoadProgress) + Send + Sync> {
             let (flag, failed) = (self.flag.clone(), Arc::clone(&self.failed));
@@ -138,8 +244,7 @@ impl Loading {
                 }
             })
         });
-        let ModelOptions { threads, tier, map } = options;
-        tern::ModelOptions { threads, tier, map, cancel: self.flag.clone(), progress, ..Default::default() }
+        tern::ModelOptions { cancel: self.flag.clone(), progress, ..options.into() }
     }
 
     /// A listener that failed is the reason, not the cancelling that followed.
@@ -162,6 +267,32 @@ impl CancelHandle {
     /// Stops the work; without work under way, does nothing.
     pub fn cancel(&self) {
         self.flag.cancel();
+    }
+}
+
+impl From<ModelOptions> for tern::ModelOptions {
+    fn from(o: ModelOptions) -> Self {
+        Self { threads: o.threads, tier: o.tier, map: o.map, max_bytes: o.max_bytes, ..Default::default() }
+    }
+}
+
+impl From<tern::MemoryPlan> for MemoryPlan {
+    fn from(p: tern::MemoryPlan) -> Self {
+        Self {
+            fits: p.fits(),
+            advice: p.advice(),
+            weights_bytes: p.weights_bytes,
+            mapped_bytes: p.mapped_bytes,
+            kv_bytes: p.kv_bytes,
+            working_bytes: p.working_bytes,
+            host_bytes: p.host_bytes,
+            total_bytes: p.total_bytes,
+            loading_bytes: p.loading_bytes,
+            available_bytes: p.available_bytes,
+            context: p.context,
+            fitting_context: p.fitting_context,
+            fitting_context_i8: p.fitting_context_i8,
+        }
     }
 }
 

@@ -20,6 +20,51 @@ extension TernRuntime {
             try self.openBlocking(path: path, options: options, listener: listener, cancel: cancel)
         }
     }
+
+    /// Opens a GGUF file in memory; `name` is for messages.
+    public func open(
+        _ name: String,
+        bytes: Data,
+        options: ModelOptions = ModelOptions(),
+        progress: (@Sendable (UInt64, UInt64) throws -> Void)? = nil
+    ) async throws -> Model {
+        let cancel = CancelHandle()
+        let listener = progress.map(ProgressClosure.init)
+        return try await blocking(cancel) {
+            try self.openBytesBlocking(
+                name: name, bytes: bytes, options: options, listener: listener, cancel: cancel)
+        }
+    }
+
+    /// Opens a GGUF file that is a part of an open file, which may be closed afterwards; `name` is for messages.
+    public func open(
+        _ name: String,
+        descriptor: Int32,
+        offset: UInt64 = 0,
+        length: UInt64? = nil,
+        options: ModelOptions = ModelOptions(),
+        progress: (@Sendable (UInt64, UInt64) throws -> Void)? = nil
+    ) async throws -> Model {
+        let cancel = CancelHandle()
+        let listener = progress.map(ProgressClosure.init)
+        return try await blocking(cancel) {
+            try self.openDescriptorBlocking(
+                name: name, descriptor: descriptor, offset: offset, length: length, options: options,
+                listener: listener, cancel: cancel)
+        }
+    }
+
+    /// What opening `path` and running `sessions` sessions would take, without loading anything.
+    public func plan(
+        _ path: String,
+        options: ModelOptions = ModelOptions(),
+        session: SessionOptions = SessionOptions(),
+        sessions: UInt64 = 1
+    ) async throws -> MemoryPlan {
+        try await blocking {
+            try self.planBlocking(path: path, options: options, session: session, sessions: sessions)
+        }
+    }
 }
 
 extension Model {
@@ -159,12 +204,16 @@ private let threads = DispatchQueue(label: "tern", qos: .userInitiated, attribut
 private func blocking<T: Sendable>(
     _ cancel: CancelHandle? = nil, _ work: @escaping @Sendable () throws -> T
 ) async throws -> T {
-    try await withTaskCancellationHandler {
-        try await withCheckedThrowingContinuation { continuation in
-            threads.async { continuation.resume(with: Result { try work() }) }
+    do {
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                threads.async { continuation.resume(with: Result { try work() }) }
+            }
+        } onCancel: {
+            cancel?.cancel()
         }
-    } onCancel: {
-        cancel?.cancel()
+    } catch TernError.Cancelled where Task.isCancelled {
+        throw CancellationError()
     }
 }
 

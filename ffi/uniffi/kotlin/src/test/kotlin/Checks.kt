@@ -1,4 +1,5 @@
-// What an app does with Tern, end to end: ChecksKt MODEL FOLDER. One line per check; exits with 1 where one fails.
+// What an app does with Tern, end to end: ChecksKt MODEL ANOTHER-MODEL FOLDER. One line per check; exits with 1 where one
+// fails.
 
 import java.io.File
 import kotlin.system.exitProcess
@@ -53,14 +54,16 @@ fun List<Event>.done() = last() as Event.Done
 fun greedy(tokens: Int) = GenerateOptions(maxTokens = tokens.toUInt())
 
 fun main(arguments: Array<String>) {
-    runBlocking(Dispatchers.Default) { checks(arguments[0], arguments[1]) }
+    val (model, another, folder) = arguments
+    runBlocking(Dispatchers.Default) { checks(model, another, File(folder)) }
     if (failures > 0) println("$failures checks failed")
     exitProcess(if (failures > 0) 1 else 0)
 }
 
-suspend fun checks(path: String, folder: String) {
+suspend fun checks(path: String, another: String, folder: File) {
     val runtime = TernRuntime { level, line -> println("     $level $line") }
-    errors(runtime, path, File(folder))
+    errors(runtime, path, folder)
+    memory(runtime, path, another)
     var last = 0L to 0L
     val model = runtime.open(path) { done, total -> last = done to total }
     check("load") {
@@ -70,8 +73,8 @@ suspend fun checks(path: String, folder: String) {
     }
     streaming(model)
     cancelling(runtime, model, path)
-    saving(model, File(folder))
-    conversation(model, File(folder))
+    saving(model, runtime.open(another), folder)
+    conversation(model, folder)
     check("trim") { model.trim().let { "done" } }
     model.close()
     check("closed") { failing<IllegalStateException> { model.info() }.message!! }
@@ -101,6 +104,28 @@ suspend fun errors(runtime: TernRuntime, path: String, folder: File) {
         val e = failing<TernException.Callback> { runtime.open(path) { _, _ -> error("no screen to draw on") } }
         expect("no screen" in e.reason) { "$e" }
         e.summary()
+    }
+}
+
+suspend fun memory(runtime: TernRuntime, path: String, another: String) {
+    check("memory plan") {
+        val options = SessionOptions(context = 4096u)
+        val plan = runtime.plan(path, session = options)
+        expect(plan.fits && plan.advice == null && plan.totalBytes > plan.weightsBytes + plan.kvBytes) { "$plan" }
+        val tight = runtime.plan(path, ModelOptions(maxBytes = plan.totalBytes - plan.kvBytes / 2u), options)
+        expect(!tight.fits && tight.fittingContext in 1uL..<4096uL) { "$tight" }
+        "${plan.totalBytes / 1000000u} MB; in less: ${tight.advice}"
+    }
+    check("memory cap") {
+        val e = failing<TernException.Memory> { runtime.open(path, ModelOptions(maxBytes = 50000000u)) }
+        expect(e.available <= 50000000uL && e.needed > e.available && e.kind() == ErrorKind.MEMORY) { "$e" }
+        e.summary()
+    }
+    check("model from bytes") {
+        runtime.open("bytes", File(another).readBytes()).use { model ->
+            expect(model.memory().used > 0u) { "${model.memory()}" }
+            "${model.info().parameters} parameters, ${model.memory().used} bytes"
+        }
     }
 }
 
@@ -205,7 +230,7 @@ suspend fun times(count: Int, run: suspend () -> Duration): String {
 
 suspend fun stop(body: suspend () -> Unit): Duration = measureTime { body() }
 
-suspend fun saving(model: Model, folder: File) {
+suspend fun saving(model: Model, another: Model, folder: File) {
     val file = File(folder, "session").path
     val session = model.session(SessionOptions(context = 128u))
     session.generate("Once upon a time, in a village by the sea,", greedy(20)).toList()
@@ -226,6 +251,11 @@ suspend fun saving(model: Model, folder: File) {
         session.fork().use { it.generate(" But", greedy(5)).toList() }
         expect(session.tokens() == before) { "${session.tokens()}" }
         "${before.size} tokens"
+    }
+    check("another model's session") {
+        val e = failing<TernException.OtherModel> { another.use { it.restore(file) } }
+        expect(e.path == file && e.found != e.expected && e.found.length == 64) { "$e" }
+        e.summary().replace(folder.path, "")
     }
     check("not a session file") {
         val notes = File(folder, "notes").apply { writeText("milk, bread, two lemons\n") }

@@ -22,6 +22,42 @@ suspend fun TernRuntime.open(
     path: String,
     options: ModelOptions = ModelOptions(),
     progress: ((done: Long, total: Long) -> Unit)? = null,
+): Model = loading(progress) { listener, cancel -> openBlocking(path, options, listener, cancel) }
+
+/** Opens a GGUF file in memory; [name] is for messages. */
+suspend fun TernRuntime.open(
+    name: String,
+    bytes: ByteArray,
+    options: ModelOptions = ModelOptions(),
+    progress: ((done: Long, total: Long) -> Unit)? = null,
+): Model = loading(progress) { listener, cancel -> openBytesBlocking(name, bytes, options, listener, cancel) }
+
+/**
+ * Opens a GGUF file that is a part of an open file, as an uncompressed asset is: descriptor, offset and length are those
+ * of its `AssetFileDescriptor`, which may be closed afterwards. [name] is for messages.
+ */
+suspend fun TernRuntime.open(
+    name: String,
+    descriptor: Int,
+    offset: Long = 0,
+    length: Long? = null,
+    options: ModelOptions = ModelOptions(),
+    progress: ((done: Long, total: Long) -> Unit)? = null,
+): Model = loading(progress) { listener, cancel ->
+    openDescriptorBlocking(name, descriptor, offset.toULong(), length?.toULong(), options, listener, cancel)
+}
+
+/** What opening [path] and running [sessions] sessions would take, without loading anything. */
+suspend fun TernRuntime.plan(
+    path: String,
+    options: ModelOptions = ModelOptions(),
+    session: SessionOptions = SessionOptions(),
+    sessions: Int = 1,
+): MemoryPlan = blocking { planBlocking(path, options, session, sessions.toULong()) }
+
+private suspend fun loading(
+    progress: ((Long, Long) -> Unit)?,
+    open: (LoadListener?, CancelHandle) -> Model,
 ): Model = CancelHandle().use { cancel ->
     val listener = progress?.let {
         object : LoadListener {
@@ -32,7 +68,7 @@ suspend fun TernRuntime.open(
             }
         }
     }
-    blocking(cancel) { openBlocking(path, options, listener, cancel) }
+    blocking(cancel) { open(listener, cancel) }
 }
 
 /** An empty session. */
@@ -65,7 +101,10 @@ fun Session.generate(tokens: List<UInt>, options: GenerateOptions = GenerateOpti
 suspend fun Session.tokens(): List<UInt> = blocking { tokensBlocking() }
 
 /** Takes the last [count] tokens back; all of them where there are fewer. */
-suspend fun Session.rollback(count: Int) = blocking { rollbackBlocking(count.toULong()) }
+suspend fun Session.rollback(count: Int) {
+    require(count >= 0) { "$count tokens cannot be taken back" }
+    blocking { rollbackBlocking(count.toULong()) }
+}
 
 /** Another session with the same tokens, which goes its own way from here. */
 suspend fun Session.fork(): Session = blocking { forkBlocking() }
