@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_record_is_the_interface() {
-        let token = |id, text: &str| Ok(Event::Token(TokenEvent { id, text: text.into(), logprob: Some(-0.5), at_ms: 1.0 }));
+        let token =
+            |id, text: &str| Ok(Event::Token(TokenEvent { id, text: text.into(), logprob: Some(-0.5), at_ms: 1.0 }));
         let timings =
             Timings { prompt_ms: 1.5, generate_ms: 20.0, reused_tokens: 3, generated_tokens: 2, prompt_tokens: 4 };
         let done = Finish { reason: StopReason::StopString, text: "!".into(), stop_string: None, timings };

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! cost.rs        what a context takes, before it does
+//! step.rs        which rows a step computes
 //! memory.rs      what lies on each device; a step's way through the segments of a plan
 //! states.rs      state buffers
 //! pages.rs       which KV pages are free, and who uses them
@@ -27,15 +28,15 @@ mod recurrent;
 mod sequence;
 mod snapshot;
 mod states;
+mod step;
 
-use crate::backend::{Bound, CancelFlag, Device};
+use crate::backend::{Bound, Device};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph, Op};
 use crate::models::PAGE_SIZE;
 use crate::plan::{Plan, ShapeClass, externals};
 pub use cost::{ContextCost, MAX_POSITIONS};
-use inputs::Rows;
-use memory::{DeviceMemory, Step};
+use memory::DeviceMemory;
 use pages::Pages;
 use prefix::PrefixCache;
 use recurrent::Recurrent;
@@ -45,6 +46,7 @@ use states::State;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+pub use step::{Sink, Want};
 
 const PAGE: usize = PAGE_SIZE as usize;
 
@@ -84,21 +86,6 @@ impl ContextSize {
 pub fn pages_for(positions: u64) -> u64 {
     positions.div_ceil(u64::from(PAGE_SIZE))
 }
-
-/// Whose logits [`Context::compute`] delivers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Want {
-    /// After the last token of each sequence.
-    Last,
-    /// After every token.
-    All,
-}
-
-/// Receives logits: `(sequence, position, logits)` for the token at `position`.
-pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]);
-
-/// Rows of prompts in a step that also decodes: what keeps such a step short, so that nobody who decodes stalls.
-const PROMPT_BESIDE_DECODE: usize = 64;
 
 /// A compiled graph with its memory and sequences.
 pub struct Context {
@@ -251,110 +238,6 @@ impl Context {
     /// Nanoseconds per op of the plan since profiling began.
     pub fn profile(&self) -> Option<Vec<u64>> {
         Some(self.profile.as_ref()?.iter().map(|ns| ns.load(Ordering::Relaxed)).collect())
-    }
-
-    /// Computes every pushed token of `sequences` and hands out logits. With nothing to compute, a sequence's last token is
-    /// computed again.
-    ///
-    /// # Errors
-    /// As [`Context::step`].
-    pub fn compute(
-        &mut self,
-        sequences: &[usize],
-        want: Want,
-        cancel: &CancelFlag,
-        sink: Sink<'_>,
-    ) -> Result<(), Error> {
-        for &i in sequences {
-            self.begin(i)?;
-        }
-        while self.step(sequences, want, cancel, sink)? {}
-        Ok(())
-    }
-
-    /// Runs one step for `sequences`, the first of which come first where not all fit; false where there was nothing left to
-    /// compute. Sequences that lack one token get it before prompts get their share.
-    ///
-    /// # Errors
-    /// [`Error::Cancelled`] within milliseconds of the flag; the tokens stay pushed and a later call goes on. Backend errors.
-    pub fn step(
-        &mut self,
-        sequences: &[usize],
-        want: Want,
-        cancel: &CancelFlag,
-        sink: Sink<'_>,
-    ) -> Result<bool, Error> {
-        let rows = self.next_rows(sequences, want)?;
-        if rows.tokens.is_empty() {
-            return Ok(false);
-        }
-        self.run(&rows, cancel)?;
-        let out = &self.plan.outputs[0];
-        let width = out.shape.last().copied().unwrap_or(0) as usize;
-        let mut logits = vec![0.0; width];
-        for (r, &row) in rows.outputs.iter().enumerate() {
-            self.memory[out.device].read(out, (r * width * 4) as u64, &mut logits)?;
-            sink(rows.sequence_of(row), rows.positions[row as usize] as usize, &logits);
-        }
-        Ok(true)
-    }
-
-    /// The rows of the next step.
-    fn next_rows(&mut self, sequences: &[usize], want: Want) -> Result<Rows, Error> {
-        let missing = |s: &Sequence| s.tokens.len() - s.computed;
-        let (chunk, outputs) = (self.size.chunk as usize, self.size.outputs as usize);
-        let decoding = sequences.iter().filter(|&&i| missing(&self.sequences[i]) == 1).count().min(chunk);
-        let mut prompts = chunk - decoding;
-        if decoding > 0 && want == Want::Last {
-            prompts = prompts.min(PROMPT_BESIDE_DECODE);
-        }
-        let mut rows = Rows::default();
-        for &i in sequences {
-            let s = &self.sequences[i];
-            let mut n = match missing(s) {
-                0 => continue,
-                1 => chunk.saturating_sub(rows.tokens.len()).min(1),
-                n => n.min(prompts).min(s.slice.unwrap_or(usize::MAX)),
-            };
-            let free_outputs = outputs.saturating_sub(rows.outputs.len());
-            n = if want == Want::All { n.min(free_outputs) } else { n };
-            if n == 0 || free_outputs == 0 {
-                continue;
-            }
-            if missing(s) > 1 {
-                prompts -= n;
-            }
-            let end = s.computed + n;
-            self.make_room(i, end)?;
-            let s = &self.sequences[i];
-            rows.begin_sequence(i, s.adapter, s.page_table());
-            for position in s.computed..end {
-                let wanted = want == Want::All || position + 1 == s.tokens.len();
-                rows.push(s.tokens[position], position, s.page(position), wanted);
-            }
-        }
-        Ok(rows)
-    }
-
-    fn run(&mut self, rows: &Rows, cancel: &CancelFlag) -> Result<(), Error> {
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        let step = Step { rows, cancel, profile: self.profile.as_deref() };
-        let result = memory::run(&self.plan, &mut self.memory, &step);
-        for &(i, end) in &rows.ends() {
-            let start = self.sequences[i].computed as u64;
-            self.sequences[i].computed = match &result {
-                Ok(()) => {
-                    self.recurrent.advanced(&self.states, i, start, end as u64)?;
-                    end
-                }
-                // A step that stopped half-way has advanced some layers' recurrent states and not others.
-                Err(_) => self.recurrent.recover(&self.states, i, start)? as usize,
-            };
-            self.settle(i);
-        }
-        result
     }
 }
 

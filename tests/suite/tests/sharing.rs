@@ -134,3 +134,47 @@ fn a_batch_gives_each_prompt_the_answer_it_has_alone() {
         assert!(matches!(end.reason, StopReason::Length | StopReason::End));
     }
 }
+
+#[test]
+fn pages_behind_a_window_are_freed_and_come_back_when_they_are_needed() {
+    let folder = tern_tests::goldens().join("tiny-mistral");
+    let model = open(&folder, "", 2);
+    let vocab = model.info().vocab as u32;
+    let tokens: Vec<u32> = text(5, 1500).into_iter().map(|t| t % vocab).collect();
+    let session = |isolated| {
+        let options = SessionOptions { context: Some(2000), chunk: Some(32), isolated, ..Default::default() };
+        model.session(options).unwrap()
+    };
+    let small = {
+        let one = session(true);
+        let used = model.memory().used;
+        drop(one);
+        model.trim().unwrap();
+        used
+    };
+    let full = open(&tern_tests::goldens().join("tiny-llama"), "", 2);
+    let other = full.session(SessionOptions { context: Some(2000), chunk: Some(32), ..Default::default() }).unwrap();
+    assert!(full.memory().used > small + 1000 * full.info().kv_bytes_per_token, "{} and {small}", full.memory().used);
+    drop(other);
+
+    let walked = session(true);
+    let expected: Vec<Vec<u32>> = tokens.iter().map(|&t| bits(&walked.forward(&[t]).unwrap())).collect();
+    // In one go, taken back within and beyond what is kept, forked, and beginning as others did.
+    let other = session(false);
+    assert!(bits(&other.forward(&tokens).unwrap()) == expected[1499]);
+    for n in [1, 40, 700, 1499] {
+        other.rollback(n).unwrap();
+        assert!(bits(&other.forward(&[]).unwrap()) == expected[1499 - n], "taken back by {n}");
+        let fork = other.fork().unwrap();
+        assert!(bits(&fork.forward(&tokens[1500 - n..]).unwrap()) == expected[1499], "a fork, {n} behind");
+        assert!(bits(&other.forward(&tokens[1500 - n..]).unwrap()) == expected[1499], "{n} again");
+    }
+    assert!(bits(&session(false).forward(&tokens[..900]).unwrap()) == expected[899]);
+    let path = std::env::temp_dir().join(format!("tern-window-{}", std::process::id()));
+    other.save(&path).unwrap();
+    let restored = model.restore(&path, SessionOptions { context: Some(2000), ..Default::default() }).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(bits(&restored.forward(&[]).unwrap()) == expected[1499], "restored");
+    restored.rollback(600).unwrap();
+    assert!(bits(&restored.forward(&[]).unwrap()) == expected[899], "restored, and taken back to what the file lacks");
+}

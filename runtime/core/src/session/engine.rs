@@ -4,13 +4,15 @@
 //! runs a step for all requests at hand, and hands out what is done; the others sleep meanwhile. So a single session costs
 //! nothing extra, several threads with a session each are batched, and it all works where there are no threads.
 
+mod lead;
+
 use super::SessionOptions;
 use crate::backend::CancelFlag;
-use crate::context::{Context, ContextSize, Want};
+use crate::context::{Context, ContextSize};
 use crate::error::Error;
 use crate::model::Model;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A sequence of the engine.
 pub type Place = usize;
@@ -65,9 +67,6 @@ struct Request {
     /// Steps that it waited for a row.
     waited: u64,
 }
-
-/// A leader waits for those who were served in the last step, to serve them together, for at most this share of a step.
-const PATIENCE: u32 = 4;
 
 impl Engine {
     /// An engine without sessions.
@@ -190,106 +189,11 @@ impl Engine {
         Ok(computed)
     }
 
-    /// Waits until at least one of the requests of `places` has ended, running steps for all who wait; returns those that have.
-    pub fn wait(&self, places: &[Place]) -> Vec<(Place, Outcome)> {
-        let mut state = self.lock();
-        loop {
-            let done: Vec<(Place, Outcome)> =
-                places.iter().filter_map(|&p| Some((p, state.places[p].outcome.take()?))).collect();
-            if !done.is_empty() || places.iter().all(|&p| state.places[p].request.is_none()) {
-                return done;
-            }
-            let led = state.running || state.gathering;
-            state = if led { self.sleep(state) } else { self.lead(state) };
-        }
-    }
-
     /// `place` will not ask again soon: nobody waits for it.
     pub fn leave(&self, place: Place) {
         if let Some(p) = self.lock().places.get_mut(place) {
             p.back_after = None;
         }
-    }
-
-    /// Runs one step for all requests.
-    fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        state.gathering = true;
-        state = self.gather(state);
-        (state.gathering, state.running) = (false, true);
-        // Flags are looked at after the step's own was lowered: who gives up later raises that too.
-        self.stop.reset();
-        let mut batch: Vec<(u64, Place)> = Vec::new();
-        for (i, p) in state.places.iter_mut().enumerate() {
-            match &p.request {
-                Some(r) if r.cancel.is_cancelled() => p.end(Err(Error::Cancelled)),
-                Some(r) => batch.push((r.waited, i)),
-                None => {}
-            }
-        }
-        // Who waited longest comes first, so that prompts take turns.
-        batch.sort_by_key(|&(waited, _)| std::cmp::Reverse(waited));
-        let batch: Vec<Place> = batch.into_iter().map(|(_, place)| place).collect();
-        let context = if batch.is_empty() { None } else { state.context.take() };
-        let Some(mut context) = context else {
-            state.running = false;
-            self.changed.notify_all();
-            return state;
-        };
-        drop(state);
-        let led = Led(self);
-        let started = Instant::now();
-        let before: Vec<usize> = batch.iter().map(|&p| context.computed(p)).collect();
-        let mut logits: Vec<(Place, Vec<f32>)> = Vec::new();
-        let result = context.step(&batch, Want::Last, &self.stop, &mut |place, _, row| {
-            logits.push((place, row.to_vec()));
-        });
-        let served: Vec<bool> = batch.iter().zip(&before).map(|(&p, &n)| context.computed(p) > n).collect();
-        let took = started.elapsed();
-        std::mem::forget(led);
-        state = self.lock();
-        state.context = Some(context);
-        state.running = false;
-        state.steps += 1;
-        state.last_step = took;
-        let step = state.steps;
-        for (&place, served) in batch.iter().zip(served) {
-            if let Some(r) = &mut state.places[place].request {
-                r.waited = if served { 0 } else { r.waited + 1 };
-            }
-        }
-        for (place, row) in logits {
-            state.places[place].end(Ok(row));
-            state.places[place].back_after = Some(step);
-        }
-        if let Err(error) = result {
-            // Those who gave up are told at the next step's start; a defect concerns everyone in the step.
-            if !error.is_cancelled() {
-                for &place in &batch {
-                    state.places[place].end(Err(again(&error)));
-                }
-            }
-        }
-        self.changed.notify_all();
-        state
-    }
-
-    /// Waits a little for those whom the last step served.
-    fn gather<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        let patience = (state.last_step / PATIENCE).min(Duration::from_millis(5));
-        let missing = |s: &State| {
-            s.places.iter().any(|p| p.back_after == Some(s.steps) && p.request.is_none() && p.reserved.is_some())
-        };
-        if !missing(&state) {
-            return state;
-        }
-        let until = Instant::now() + patience;
-        while missing(&state) {
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|d| !d.is_zero()) else { break };
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        let step = state.steps;
-        state.places.iter_mut().filter(|p| p.back_after == Some(step)).for_each(|p| p.back_after = None);
-        state
     }
 
     /// The state while no step runs.
@@ -308,28 +212,6 @@ impl Engine {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half-changed by a panic of a caller's: none of their code runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A step under way. Dropped only where it panics, a defect of ours: nobody must wait for it for ever.
-struct Led<'a>(&'a Engine);
-
-impl Drop for Led<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.running = false;
-        for place in state.places.iter_mut().filter(|p| p.request.is_some()) {
-            place.end(Err(Error::Internal { what: "a step panicked".to_owned() }));
-        }
-        self.0.changed.notify_all();
-    }
-}
-
-/// The same error for one more caller.
-fn again(error: &Error) -> Error {
-    match error {
-        Error::Backend(e) => Error::Backend(e.clone()),
-        other => Error::Internal { what: other.to_string() },
     }
 }
 

@@ -1,0 +1,129 @@
+//! Steps: which rows they compute, and what becomes of them.
+
+use super::Context;
+use super::inputs::Rows;
+use super::memory::{self, Step};
+use super::sequence::Sequence;
+use crate::backend::CancelFlag;
+use crate::error::Error;
+
+/// Whose logits [`Context::compute`] delivers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// After the last token of each sequence.
+    Last,
+    /// After every token.
+    All,
+}
+
+/// Receives logits: `(sequence, position, logits)` for the token at `position`.
+pub type Sink<'a> = &'a mut dyn FnMut(usize, usize, &[f32]);
+
+/// Rows of prompts in a step that also decodes: what keeps such a step short, so that nobody who decodes stalls.
+const PROMPT_BESIDE_DECODE: usize = 64;
+
+impl Context {
+    /// Computes every pushed token of `sequences` and hands out logits. With nothing to compute, a sequence's last token is
+    /// computed again.
+    ///
+    /// # Errors
+    /// As [`Context::step`].
+    pub fn compute(
+        &mut self,
+        sequences: &[usize],
+        want: Want,
+        cancel: &CancelFlag,
+        sink: Sink<'_>,
+    ) -> Result<(), Error> {
+        for &i in sequences {
+            self.begin(i)?;
+        }
+        while self.step(sequences, want, cancel, sink)? {}
+        Ok(())
+    }
+
+    /// Runs one step for `sequences`, the first of which come first where not all fit; false where there was nothing left to
+    /// compute. Sequences that lack one token get it before prompts get their share.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] within milliseconds of the flag; the tokens stay pushed and a later call goes on. Backend errors.
+    pub fn step(
+        &mut self,
+        sequences: &[usize],
+        want: Want,
+        cancel: &CancelFlag,
+        sink: Sink<'_>,
+    ) -> Result<bool, Error> {
+        let rows = self.next_rows(sequences, want)?;
+        if rows.tokens.is_empty() {
+            return Ok(false);
+        }
+        self.run(&rows, cancel)?;
+        let out = &self.plan.outputs[0];
+        let width = out.shape.last().copied().unwrap_or(0) as usize;
+        let mut logits = vec![0.0; width];
+        for (r, &row) in rows.outputs.iter().enumerate() {
+            self.memory[out.device].read(out, (r * width * 4) as u64, &mut logits)?;
+            sink(rows.sequence_of(row), rows.positions[row as usize] as usize, &logits);
+        }
+        Ok(true)
+    }
+
+    /// The rows of the next step.
+    fn next_rows(&mut self, sequences: &[usize], want: Want) -> Result<Rows, Error> {
+        let missing = |s: &Sequence| s.tokens.len() - s.computed;
+        let (chunk, outputs) = (self.size.chunk as usize, self.size.outputs as usize);
+        let decoding = sequences.iter().filter(|&&i| missing(&self.sequences[i]) == 1).count().min(chunk);
+        let mut prompts = chunk - decoding;
+        if decoding > 0 && want == Want::Last {
+            prompts = prompts.min(PROMPT_BESIDE_DECODE);
+        }
+        let mut rows = Rows::default();
+        for &i in sequences {
+            let s = &self.sequences[i];
+            let mut n = match missing(s) {
+                0 => continue,
+                1 => chunk.saturating_sub(rows.tokens.len()).min(1),
+                n => n.min(prompts).min(s.slice.unwrap_or(usize::MAX)),
+            };
+            let free_outputs = outputs.saturating_sub(rows.outputs.len());
+            n = if want == Want::All { n.min(free_outputs) } else { n };
+            if n == 0 || free_outputs == 0 {
+                continue;
+            }
+            if missing(s) > 1 {
+                prompts -= n;
+            }
+            let end = s.computed + n;
+            self.make_room(i, end)?;
+            let s = &self.sequences[i];
+            rows.begin_sequence(i, s.adapter, s.page_table());
+            for position in s.computed..end {
+                let wanted = want == Want::All || position + 1 == s.tokens.len();
+                rows.push(s.tokens[position], position, s.page(position), wanted);
+            }
+        }
+        Ok(rows)
+    }
+
+    fn run(&mut self, rows: &Rows, cancel: &CancelFlag) -> Result<(), Error> {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        let step = Step { rows, cancel, profile: self.profile.as_deref() };
+        let result = memory::run(&self.plan, &mut self.memory, &step);
+        for &(i, end) in &rows.ends() {
+            let start = self.sequences[i].computed as u64;
+            self.sequences[i].computed = match &result {
+                Ok(()) => {
+                    self.recurrent.advanced(&self.states, i, start, end as u64)?;
+                    end
+                }
+                // A step that stopped half-way has advanced some layers' recurrent states and not others.
+                Err(_) => self.recurrent.recover(&self.states, i, start)? as usize,
+            };
+            self.settle(i);
+        }
+        result
+    }
+}
