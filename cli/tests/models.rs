@@ -258,6 +258,9 @@ fn a_conversation_is_saved_and_goes_on() {
     assert_eq!((rest.code, rest.stderr.contains("loaded 4 messages")), (0, true), "{}", rest.stderr);
     let other = say("Other\n");
     assert_eq!(format!("{}{}", first.stdout, rest.stdout.strip_prefix(&other.stdout).unwrap()), whole.stdout);
+    let begun = chat(folder.path(), "Three\n", &["--load", text(&file), "--seed", "1", "--temperature", "1.5"]);
+    assert!(begun.stderr.contains("loaded 4 messages"), "{}", begun.stderr);
+    assert_eq!(format!("{}{}", first.stdout, begun.stdout), whole.stdout);
     // Of what was said before, nothing was computed again.
     let known = rest.stderr.lines().find(|line| line.contains("known ones")).expect(&rest.stderr);
     assert!(!known.contains("after 0 known"), "{known}");

@@ -43,8 +43,11 @@ pub struct ChatArgs {
     /// A .gguf file, or a Hugging Face folder with config.json and *.safetensors
     pub model: PathBuf,
     /// The system message
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "load")]
     pub system: Option<String>,
+    /// Go on with a conversation that /save kept, system message included
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
     /// File that keeps what you write, for the arrow keys next time; without it nothing is kept
     #[arg(long, value_name = "FILE", env = "TERN_HISTORY")]
     pub history: Option<PathBuf>,
@@ -67,8 +70,14 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     let session = args.context.session();
     let base =
         Sampling { temperature: TEMPERATURE, top_p: TOP_P, min_p: MIN_P, seed: any_seed(), ..Sampling::default() };
-    let mut chat = Chat::new(&model, model.session(session)?, args.system.clone())?;
-    chat.set_overflow(overflow(args.shift));
+    let chat = match &args.load {
+        Some(file) => restore(&model, file, session, args.shift)?,
+        None => {
+            let mut chat = Chat::new(&model, model.session(session)?, args.system.clone())?;
+            chat.set_overflow(overflow(args.shift));
+            chat
+        }
+    };
     let mut talk = Talk {
         chat,
         originals: Vec::new(),
@@ -82,6 +91,9 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     if interactive {
         interrupt::stay();
         note(&dim(&printable(&greeting(&model))));
+    }
+    if let Some(file) = &args.load {
+        talk.tell_loaded(file);
     }
     loop {
         match editor.line()? {
@@ -209,12 +221,13 @@ impl Talk {
     }
 
     fn load(&mut self, path: &Path) -> Result<()> {
-        let model = self.chat.session().model();
-        let mut chat = Chat::restore(model, path, self.session)?;
-        if self.shift {
-            chat.set_overflow(overflow(true));
-        }
+        let chat = restore(self.chat.session().model(), path, self.session, self.shift)?;
         self.go_on_with(chat)?;
+        self.tell_loaded(path);
+        Ok(())
+    }
+
+    fn tell_loaded(&self, path: &Path) {
         note(&dim(&printable(&format!("[loaded {} from {}]", self.messages(), path.display()))));
         if self.interactive {
             // Where were we?
@@ -225,7 +238,6 @@ impl Talk {
                 note(&dim(&format!("{mark}{}", printable(message.content.as_str().unwrap_or_default()))));
             }
         }
-        Ok(())
     }
 
     fn stats(&self) {
@@ -261,6 +273,15 @@ impl Talk {
     fn open(&self) -> String {
         format!("{} open", count(self.originals.len() + 1, "conversation"))
     }
+}
+
+/// A saved conversation; with `shift`, whatever it was before, one that forgets.
+fn restore(model: &Model, path: &Path, session: SessionOptions, shift: bool) -> Result<Chat> {
+    let mut chat = Chat::restore(model, path, session)?;
+    if shift {
+        chat.set_overflow(overflow(true));
+    }
+    Ok(chat)
 }
 
 fn overflow(shift: bool) -> Overflow {
