@@ -40,6 +40,7 @@ fn run_gives_the_golden_tokens_in_every_form() {
     }
     let ids: Vec<_> = tokens.iter().inspect(|t| assert_eq!(t["event"], "token")).map(|t| t["id"].clone()).collect();
     assert_eq!(Value::from(ids), whole["tokens"]);
+    assert!(tokens.is_sorted_by_key(|t| t["at_ms"].as_f64().unwrap()));
 
     let plain = run(&flags);
     assert_eq!((plain.code, plain.stderr.as_str()), (0, ""));

@@ -221,7 +221,12 @@ impl Talk {
     }
 
     fn load(&mut self, path: &Path) -> Result<()> {
-        let chat = restore(self.chat.session().model(), path, self.session, self.shift)?;
+        let chat = restore(self.chat.session().model(), path, self.session, self.shift).map_err(|mut failure| {
+            if failure.exit == Exit::Capacity {
+                failure.message += "; begun with --load, it needs room only for itself";
+            }
+            failure
+        })?;
         self.go_on_with(chat)?;
         self.tell_loaded(path);
         Ok(())

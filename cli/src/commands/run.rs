@@ -52,7 +52,13 @@ pub struct RunArgs {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Line<'a> {
-    Token { id: u32, text: &'a str, logprob: Option<f32> },
+    /// `at_ms` counts from when the prompt was begun.
+    Token {
+        id: u32,
+        text: &'a str,
+        logprob: Option<f32>,
+        at_ms: f64,
+    },
     Done(&'a Answer),
 }
 
@@ -76,7 +82,9 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
     let watch = interrupt::watch(session.cancel_flag());
     let mut answer = Answer::collect(events, |text, token| match (args.json, args.jsonl, token) {
         (true, _, _) | (_, true, None) => Ok(()),
-        (_, true, Some(token)) => out.json(&Line::Token { id: token.id, text, logprob: token.logprob }),
+        (_, true, Some(token)) => {
+            out.json(&Line::Token { id: token.id, text, logprob: token.logprob, at_ms: token.at_ms })
+        }
         _ => out.text(text).and_then(|()| out.flush()),
     })?;
     drop(watch);
