@@ -67,7 +67,7 @@ pub struct ModelInfo {
     pub bytes_per_token: u64,
     /// Bytes by element type, largest first.
     pub dtypes: Vec<(String, u64)>,
-    /// Device memory of the weights in bytes.
+    /// Device memory of the weights in bytes; weights used in the mapped file are not counted.
     pub resident_bytes: u64,
     /// Key/value cache bytes per token.
     pub kv_bytes_per_token: u64,

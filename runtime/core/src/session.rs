@@ -1,4 +1,33 @@
 //! Sessions: one sequence of tokens, and text generated from it.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), tern::Error> {
+//! # let mut registry = tern::backend::Registry::new();
+//! # registry.register(tern_cpu::entry)?;
+//! # let runtime = tern::Runtime::new(registry);
+//! use tern::{BatchOptions, GenerateOptions, ModelOptions, SessionOptions};
+//! let options = ModelOptions { max_bytes: Some(512 << 20), ..Default::default() };
+//! let plan = runtime.plan("model.gguf", &options, &SessionOptions::default(), 2)?;
+//! println!("{} bytes{}", plan.total_bytes, plan.advice().map_or(String::new(), |a| format!("; {a}")));
+//!
+//! let model = runtime.open("model.gguf", options)?;
+//! let session = model.session(SessionOptions::default())?;
+//! session.forward(&model.encode("Once upon a time")?)?;
+//! let fork = session.fork()?;
+//! session.save("talk.tern")?;
+//! let again = model.restore("talk.tern", SessionOptions::default())?;
+//! assert_eq!(again.tokens(), fork.tokens());
+//!
+//! let mut batch = model.batch(BatchOptions::default())?;
+//! for prompt in ["One", "Two", "Three"] {
+//!     batch.add(model.encode(prompt)?, GenerateOptions::default());
+//! }
+//! for (number, event) in batch {
+//!     println!("{number}: {}", event?.text());
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod batch;
 mod engine;

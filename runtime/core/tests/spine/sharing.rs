@@ -4,8 +4,9 @@ use super::forward::{Bits, alone, compute, context, text};
 use super::model::{Form, bind, build};
 use super::{devices, reference};
 use std::sync::Arc;
+use tern::CancelFlag;
 use tern::backend::Device;
-use tern::context::{Context, ContextSize};
+use tern::context::{Context, ContextSize, Want};
 use tern::graph::Graph;
 use tern_abi::dtype::F32;
 
@@ -157,4 +158,31 @@ fn a_context_grows_and_shrinks_under_its_sequences() {
         compute(&mut c, &[2, 0], &mut bits);
         assert!(bits[0] == expected[0] && bits[2] == expected[1], "{name}");
     }
+}
+
+#[test]
+fn a_long_prompt_does_not_stall_who_decodes() {
+    let device = reference();
+    let (a, b) = (text(9, 40), text(10, 200));
+    let mut c = plain_context(&device, ContextSize::full(2, 256, 128, 2));
+    let cancel = CancelFlag::new();
+    let mut told = Vec::new();
+    c.push(0, &a[..20]).unwrap();
+    c.compute(&[0], Want::Last, &cancel, &mut |_, _, _| ()).unwrap();
+    c.push(1, &b).unwrap();
+    let mut steps = 0;
+    for (position, &token) in a.iter().enumerate().skip(20) {
+        if c.computed(1) == b.len() {
+            break;
+        }
+        c.push(0, &[token]).unwrap();
+        let before = c.computed(1);
+        // The prompt is first in line, and yet the decoder has its row in every step.
+        assert!(c.step(&[1, 0], Want::Last, &cancel, &mut |s, p, _| told.push((s, p))).unwrap());
+        assert!(told.contains(&(0, position)), "position {position}: {told:?}");
+        assert!(c.computed(1) - before <= 64, "{} rows of the prompt in one step", c.computed(1) - before);
+        steps += 1;
+    }
+    assert_eq!((steps, told.last()), (4, Some(&(0, 23))));
+    assert!(told.contains(&(1, 199)));
 }
