@@ -165,6 +165,8 @@ impl Context {
         let more = cost.states.saturating_sub(held) + cost.largest_state + cost.working();
         cost.check(&self.devices, more, size)?;
         let memory = step_memory(&self.devices, &plan, graph, size)?;
+        // Bind sets hold buffers that are about to be replaced.
+        self.memory.iter_mut().for_each(DeviceMemory::unbind);
         if let Err(error) = self.resize_states(size) {
             self.forget_computed(self.size.pages.min(size.pages));
             self.bind()?;

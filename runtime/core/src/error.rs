@@ -188,6 +188,22 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// "input", "unsupported", "memory", "context", "cancelled", "backend", "io" or "internal".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Unsupported => "unsupported",
+            Self::Memory => "memory",
+            Self::Context => "context",
+            Self::Cancelled => "cancelled",
+            Self::Backend => "backend",
+            Self::Io => "io",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 impl Error {
     /// The coarse kind.
     pub fn kind(&self) -> ErrorKind {

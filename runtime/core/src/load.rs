@@ -6,7 +6,7 @@ mod source;
 mod weights;
 
 pub use source::{open_file, open_part};
-pub use weights::{Resolved, load, resolve};
+pub use weights::{Destination, Resolved, constant_bytes, load, resolve};
 
 use crate::error::Error;
 use crate::fingerprint::Identity;

@@ -5,7 +5,7 @@ use crate::context::{Context, ContextSize};
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
 use crate::graph::{ExternalKind, Graph, Op};
-use crate::load::{self, ModelFile, Resolved};
+use crate::load::{self, Destination, ModelFile, Resolved};
 use crate::models::{Definition, TensorTable};
 use crate::opening::{Opening, build, net_options, resident_pages};
 use crate::runtime::{LoadPhase, LoadProgress, ModelOptions};
@@ -114,7 +114,8 @@ impl Model {
                 report(LoadProgress { phase: LoadPhase::Prepare, done_bytes, total_bytes });
             }
         };
-        let loaded = load::load(&file, &resolved, &graph, &computed, &devices, &used, &options.cancel, &progress)?;
+        let to = Destination { graph: &graph, computed: &computed, devices: &devices, used: &used };
+        let loaded = load::load(&file, &resolved, to, &options.cancel, &progress)?;
         let mut info = describe(&file, &graph, &resolved);
         info.resident_bytes = loaded.resident_bytes;
         info.backend = devices[0].backend().name().to_owned();
@@ -194,10 +195,19 @@ impl Model {
         Session::new(self, options)
     }
 
+    /// Makes room for `sequences` sessions with these options at once, which is cheaper than for one after the other. What
+    /// does not fit is found out here.
+    ///
+    /// # Errors
+    /// As [`Model::session`].
+    pub fn reserve(&self, options: &SessionOptions, sequences: usize) -> Result<(), Error> {
+        self.engine(options.kv.dtype()).reserve(self, options, sequences)
+    }
+
     /// Many prompts at once; see [`Batch`].
     ///
     /// # Errors
-    /// [`Error::Setting`].
+    /// [`Error::Setting`]; as [`Model::reserve`].
     pub fn batch(&self, options: BatchOptions) -> Result<Batch, Error> {
         Batch::new(self, options)
     }

@@ -3,7 +3,7 @@
 use crate::backend::{Budget, Device, Registry, Reserved, WeightSpec};
 use crate::context::{ContextCost, ContextSize, pages_for, window};
 use crate::error::Error;
-use crate::graph::{ExternalKind, Graph};
+use crate::graph::{Dim, ExternalKind, Graph};
 use crate::load::{self, ModelFile, Resolved};
 use crate::models::{Computed, Definition, Net, NetOptions, TensorTable};
 use crate::plan::{Plan, PlanError, ShapeClass, externals};
@@ -69,13 +69,14 @@ impl MemoryPlan {
         if self.fits() {
             return None;
         }
+        let fewer = if self.sequences > 1 { ", or fewer sequences" } else { "" };
         Some(match (self.fitting_context, self.fitting_context_i8) {
-            (0, 0) => "choose a smaller model, or one with smaller weights".to_owned(),
-            (0, n) => format!("choose 8-bit keys and values, and a context of at most {n} tokens"),
+            (0, 0) => format!("choose a smaller model, or one with smaller weights{fewer}"),
+            (0, n) => format!("choose 8-bit keys and values, and a context of at most {n} tokens{fewer}"),
             (n, more) if more >= self.context => {
-                format!("choose 8-bit keys and values, or a context of at most {n} tokens")
+                format!("choose 8-bit keys and values, or a context of at most {n} tokens{fewer}")
             }
-            (n, _) => format!("choose a context of at most {n} tokens"),
+            (n, _) => format!("choose a context of at most {n} tokens{fewer}"),
         })
     }
 }
@@ -131,7 +132,7 @@ impl Opening {
         let needed = cost.resident.saturating_add(cost.mapped).saturating_add(cost.largest);
         match self.devices[0].available()? {
             Some(available) if available < needed => {
-                Err(Error::Memory { what: "the model's weights".to_owned(), needed, available, fits: 0 })
+                Err(Error::Memory { what: "the model".to_owned(), needed, available, fits: 0 })
             }
             _ => Ok(()),
         }
@@ -140,9 +141,9 @@ impl Opening {
     fn weights(&self) -> Result<WeightsCost, Error> {
         let mut cost = WeightsCost { resident: 0, mapped: 0, largest: 0 };
         for (e, external) in self.graph.externals.iter().enumerate() {
-            let Some(t) = self.resolved.info(&self.file, &external.name) else { continue };
             match external.kind {
                 ExternalKind::Weight(usage) => {
+                    let Some(t) = self.resolved.info(&self.file, &external.name) else { continue };
                     let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
                     let lasting = self.file.checkpoint.share(t)?.is_some();
                     for (device, _) in self.devices.iter().zip(&self.used).filter(|(_, used)| used[e]) {
@@ -155,7 +156,12 @@ impl Opening {
                         }
                     }
                 }
-                ExternalKind::Constant => cost.resident = cost.resident.saturating_add(t.elements().saturating_mul(4)),
+                ExternalKind::Constant => {
+                    let shape = self.graph.info(external.value).shape.iter();
+                    let elements = shape.map(|d| if let Dim::Fixed(n) = d { *n } else { 1 }).product();
+                    let places = self.used.iter().filter(|used| used[e]).count() as u64;
+                    cost.resident = cost.resident.saturating_add(load::constant_bytes(elements) * places);
+                }
                 ExternalKind::Input | ExternalKind::State(_) => {}
             }
         }
@@ -183,7 +189,8 @@ impl Opening {
         let available = self.devices[0].available()?.into_iter().chain(limit).min();
         let room = available.unwrap_or(u64::MAX).saturating_sub(fixed);
         let loads = available.is_none_or(|n| n >= fixed.saturating_add(weights.largest));
-        let fitting = |cost: &ContextCost| if loads { cost.fitting_positions(room, size) } else { 0 };
+        let longest = self.file.definition.common().context_length.max(size.positions);
+        let fitting = |cost: &ContextCost| if loads { cost.fitting_positions(room, size).min(longest) } else { 0 };
         Ok(MemoryPlan {
             weights_bytes: weights.resident.saturating_add(weights.mapped),
             mapped_bytes: weights.mapped,

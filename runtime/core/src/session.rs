@@ -160,6 +160,11 @@ impl Session {
         self.shared.capacity
     }
 
+    /// How it was made; a restored one has the file's type of keys and values.
+    pub fn options(&self) -> SessionOptions {
+        self.shared.options
+    }
+
     /// All tokens so far: prompts and what was generated.
     pub fn tokens(&self) -> Vec<u32> {
         self.shared.tokens()
@@ -279,8 +284,8 @@ impl Shared {
 
     /// The logits that were asked for, without padded rows of the embedding.
     fn wait(&self) -> Result<Vec<f32>, Error> {
-        let (_, outcome) =
-            self.engine.wait(&[self.place]).pop().ok_or_else(|| Error::Internal { what: "no request".to_owned() })?;
+        let done = self.engine.wait(&[self.place], &CancelFlag::new()).pop();
+        let (_, outcome) = done.ok_or_else(|| Error::Internal { what: "no request".to_owned() })?;
         self.trimmed(outcome)
     }
 

@@ -63,6 +63,7 @@ fn status(field: &str) -> u64 {
 /// Opens the model and fills every sequence; prints what it took, or the kind of the error.
 fn work(case: &Case) -> Result<u64, Error> {
     let model = runtime().open(&case.model, case.options())?;
+    model.reserve(&case.session(), case.sequences as usize)?;
     let sessions = (0..case.sequences).map(|_| model.session(case.session())).collect::<Result<Vec<_>, _>>()?;
     let vocab = model.info().vocab as u32;
     for (s, session) in sessions.iter().enumerate() {
@@ -128,7 +129,7 @@ fn a_cap_holds_or_is_refused_before_it_is_passed() {
             assert_eq!(words[1], format!("{:?}", ErrorKind::Memory), "{case:?}: {words:?}");
             let resident = words[2].parse::<u64>().unwrap();
             assert!(resident <= cap, "{case:?}: {words:?}");
-            assert!(!planned.fits() || cap < plan.total_bytes / 10 * 11, "{case:?}: {words:?}, {planned:?}");
+            assert!(!planned.fits(), "{case:?}: {words:?}, {planned:?}");
         }
     }
     println!("{ran} ran within their cap, {refused} were refused");

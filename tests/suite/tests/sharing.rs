@@ -117,6 +117,25 @@ fn a_batch_gives_each_prompt_the_answer_it_has_alone() {
         }
     }
     assert_eq!(batch.pending(), 0);
+    // All at once, in the middle of long prompts.
+    for i in 0..6 {
+        batch.add(text(30 + i, 450), options(9));
+    }
+    assert_eq!(batch.pending(), 6);
+    let cancel = batch.cancel_flag();
+    thread::spawn(move || {
+        thread::sleep(std::time::Duration::from_millis(40));
+        cancel.cancel();
+    });
+    let mut cancelled_ones = 0;
+    for (_, event) in batch.by_ref() {
+        match event {
+            Ok(Event::Done(end)) => cancelled_ones += usize::from(end.reason == StopReason::Cancelled),
+            Ok(Event::Token(_)) => {}
+            Err(error) => cancelled_ones += usize::from(error.is_cancelled()),
+        }
+    }
+    assert_eq!((batch.pending(), cancelled_ones), (0, 6));
     errors.sort();
     assert_eq!(errors.iter().map(|e| e.0).collect::<Vec<_>>(), [bad, cancelled]);
     for (i, (a, b)) in alone.iter().zip(&together).enumerate() {

@@ -58,6 +58,11 @@ impl DeviceMemory {
         Ok(())
     }
 
+    /// Lets go of what is bound.
+    pub fn unbind(&mut self) {
+        self.bind_set = None;
+    }
+
     /// Reads floats of an output, from byte `at` on.
     pub fn read(&self, output: &Placed, at: u64, out: &mut [f32]) -> Result<(), Error> {
         let buffer = if output.crosses { self.crossing()? } else { &self.arena };

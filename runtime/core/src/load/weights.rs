@@ -76,21 +76,31 @@ pub struct Loaded {
     pub resident_bytes: u64,
 }
 
-/// Prepares every weight of `graph` on the devices that need it and uploads the constants. `used` tells, by device, which
-/// externals it needs. `progress` gets bytes done and in all.
+/// Where weights go.
+#[derive(Clone, Copy)]
+pub struct Destination<'a> {
+    /// Lists them.
+    pub graph: &'a Graph,
+    /// Constants that are computed rather than read, by name.
+    pub computed: &'a HashMap<String, Computed>,
+    /// The devices.
+    pub devices: &'a [Arc<Device>],
+    /// For each, which of the graph's externals it needs.
+    pub used: &'a [Vec<bool>],
+}
+
+/// Prepares every weight on the devices that need it and uploads the constants. `progress` gets bytes done and in all.
 ///
 /// # Errors
 /// [`Error::Cancelled`], format and backend errors.
 pub fn load(
     file: &ModelFile,
     resolved: &Resolved,
-    graph: &Graph,
-    computed: &HashMap<String, Computed>,
-    devices: &[Arc<Device>],
-    used: &[Vec<bool>],
+    to: Destination<'_>,
     cancel: &CancelFlag,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Loaded, Error> {
+    let Destination { graph, computed, devices, used } = to;
     let info = |name: &str| -> Result<&TensorInfo, Error> {
         resolved
             .info(file, name)
@@ -171,6 +181,11 @@ fn vector(file: &ModelFile, t: &TensorInfo) -> Result<Vec<f32>, Error> {
 pub struct Constants {
     bytes: Vec<u8>,
     places: Vec<(String, usize, usize)>,
+}
+
+/// Bytes that a constant of so many elements takes.
+pub fn constant_bytes(elements: u64) -> u64 {
+    elements.saturating_mul(4).next_multiple_of(ALIGN as u64)
 }
 
 /// Bytes between constants: enough for any device's binding alignment that we know.

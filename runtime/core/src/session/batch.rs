@@ -1,6 +1,7 @@
 //! Many prompts at once, on one thread.
 
 use super::{GenerateOptions, Generation, Session, SessionOptions};
+use crate::backend::CancelFlag;
 use crate::error::Error;
 use crate::model::Model;
 use crate::session::Event;
@@ -32,6 +33,9 @@ pub struct Batch {
     queue: VecDeque<(usize, Vec<u32>, GenerateOptions)>,
     events: VecDeque<(usize, Result<Event, Error>)>,
     added: usize,
+    /// Prompts whose last event was taken.
+    ended: usize,
+    cancel: CancelFlag,
 }
 
 struct Running {
@@ -48,7 +52,10 @@ impl Batch {
             let found = options.sequences.to_string();
             return Err(Error::Setting { setting: "sequences", found, expected: "1 to 1024" });
         }
+        model.reserve(&options.session, options.sequences)?;
         Ok(Self {
+            cancel: model.engine(options.session.kv.dtype()).cancel_flag(),
+            ended: 0,
             model: model.clone(),
             options,
             idle: Vec::new(),
@@ -66,9 +73,14 @@ impl Batch {
         self.added - 1
     }
 
-    /// Prompts that have not ended.
+    /// Prompts whose last event has not been taken.
     pub fn pending(&self) -> usize {
-        self.queue.len() + self.running.len()
+        self.added - self.ended
+    }
+
+    /// The flag that ends all prompts, within milliseconds: each gets its event, which says cancelled.
+    pub fn cancel_flag(&self) -> CancelFlag {
+        self.cancel.clone()
     }
 
     /// Ends a prompt's generation: its event says cancelled. Nothing happens where it has ended already.
@@ -98,6 +110,14 @@ impl Batch {
         }
     }
 
+    /// Ends all prompts.
+    fn give_up(&mut self) {
+        self.running.iter().for_each(|r| r.session.cancel_flag().cancel());
+        self.events.extend(self.queue.drain(..).map(|(id, ..)| (id, Err(Error::Cancelled))));
+        // Each running one has yet to hear of it.
+        self.cancel.reset();
+    }
+
     /// One round: what is due, a step for the rest.
     fn round(&mut self) {
         for r in self.running.iter_mut().filter(|r| !r.waiting) {
@@ -111,7 +131,7 @@ impl Batch {
         }
         let places: Vec<_> = self.running.iter().filter(|r| r.waiting).map(|r| r.generation.shared().place).collect();
         if let Some(first) = self.running.first() {
-            for (place, outcome) in first.generation.shared().engine.clone().wait(&places) {
+            for (place, outcome) in first.generation.shared().engine.clone().wait(&places, &self.cancel) {
                 let Some(r) = self.running.iter_mut().find(|r| r.generation.shared().place == place) else { continue };
                 r.waiting = false;
                 let outcome = r.generation.shared().trimmed(outcome);
@@ -135,7 +155,11 @@ impl Iterator for Batch {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(event) = self.events.pop_front() {
+                self.ended += usize::from(!matches!(event.1, Ok(Event::Token(_))));
                 return Some(event);
+            }
+            if self.cancel.is_cancelled() {
+                self.give_up();
             }
             self.start();
             if self.running.is_empty() && self.events.is_empty() {

@@ -62,6 +62,14 @@ struct Reserved {
     chunk: u64,
 }
 
+impl Reserved {
+    fn of(model: &Model, options: &SessionOptions) -> Result<Self, Error> {
+        let size = options.size(model, 1)?;
+        let pages = model.resident_pages(size.positions, size.chunk);
+        Ok(Self { positions: size.positions, pages, chunk: size.chunk })
+    }
+}
+
 struct Request {
     cancel: CancelFlag,
     /// Steps that it waited for a row.
@@ -84,12 +92,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Setting`], [`Error::Memory`], plan and backend errors: the other sessions are as they were.
     pub fn open(&self, model: &Model, options: &SessionOptions) -> Result<Place, Error> {
-        let size = options.size(model, 1)?;
-        let reserved = Reserved {
-            positions: size.positions,
-            pages: model.resident_pages(size.positions, size.chunk),
-            chunk: size.chunk,
-        };
+        let reserved = Reserved::of(model, options)?;
         let mut state = self.idle();
         let place = match state.places.iter().position(|p| p.reserved.is_none()) {
             Some(place) => place,
@@ -107,6 +110,34 @@ impl Engine {
             state.places[place].reserved = None;
         }
         result.map(|()| place)
+    }
+
+    /// Makes room for so many more sequences, which [`Engine::open`] then finds.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn reserve(&self, model: &Model, options: &SessionOptions, sequences: usize) -> Result<(), Error> {
+        let reserved = Reserved::of(model, options)?;
+        let mut state = self.idle();
+        let count = state.places.len();
+        let mut left = sequences;
+        // Free places first, as opening would; they are given back at once, and the room stays.
+        let mut taken = Vec::new();
+        for (i, place) in state.places.iter_mut().enumerate().filter(|(_, p)| p.reserved.is_none()).take(left) {
+            place.reserved = Some(reserved);
+            taken.push(i);
+        }
+        left -= taken.len();
+        for _ in 0..left {
+            taken.push(state.places.len());
+            state.places.push(PlaceState { reserved: Some(reserved), ..PlaceState::default() });
+        }
+        let result = self.fit(&mut state, model, false);
+        taken.into_iter().for_each(|i| state.places[i].reserved = None);
+        if result.is_err() {
+            state.places.truncate(count);
+        }
+        result
     }
 
     /// Gives a sequence back. Its pages stay cached for others.

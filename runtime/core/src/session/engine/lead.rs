@@ -1,6 +1,7 @@
 //! Waiting for logits, and leading the steps that make them.
 
 use super::{Engine, Outcome, Place, State};
+use crate::backend::CancelFlag;
 use crate::context::Want;
 use crate::error::Error;
 use std::sync::{MutexGuard, PoisonError};
@@ -8,15 +9,19 @@ use std::time::{Duration, Instant};
 
 /// A leader waits for those who were served in the last step, to serve them together, for at most this share of a step.
 const PATIENCE: u32 = 4;
+/// Steps without a row after which a request comes first.
+const LONG: u64 = 8;
 
 impl Engine {
-    /// Waits until at least one of the requests of `places` has ended, running steps for all who wait; returns those that have.
-    pub fn wait(&self, places: &[Place]) -> Vec<(Place, Outcome)> {
+    /// Waits until at least one of the requests of `places` has ended, running steps for all who wait; returns those that have,
+    /// which is none of them where `give_up` was raised.
+    pub fn wait(&self, places: &[Place], give_up: &CancelFlag) -> Vec<(Place, Outcome)> {
         let mut state = self.lock();
         loop {
             let done: Vec<(Place, Outcome)> =
                 places.iter().filter_map(|&p| Some((p, state.places[p].outcome.take()?))).collect();
-            if !done.is_empty() || places.iter().all(|&p| state.places[p].request.is_none()) {
+            let none_left = || places.iter().all(|&p| state.places[p].request.is_none());
+            if !done.is_empty() || give_up.is_cancelled() || none_left() {
                 return done;
             }
             let led = state.running || state.gathering;
@@ -31,17 +36,7 @@ impl Engine {
         (state.gathering, state.running) = (false, true);
         // Flags are looked at after the step's own was lowered: who gives up later raises that too.
         self.stop.reset();
-        let mut batch: Vec<(u64, Place)> = Vec::new();
-        for (i, p) in state.places.iter_mut().enumerate() {
-            match &p.request {
-                Some(r) if r.cancel.is_cancelled() => p.end(Err(Error::Cancelled)),
-                Some(r) => batch.push((r.waited, i)),
-                None => {}
-            }
-        }
-        // Who waited longest comes first, so that prompts take turns.
-        batch.sort_by_key(|&(waited, _)| std::cmp::Reverse(waited));
-        let batch: Vec<Place> = batch.into_iter().map(|(_, place)| place).collect();
+        let batch = state.batch();
         let context = if batch.is_empty() { None } else { state.context.take() };
         let Some(mut context) = context else {
             state.running = false;
@@ -103,6 +98,27 @@ impl Engine {
         let step = state.steps;
         state.places.iter_mut().filter(|p| p.back_after == Some(step)).for_each(|p| p.back_after = None);
         state
+    }
+}
+
+impl State {
+    /// Places to serve, in the order in which they get rows; ends the requests that were given up.
+    ///
+    /// Who is nearest to its logits comes first, so that one prompt after the other is done rather than all at the end; who
+    /// waited for long comes before everyone.
+    fn batch(&mut self) -> Vec<Place> {
+        let State { context, places, .. } = self;
+        let missing = |place| context.as_ref().map_or(0, |c| c.tokens(place).len() - c.computed(place));
+        let mut batch = Vec::new();
+        for (place, p) in places.iter_mut().enumerate() {
+            match &p.request {
+                Some(r) if r.cancel.is_cancelled() => p.end(Err(Error::Cancelled)),
+                Some(r) => batch.push((r.waited < LONG, missing(place), place)),
+                None => {}
+            }
+        }
+        batch.sort_unstable();
+        batch.into_iter().map(|(_, _, place)| place).collect()
     }
 }
 
