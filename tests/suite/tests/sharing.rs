@@ -90,7 +90,7 @@ fn a_batch_gives_each_prompt_the_answer_it_has_alone() {
     let model = open(&smollm2(), "", 2);
     let options = |i: u64| GenerateOptions {
         max_tokens: 4 + 3 * i as usize,
-        sampling: Sampling { temperature: if i % 2 == 0 { 0.0 } else { 0.9 }, seed: i, ..Default::default() },
+        sampling: Sampling { temperature: if i.is_multiple_of(2) { 0.0 } else { 0.9 }, seed: i, ..Default::default() },
         logprobs: true,
         ..Default::default()
     };
