@@ -1,7 +1,7 @@
 //! Sessions that share a model's memory and steps: every one has the bits that it has alone.
 
 use std::thread;
-use tern::{BatchOptions, Event, GenerateOptions, Model, Sampling, Session, SessionOptions, StopReason};
+use tern::{BatchOptions, Event, GenerateOptions, KvType, Model, Sampling, Session, SessionOptions, StopReason};
 use tern_tests::{open, smollm2};
 
 /// Pseudo-random tokens.
@@ -12,7 +12,11 @@ fn text(seed: u32, n: usize) -> Vec<u32> {
 }
 
 fn session(model: &Model, isolated: bool) -> Session {
-    model.session(SessionOptions { context: Some(1024), isolated, ..Default::default() }).unwrap()
+    session_in(model, isolated, KvType::F16)
+}
+
+fn session_in(model: &Model, isolated: bool, kv: KvType) -> Session {
+    model.session(SessionOptions { context: Some(1024), isolated, kv, ..Default::default() }).unwrap()
 }
 
 fn bits(logits: &[f32]) -> Vec<u32> {
@@ -29,21 +33,21 @@ fn walk(session: &Session, prompt: &[u32], more: &[u32]) -> Vec<Vec<u32>> {
 fn a_sequence_does_not_notice_others_that_come_and_go() {
     let model = open(&smollm2(), "", 2);
     let (prompt, more) = (text(1, 130), text(2, 24));
-    let expected = walk(&session(&model, true), &prompt, &more);
-    for others in [1, 3, 15] {
+    for (kv, others) in [(KvType::F16, 1), (KvType::F16, 3), (KvType::F16, 15), (KvType::I8, 3)] {
+        let expected = walk(&session_in(&model, true, kv), &prompt, &more);
         thread::scope(|scope| {
             for other in 0..others {
                 let model = &model;
                 // Each comes, computes and leaves at its own time, some of them twice.
                 scope.spawn(move || {
                     for round in 0..1 + other % 2 {
-                        let s = session(model, other % 3 == 0);
+                        let s = session_in(model, other % 3 == 0, kv);
                         walk(&s, &text(10 + other, 5 + 17 * other as usize), &text(round, 6 + other as usize));
                     }
                 });
             }
             for _ in 0..2 {
-                assert!(walk(&session(&model, true), &prompt, &more) == expected, "beside {others}");
+                assert!(walk(&session_in(&model, true, kv), &prompt, &more) == expected, "{kv:?} beside {others}");
             }
         });
     }
@@ -52,17 +56,23 @@ fn a_sequence_does_not_notice_others_that_come_and_go() {
 #[test]
 fn shared_beginnings_and_forks_have_the_same_bits() {
     let model = open(&smollm2(), "", 2);
+    for kv in [KvType::F16, KvType::I8] {
+        shared_beginnings(&model, |isolated| session_in(&model, isolated, kv));
+    }
+}
+
+fn shared_beginnings(model: &Model, session: impl Fn(bool) -> Session) {
     let prompt = text(3, 700);
     let more = text(4, 5);
-    let expected = walk(&session(&model, true), &prompt, &more);
-    let first = session(&model, false);
+    let expected = walk(&session(true), &prompt, &more);
+    let first = session(false);
     assert!(walk(&first, &prompt, &more) == expected);
 
-    let second = session(&model, false);
+    let second = session(false);
     let mut generation = second.generate(&prompt, GenerateOptions { max_tokens: 0, ..Default::default() }).unwrap();
     assert!(matches!(generation.next(), Some(Ok(Event::Done(_)))));
     assert!(bits(&second.forward(&[]).unwrap()) == expected[0], "a beginning that was computed before");
-    let again = session(&model, false);
+    let again = session(false);
     let events = again.generate(&prompt, GenerateOptions { max_tokens: 1, ..Default::default() }).unwrap();
     let Some(Ok(Event::Done(finish))) = events.last() else { panic!("no end") };
     assert_eq!((finish.timings.reused_tokens, finish.timings.prompt_tokens), (640, 60));
@@ -82,7 +92,7 @@ fn shared_beginnings_and_forks_have_the_same_bits() {
     assert!(bits(&first.forward(&[]).unwrap()) == expected[5]);
     model.trim().unwrap();
     assert!(bits(&fork.forward(&more[1..2]).unwrap()) == expected[2], "after trimming");
-    assert!(walk(&session(&model, false), &prompt, &more) == expected, "computed anew after trimming");
+    assert!(walk(&session(false), &prompt, &more) == expected, "computed anew after trimming");
 }
 
 #[test]

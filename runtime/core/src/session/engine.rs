@@ -51,6 +51,8 @@ struct PlaceState {
     request: Option<Request>,
     /// Set once a request has ended.
     outcome: Option<Outcome>,
+    /// Its session is gone; it is freed when no step runs.
+    closed: bool,
     /// The step in which its last request ended, if another is likely to come at once.
     back_after: Option<u64>,
 }
@@ -140,14 +142,11 @@ impl Engine {
         result
     }
 
-    /// Gives a sequence back. Its pages stay cached for others.
+    /// Gives a sequence back. Its pages stay cached for others. Does not wait for a step under way.
     pub fn close(&self, place: Place) {
-        let mut state = self.idle();
-        if let Some(context) = &mut state.context {
-            // Nothing to tell anyone: the sequence is gone either way.
-            let _ = context.reset(place);
-        }
-        state.places[place] = PlaceState::default();
+        let mut state = self.lock();
+        state.places[place].closed = true;
+        state.free_closed();
     }
 
     /// Gives back what no session needs: cached prefixes, and the memory of sessions that are gone.
@@ -243,6 +242,22 @@ impl Engine {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing is left half-changed by a panic of a caller's: none of their code runs under the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Frees places whose sessions are gone, unless the context is away.
+    fn free_closed(&mut self) {
+        if self.running {
+            return;
+        }
+        for (place, p) in self.places.iter_mut().enumerate().filter(|(_, p)| p.closed) {
+            if let Some(context) = &mut self.context {
+                // Nothing to tell anyone: the sequence is gone either way.
+                let _ = context.reset(place);
+            }
+            *p = PlaceState::default();
+        }
     }
 }
 

@@ -77,6 +77,7 @@ impl Engine {
                 }
             }
         }
+        state.free_closed();
         self.changed.notify_all();
         state
     }
