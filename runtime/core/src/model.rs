@@ -12,9 +12,9 @@ use crate::runtime::{LoadPhase, LoadProgress, ModelOptions};
 use crate::session::{Batch, BatchOptions, DEFAULT_CONTEXT, Engine, Session, SessionOptions};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 use tern_abi::dtype::F16;
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
+use web_time::Instant;
 
 /// A loaded model. Cheap to clone, `Send + Sync`; its memory goes when the last clone and session go.
 #[derive(Clone)]

@@ -9,8 +9,8 @@ use crate::session::SessionOptions;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 use tern_formats::{BytesSource, Source};
+use web_time::Instant;
 
 /// Backends, ready to open models. Cheap to clone.
 ///

@@ -4,8 +4,8 @@ use super::Shared;
 use crate::error::Error;
 use crate::sample::{Sampling, log_sum_exp};
 use std::sync::Arc;
-use std::time::Instant;
 use tern_text::{DecodeOptions, Detokenizer, StopMatcher};
+use web_time::Instant;
 
 /// How to generate. The default is greedy, up to 256 tokens.
 #[derive(Clone, Debug)]

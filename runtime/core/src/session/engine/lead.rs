@@ -5,7 +5,8 @@ use crate::backend::CancelFlag;
 use crate::context::Want;
 use crate::error::Error;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use web_time::Instant;
 
 /// A leader waits for those who were served in the last step, to serve them together, for at most this share of a step.
 const PATIENCE: u32 = 4;
