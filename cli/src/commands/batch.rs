@@ -3,7 +3,6 @@
 mod feed;
 mod request;
 mod results;
-mod worker;
 
 use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs};
 use crate::failure::{Exit, Failure, Result, kind};
@@ -18,8 +17,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tern::{BatchOptions, CancelFlag, Error, Event, Sampling};
-use worker::Worker;
+use tern::{Batch, BatchOptions, Error, Event, Sampling};
 
 /// Enough for a few paragraphs.
 const MAX_TOKENS: usize = 256;
@@ -90,11 +88,11 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
     let left = total.map_or(u64::MAX, |n| n - written.len() as u64);
     let session = args.context.session();
     let sequences = usize::from(args.sequences).min(usize::try_from(left).unwrap_or(usize::MAX)).max(1);
-    // What does not fit is found out here, and not by each prompt. The memory stays for the batch.
-    let sessions: Vec<_> = (0..sequences).map(|_| model.session(session)).collect::<std::result::Result<_, _>>()?;
-    drop(sessions);
+    // What does not fit is found out here, and not by each prompt.
+    let batch = model.batch(BatchOptions { sequences, session })?;
+    let watch = interrupt::watch(batch.cancel_flag());
     let mut work = Work {
-        worker: Worker::new(model.batch(BatchOptions { sequences, session })?),
+        batch,
         settings,
         tally: Tally {
             done: written.len() as u64,
@@ -110,7 +108,7 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
         jobs: HashMap::new(),
         results,
         feed: Feed::new(input),
-        watch: interrupt::watch(CancelFlag::new()),
+        watch,
         progress: Progress::new(),
     };
     let outcome = work.run();
@@ -157,8 +155,8 @@ struct Tally {
 
 struct Work {
     settings: Settings,
-    worker: Worker,
-    /// Those that the worker has, by its numbers.
+    batch: Batch,
+    /// Those that the batch has, by its numbers.
     jobs: HashMap<usize, Job>,
     /// How many it has at most, so that it never waits for one.
     ahead: usize,
@@ -177,21 +175,19 @@ impl Work {
             if self.watch.pressed() {
                 return Err(Failure::cancelled());
             }
-            match self.jobs.is_empty() {
-                false => {
-                    if let Some((number, event)) = self.worker.event(PATIENCE)? {
-                        self.take(number, event)?;
-                    }
-                }
+            match self.batch.next() {
+                // What was given up is not a result.
+                Some(_) if self.watch.pressed() => return Err(Failure::cancelled()),
+                Some((number, event)) => self.take(number, event)?,
                 // The other end of a pipe thinks.
-                true if more => self.feed.wait(PATIENCE),
-                true => return Ok(()),
+                None if more => self.feed.wait(PATIENCE),
+                None => return Ok(()),
             }
             self.progress.update(|| self.tally.line());
         }
     }
 
-    /// Gives the worker what there is room for. Is there more to come?
+    /// Gives the batch what there is room for. Is there more to come?
     fn refill(&mut self) -> Result<bool> {
         while self.jobs.len() < self.ahead {
             match self.feed.next()? {
@@ -219,7 +215,7 @@ impl Work {
         match request {
             Ok((tokens, options)) => {
                 job.prompt_tokens = tokens.len();
-                self.jobs.insert(self.worker.add(tokens, options)?, job);
+                self.jobs.insert(self.batch.add(tokens, options), job);
                 Ok(())
             }
             Err(problem) => self.end(&job, None, 0, Some(problem)),
