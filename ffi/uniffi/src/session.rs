@@ -117,6 +117,8 @@ pub enum Event {
         text: String,
         /// Its log-probability in nats under the model, where asked for.
         logprob: Option<f32>,
+        /// Milliseconds since the prompt was begun.
+        at_ms: f64,
     },
     /// The end.
     Done {
@@ -306,7 +308,7 @@ impl From<Sampling> for tern::Sampling {
 impl From<tern::Event> for Event {
     fn from(event: tern::Event) -> Self {
         match event {
-            tern::Event::Token(t) => Self::Token { id: t.id, text: t.text, logprob: t.logprob },
+            tern::Event::Token(t) => Self::Token { id: t.id, text: t.text, logprob: t.logprob, at_ms: t.at_ms },
             tern::Event::Done(f) => Self::Done {
                 reason: match f.reason {
                     tern::StopReason::End => StopReason::End,

@@ -165,7 +165,7 @@ extension Event {
     /// The event's text: whole characters, often none; in order the generated text.
     public var text: String {
         switch self {
-        case .token(_, let text, _): return text
+        case .token(_, let text, _, _): return text
         case .done(_, let text, _, _): return text
         }
     }
