@@ -119,10 +119,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The sums, for the `bias` of [`Simd::dot_start`], as floats; exact below 2^24, which 32 products are.
     unsafe fn dot_finish<const BITS: u32>(acc: Self::Acc, bias: i32) -> Self::F;
 
-    /// Asks for the cache line at `p`, which may be any address.
+    /// Asks for the cache line at `p`, which may be any address, into the second-level cache: what is asked for long enough
+    /// before it is read does not fit the first.
     unsafe fn prefetch(p: *const u8);
-    /// The same into the second-level cache, for what is wanted later than the first level would keep it.
-    unsafe fn prefetch_far(p: *const u8);
 
     /// `e^a` within 2 units in the last place; 0 below -87, infinity from 88.73 up.
     #[inline(always)]

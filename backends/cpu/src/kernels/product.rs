@@ -178,7 +178,7 @@ unsafe fn block<S: Simd, E: Element, const R: usize, const C: usize>(p: &Product
         for k in 0..p.k {
             if E::AHEAD {
                 for c in (0..C).step_by(CACHE_LINE / (LANES * size_of::<E>())) {
-                    S::prefetch_far(next.wrapping_add(c * LANES).cast());
+                    S::prefetch(next.wrapping_add(c * LANES).cast());
                 }
                 next = next.wrapping_add(p.b_stride);
             }

@@ -67,8 +67,9 @@ impl Element for BF16 {
     }
 }
 
-/// Bytes between what is read of a row and what is asked for ahead: enough to keep memory busy, and little enough that
-/// lines are still in a first-level cache when it is their turn.
+/// Bytes between what is read of a row and what is asked for ahead, into a second-level cache: enough to keep memory busy.
+/// (Decoding SmolLM2 in F16 on two Zen 4 cores with 32 KiB of first-level cache: 80 tok/s where lines are asked for into
+/// the first level, 97 into the second; 92 with 16 KiB.)
 const LEAD: usize = 8 << 10;
 /// Rows of more bytes than this are read two at a time, shorter ones four.
 const LONG: usize = 2 << 10;

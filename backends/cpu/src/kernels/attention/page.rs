@@ -37,7 +37,7 @@ unsafe fn attend<S: Simd, E: Element, const CODES: bool>(t: &Tile, group: usize,
             let next = if page + 1 < seen.end { keys_of::<E>(t, page + 1) } else { keys };
             let rows = (first * t.group, last * t.group);
             for at in (t.layout.scales_at()..t.layout.head_bytes()).step_by(CACHE_LINE) {
-                S::prefetch_far(next.cast::<u8>().wrapping_add(at));
+                S::prefetch(next.cast::<u8>().wrapping_add(at));
             }
             if convert && rows.1 - rows.0 >= CONVERT_ROWS {
                 let places = (t.position + last - start).min(page_size);
