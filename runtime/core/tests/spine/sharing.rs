@@ -186,3 +186,42 @@ fn a_long_prompt_does_not_stall_who_decodes() {
     assert_eq!((steps, told.last()), (4, Some(&(0, 23))));
     assert!(told.contains(&(1, 199)));
 }
+
+#[test]
+fn a_sequence_goes_to_canonical_layout_and_back() {
+    let canonical = |c: &Context, states: usize| -> Vec<Vec<u8>> {
+        let one = |i| {
+            let mut bytes = Vec::new();
+            c.export_state(0, i, &mut |unit| bytes.extend_from_slice(unit)).unwrap();
+            bytes
+        };
+        (0..states).map(one).collect()
+    };
+    // Within a mini-batch of the fast weights, at its border, and beyond several pages.
+    for n in [5, 8, 100] {
+        let tokens = text(11, n + 20);
+        for (name, device) in devices() {
+            let expected = alone(&device, &tokens, None, 64);
+            let mut c = context(&device, 1, 32);
+            c.push(0, &tokens[..n]).unwrap();
+            compute(&mut c, &[0], &mut [Bits::new()]);
+            let stored = c.stored_states(n, 0);
+            let states = canonical(&c, stored.len());
+            let mut other = context(&device, 2, 16);
+            other.begin_import(0, &tokens[..n], n, 0).unwrap();
+            for (i, (state, bytes)) in stored.iter().zip(&states).enumerate() {
+                assert_eq!(bytes.len() as u64, state.units * state.unit_bytes, "{name}: {}", state.name);
+                for (unit, bytes) in bytes.chunks(state.unit_bytes as usize).enumerate() {
+                    other.import_state(0, i, unit, bytes).unwrap();
+                }
+            }
+            other.end_import(0, n).unwrap();
+            assert!(canonical(&other, stored.len()) == states, "{name}");
+            other.push(0, &tokens[n..]).unwrap();
+            let mut bits = vec![Bits::new()];
+            compute(&mut other, &[0], &mut bits);
+            assert_eq!(positions(&bits[0]), (n..n + 20).collect::<Vec<_>>(), "{name}: nothing is computed again");
+            assert!(bits[0].iter().all(|(p, row)| row == &expected[p]), "{name}, {n} tokens");
+        }
+    }
+}
