@@ -19,7 +19,7 @@ pub(crate) fn tensor_bytes(name: &str, dtype: DType, shape: &[u64], smallest: u6
     if !row.is_multiple_of(block_len) {
         return Err(Problem::PartialBlock { tensor: name.to_owned(), dtype, found: row, block_len });
     }
-    (elements / block_len).checked_mul(dtype.block_bytes() as u64).ok_or_else(overflow)
+    dtype.tensor_bytes(elements).ok_or_else(overflow)
 }
 
 /// Checks that tensors, whose ends lie within the file, tile the data section: no overlap, and fewer

@@ -67,12 +67,38 @@ dtypes! {
     Q4_1 = 3, "Q4_1", 32 per 20, Quantized;
     /// 5-bit codes minus 16, one scale per 32. See [`crate::q5_0`].
     Q5_0 = 6, "Q5_0", 32 per 22, Quantized;
+    /// 5-bit codes, one scale and one minimum per 32.
+    Q5_1 = 7, "Q5_1", 32 per 24, Quantized;
     /// Signed bytes, one scale per 32. See [`crate::q8_0`].
     Q8_0 = 8, "Q8_0", 32 per 34, Quantized;
+    /// 2-bit codes in super-blocks of 256 with 4-bit scales and minima per 16.
+    Q2_K = 10, "Q2_K", 256 per 84, Quantized;
+    /// 3-bit codes minus 4 in super-blocks of 256 with 6-bit scales per 16.
+    Q3_K = 11, "Q3_K", 256 per 110, Quantized;
     /// 4-bit codes in super-blocks of 256 with 6-bit scales and minima per 32. See [`crate::q4_k`].
     Q4_K = 12, "Q4_K", 256 per 144, Quantized;
+    /// 5-bit codes in super-blocks of 256 with 6-bit scales and minima per 32.
+    Q5_K = 13, "Q5_K", 256 per 176, Quantized;
     /// 6-bit codes minus 32 in super-blocks of 256 with 8-bit scales per 16. See [`crate::q6_k`].
     Q6_K = 14, "Q6_K", 256 per 210, Quantized;
+    /// Signed bytes in super-blocks of 256 with one single-precision scale, and their sums.
+    Q8_K = 15, "Q8_K", 256 per 292, Quantized;
+    /// Grid codes of eight magnitudes with shared signs, 2.0625 bits per weight.
+    IQ2_XXS = 16, "IQ2_XXS", 256 per 66, Quantized;
+    /// Grid codes of eight magnitudes with 4-bit scales per 16, 2.3125 bits per weight.
+    IQ2_XS = 17, "IQ2_XS", 256 per 74, Quantized;
+    /// Grid codes of four magnitudes with shared signs, 3.0625 bits per weight.
+    IQ3_XXS = 18, "IQ3_XXS", 256 per 98, Quantized;
+    /// Grid codes of eight ternary values, 1.5625 bits per weight.
+    IQ1_S = 19, "IQ1_S", 256 per 50, Quantized;
+    /// 4-bit codes into a table of sixteen uneven levels, one scale per 32.
+    IQ4_NL = 20, "IQ4_NL", 32 per 18, Quantized;
+    /// Grid codes of four magnitudes with signs of their own, 3.4375 bits per weight.
+    IQ3_S = 21, "IQ3_S", 256 per 110, Quantized;
+    /// Grid codes of eight magnitudes with signs of their own, 2.5625 bits per weight.
+    IQ2_S = 22, "IQ2_S", 256 per 82, Quantized;
+    /// The levels of IQ4_NL in super-blocks of 256 with 6-bit scales per 32.
+    IQ4_XS = 23, "IQ4_XS", 256 per 136, Quantized;
     /// Signed byte.
     I8 = 24, "I8", 1 per 1, Integer;
     /// Signed 16-bit integer.
@@ -83,8 +109,25 @@ dtypes! {
     I64 = 27, "I64", 1 per 8, Integer;
     /// IEEE 754 double precision.
     F64 = 28, "F64", 1 per 8, Float;
+    /// Grid codes of eight ternary values with 3-bit scales per 16, 1.75 bits per weight.
+    IQ1_M = 29, "IQ1_M", 256 per 56, Quantized;
     /// The upper half of an `f32`.
     BF16 = 30, "BF16", 1 per 2, Float;
+    /// Ternary, five to a byte, one scale per 256.
+    TQ1_0 = 34, "TQ1_0", 256 per 54, Quantized;
+    /// Ternary, four to a byte, one scale per 256.
+    TQ2_0 = 35, "TQ2_0", 256 per 66, Quantized;
+    /// Ternary, four to a byte, one scale per tensor, in the block order of bitnet.cpp on x86. The id
+    /// is bitnet.cpp's; [`DType::from_ggml_code`] does not accept it. See [`crate::collisions`].
+    I2_S = 36, "I2_S", 128 per 32, Quantized;
+    /// OCP MXFP4: 4-bit floats (E2M1), one power-of-two scale (E8M0) per 32.
+    MXFP4 = 39, "MXFP4", 32 per 17, Quantized;
+    /// 4-bit floats (E2M1), one 8-bit float scale (UE4M3) per 16.
+    NVFP4 = 40, "NVFP4", 64 per 36, Quantized;
+    /// One bit, plus or minus one scale per 128.
+    Q1_0 = 41, "Q1_0", 128 per 18, Quantized;
+    /// 2-bit codes minus 1, one scale per 64.
+    Q2_0 = 42, "Q2_0", 64 per 18, Quantized;
     /// Unsigned byte; safetensors only, ggml has no such type.
     U8 = 0x1000, "U8", 1 per 1, Integer;
     /// Unsigned 16-bit integer; safetensors only.
@@ -95,6 +138,9 @@ dtypes! {
     U64 = 0x1003, "U64", 1 per 8, Integer;
     /// One byte, 0 or 1; safetensors only.
     BOOL = 0x1004, "BOOL", 1 per 1, Integer;
+    /// [`DType::I2_S`] in the block order of bitnet.cpp on ARM. Files give both the same id, so this
+    /// code is ours and we write the x86 order only.
+    I2_S_ARM = 0x1005, "I2_S_ARM", 64 per 16, Quantized;
 }
 
 /// What the bits of a [`DType`] mean.
@@ -119,9 +165,14 @@ impl DType {
         if self.code() < FIRST_OWN_CODE { Some(self.code()) } else { None }
     }
 
-    /// The dtype a GGUF file means by this id. Our own codes are never accepted here.
+    /// The dtype that ggml itself means by this id in a GGUF file. Our own codes are never accepted
+    /// here, nor are ids that only forks of ggml define. Where a fork defines the same id otherwise,
+    /// [`crate::collisions`] has the other readings.
     pub const fn from_ggml_code(code: u32) -> Option<DType> {
-        if code < FIRST_OWN_CODE { DType::from_code(code) } else { None }
+        match DType::from_code(code) {
+            Some(dtype) if code < FIRST_OWN_CODE && !matches!(dtype, DType::I2_S) => Some(dtype),
+            _ => None,
+        }
     }
 
     /// Whether elements are codes in blocks that share scales.
@@ -129,10 +180,31 @@ impl DType {
         matches!(self.kind(), Kind::Quantized)
     }
 
-    /// Bytes that `n` elements take, or `None` where `n` is not a whole number of blocks or the
-    /// product does not fit.
+    /// Bytes that the blocks of `n` elements take, or `None` where `n` is not a whole number of blocks
+    /// or the product does not fit. A tensor may take more: see [`DType::tensor_bytes`].
     pub const fn row_bytes(self, n: usize) -> Option<usize> {
         if n.is_multiple_of(self.block_len()) { (n / self.block_len()).checked_mul(self.block_bytes()) } else { None }
+    }
+
+    /// Bytes after the blocks of a tensor: 32 for I2_S, which begin with the tensor's `f32` scale.
+    pub const fn tail_bytes(self) -> usize {
+        match self {
+            DType::I2_S | DType::I2_S_ARM => 32,
+            _ => 0,
+        }
+    }
+
+    /// Bytes that a whole tensor of `n` elements takes, or `None` where `n` is not a whole number of
+    /// blocks or the size does not fit.
+    pub const fn tensor_bytes(self, n: u64) -> Option<u64> {
+        let block_len = self.block_len() as u64;
+        if !n.is_multiple_of(block_len) {
+            return None;
+        }
+        match (n / block_len).checked_mul(self.block_bytes() as u64) {
+            Some(blocks) => blocks.checked_add(self.tail_bytes() as u64),
+            None => None,
+        }
     }
 }
 

@@ -16,12 +16,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod collisions;
 mod convert;
 mod dtype;
 mod error;
 mod float;
 mod search;
 
+pub mod i2_s;
 pub mod q4_0;
 pub mod q4_1;
 pub mod q4_k;

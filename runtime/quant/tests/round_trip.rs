@@ -155,7 +155,14 @@ fn the_table_is_consistent() {
         assert_eq!(dtype.row_bytes(dtype.block_len() + 1).is_some(), dtype.block_len() == 1);
         assert_eq!(dtype.is_quantized(), dtype.block_len() > 1);
         assert_eq!(dtype.ggml_code().is_some(), dtype.code() < 0x1000);
+        let tail = if matches!(dtype, DType::I2_S | DType::I2_S_ARM) { 32 } else { 0 };
+        assert_eq!(dtype.tensor_bytes(dtype.block_len() as u64), Some(dtype.block_bytes() as u64 + tail));
+        assert_eq!(dtype.tensor_bytes(dtype.block_len() as u64 + 1).is_some(), dtype.block_len() == 1);
     }
+    assert_eq!(DType::F64.tensor_bytes(u64::MAX), None);
+    assert_eq!(DType::I2_S.tensor_bytes(u64::MAX - 127), None);
+    // Ids that only a fork of ggml defines need more than the id.
+    assert_eq!(DType::from_ggml_code(36), None);
     assert_eq!(DType::F64.row_bytes(usize::MAX), None);
     assert_eq!(DType::from_code(4), None);
     assert_eq!(DType::from_ggml_code(DType::U8.code()), None);

@@ -258,8 +258,8 @@ fn check_spec(spec: &WeightSpec<'_>, bytes: usize) -> Result<()> {
     // A dtype that only the plugin knows is its own affair.
     let Some(dtype) = DType::from_code(spec.dtype) else { return Ok(()) };
     let row_bytes = usize::try_from(row).ok().and_then(|row| dtype.row_bytes(row));
-    let expected = row_bytes.and_then(|bytes| (bytes as u64).checked_mul(rows));
-    match expected {
+    let blocks = row_bytes.and_then(|bytes| (bytes as u64).checked_mul(rows));
+    match blocks.and_then(|bytes| bytes.checked_add(dtype.tail_bytes() as u64)) {
         Some(expected) if expected == bytes as u64 => Ok(()),
         Some(expected) => argument(CALL, format!("{name}: {dtype} {shape:?} takes {expected} bytes, not {bytes}")),
         None => argument(CALL, format!("{name}: a row of {row} is no whole number of {dtype} blocks")),
