@@ -13,7 +13,8 @@ use crate::fingerprint::Identity;
 use crate::models::{Definition, Hyper, find};
 use std::path::Path;
 use std::sync::Arc;
-use tern_formats::{Checkpoint, Source};
+use tern_formats::gguf::{self as format, ReadOptions};
+use tern_formats::{Checkpoint, Opener, Source, folder_opener};
 use tern_text::Tokenizer;
 
 /// A model file, read and checked, with nothing computed yet.
@@ -44,34 +45,57 @@ impl ModelFile {
         Identity { texts: self.config.iter().cloned().collect(), sources: self.checkpoint.sources().to_vec() }
     }
 
-    /// Opens a GGUF file or a Hugging Face folder. With `map`, weights are mapped rather than read, where the platform can.
+    /// Opens a GGUF file, any one part of a split one, or a Hugging Face folder. With `map`, weights are mapped rather than
+    /// read, where the platform can.
     ///
     /// # Errors
     /// [`Error`]: the file is no model, breaks its format, is of an unknown architecture...
     pub fn open(path: &Path, map: bool) -> Result<Self, Error> {
-        let name = path.display().to_string();
-        let io = |error| Error::Io { path: name.clone(), error };
+        let io = |error| Error::Io { path: path.display().to_string(), error };
         if std::fs::metadata(path).map_err(io)?.is_dir() {
             return hf::open(path, map);
         }
-        Self::from_source(Arc::from(open_file(path, map).map_err(io)?))
+        let source: Arc<dyn Source> = Arc::from(open_file(path, map).map_err(io)?);
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let open = |file: &Path, _| open_file(file, map);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Only a part of several needs the folder.
+        Self::from_part(source, &name, &|name| folder_opener(folder, &open)?(name))
     }
 
-    /// Opens a GGUF file.
+    /// Opens a GGUF file that is whole.
     ///
     /// # Errors
     /// As [`ModelFile::open`].
     pub fn from_source(source: Arc<dyn Source>) -> Result<Self, Error> {
-        let mut magic = [0; 8];
-        if source.len() >= 8 {
-            let io = |error| Error::Io { path: source.name().to_owned(), error };
-            source.read_at(0, &mut magic).map_err(io)?;
-        }
-        if !magic.starts_with(b"GGUF") && !magic.starts_with(b"FUGG") {
-            return Err(Error::NotAModel { path: source.name().to_owned(), what: describe(source.len(), &magic) });
-        }
-        gguf::open(source)
+        check_magic(&*source)?;
+        gguf::open(format::open(source)?)
     }
+
+    /// Opens the GGUF file that `source`, of this file name, is or is a part of; `open` gives the other parts by their names.
+    ///
+    /// # Errors
+    /// As [`ModelFile::open`].
+    pub fn from_part(source: Arc<dyn Source>, name: &str, open: &Opener<'_>) -> Result<Self, Error> {
+        check_magic(&*source)?;
+        gguf::open(format::open_split(source, name, open, ReadOptions::default())?)
+    }
+}
+
+/// Refuses what is not GGUF with a guess at what it is.
+fn check_magic(source: &dyn Source) -> Result<(), Error> {
+    let mut magic = [0; 8];
+    if source.len() >= 8 {
+        let io = |error| Error::Io { path: source.name().to_owned(), error };
+        source.read_at(0, &mut magic).map_err(io)?;
+    }
+    if !magic.starts_with(b"GGUF") && !magic.starts_with(b"FUGG") {
+        return Err(Error::NotAModel { path: source.name().to_owned(), what: describe(source.len(), &magic) });
+    }
+    Ok(())
 }
 
 /// What a file is that is not GGUF, as far as its first bytes tell.

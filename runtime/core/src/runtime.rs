@@ -9,7 +9,7 @@ use crate::session::SessionOptions;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use tern_formats::{BytesSource, Source};
+use tern_formats::{BytesSource, Opener, Source};
 use web_time::Instant;
 
 /// Backends, ready to open models. Cheap to clone.
@@ -97,7 +97,7 @@ impl Runtime {
         &self.registry
     }
 
-    /// Opens a GGUF file or a Hugging Face folder.
+    /// Opens a GGUF file, any one part of a split one, or a Hugging Face folder.
     ///
     /// # Errors
     /// Everything that can be wrong with a file or a backend: see [`Error`]. Nothing stays open.
@@ -145,6 +145,17 @@ impl Runtime {
     pub fn open_source(&self, source: Arc<dyn Source>, options: ModelOptions) -> Result<Model, Error> {
         let start = Instant::now();
         self.load(ModelFile::from_source(source)?, &options, start)
+    }
+
+    /// Opens a GGUF file of which any one part is called `name`, with its parts wherever `open` finds them: among an
+    /// application's assets, in a browser's cache.
+    ///
+    /// # Errors
+    /// As [`Runtime::open`].
+    pub fn open_parts(&self, name: &str, open: &Opener<'_>, options: ModelOptions) -> Result<Model, Error> {
+        let start = Instant::now();
+        let source = open(name).map_err(|error| Error::Io { path: name.to_owned(), error })?;
+        self.load(ModelFile::from_part(Arc::from(source), name, open)?, &options, start)
     }
 
     /// What opening `path` with these options and running `sequences` sessions would take, without loading anything.

@@ -49,6 +49,13 @@ pub enum Problem {
         #[source]
         error: std::io::Error,
     },
+    /// A file that could not be created.
+    #[error("cannot be created: {error}")]
+    Create {
+        /// The cause.
+        #[source]
+        error: std::io::Error,
+    },
     /// A file that could not be opened.
     #[error("cannot be opened: {error}")]
     Open {
@@ -398,6 +405,36 @@ pub enum Problem {
         tensor: String,
         /// The shard.
         shard: String,
+    },
+
+    // ---- parts of a split GGUF ----
+    /// A part of a model whose other parts are not at hand.
+    #[error("part {part} of {count}; open it by its path, with the other parts beside it")]
+    LonePart {
+        /// Which part, from 1.
+        part: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// A part under a name that does not lead to the others.
+    #[error("part {part} of {count} of a model, so its name should end in '{expected}'; give the file its name back")]
+    PartName {
+        /// Which part, from 1.
+        part: u64,
+        /// How many there are.
+        count: u64,
+        /// The ending that the keys ask for.
+        expected: String,
+    },
+    /// A part that says something else about the model than the others do.
+    #[error("{key} is {found}, but {expected} by the other parts; are these files of one model?")]
+    PartMismatch {
+        /// The key.
+        key: String,
+        /// Its value in this part.
+        found: String,
+        /// The value in the first part, or what the parts add up to.
+        expected: String,
     },
 
     // ---- requests ----

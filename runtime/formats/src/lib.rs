@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! source.rs       where bytes come from: a file, memory, or what the application supplies
+//! folder.rs       files of one folder, opened by name
 //! error.rs        one error: the file, and what is wrong with it
 //! limits.rs       every cap, with its reason
 //! json.rs         JSON with duplicate keys refused
 //! tensor.rs       what every format yields: tensors with a dtype, a shape and a place
 //! layout.rs       the checks on sizes and extents that the formats share
 //! stream.rs       writing tensor data in order
+//! parts.rs        the same over several files
+//! atomic.rs       files that appear whole or not at all
 //! gguf/           GGUF v2 and v3
 //! safetensors/    single files and sharded ones
 //! hf/             folders with config.json, a tokenizer and safetensors
@@ -25,15 +28,21 @@ pub mod hf;
 pub mod limits;
 pub mod safetensors;
 
+mod atomic;
 mod error;
+mod folder;
 mod json;
 mod layout;
 mod names;
+mod parts;
 mod source;
 mod stream;
 mod tensor;
 
+pub use atomic::{AtomicFile, Existing, commit_all, write_atomically};
 pub use error::{FormatError, Problem};
+pub use folder::{Opener, PathOpener, folder_opener};
+pub use parts::{PartLimit, PartStream};
 pub use source::{BytesSource, FileSource, PartSource, Source};
 pub use stream::TensorStream;
 pub use tensor::{Checkpoint, SharedBytes, TensorInfo};

@@ -6,8 +6,8 @@ use std::io::Write;
 /// The data section of a file being written.
 ///
 /// Give it the tensors' bytes in the order of declaration, in pieces of any size: it keeps count, pads
-/// after each tensor, and [`TensorStream::finish`] refuses a file that is not complete. What becomes
-/// of an abandoned file, and atomic replacement, is the caller's business.
+/// after each tensor, and [`TensorStream::finish`] refuses a file that is not complete. Write into an
+/// [`AtomicFile`](crate::AtomicFile) so that an abandoned file leaves nothing behind.
 #[derive(Debug)]
 pub struct TensorStream<W> {
     out: W,
@@ -40,21 +40,27 @@ impl<W: Write> TensorStream<W> {
     ///
     /// # Errors
     /// [`Problem::TooMuchData`] for bytes beyond the last tensor, [`Problem::Write`] where the output fails.
-    pub fn write(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+        match bytes.len() - self.write_some(bytes)? {
+            0 => Ok(()),
+            found => Err(self.error(Problem::TooMuchData { found: found as u64 })),
+        }
+    }
+
+    /// Writes as many of the next bytes as the tensors take, and tells how many.
+    pub(crate) fn write_some(&mut self, bytes: &[u8]) -> Result<usize, FormatError> {
         self.skip_complete()?;
-        while !bytes.is_empty() {
-            let Some(t) = self.tensors.get(self.current) else {
-                return Err(self.error(Problem::TooMuchData { found: bytes.len() as u64 }));
-            };
+        let mut rest = bytes;
+        while let Some(t) = self.tensors.get(self.current).filter(|_| !rest.is_empty()) {
             let left = t.bytes.saturating_sub(self.written);
-            let n = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
-            let (head, rest) = bytes.split_at(n);
+            let n = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
+            let (head, tail) = rest.split_at(n);
             self.raw(head)?;
             self.written = self.written.saturating_add(n as u64);
             self.skip_complete()?;
-            bytes = rest;
+            rest = tail;
         }
-        Ok(())
+        Ok(bytes.len() - rest.len())
     }
 
     /// Checks that every tensor is complete, flushes and gives the output back.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use tern_formats::safetensors::{Writer, open, open_sharded};
-use tern_formats::{BytesSource, Checkpoint, DType, FormatError, Problem, Source};
+use tern_formats::{BytesSource, Checkpoint, DType, FormatError, PartLimit, Problem, Source};
 
 /// One tensor `t`.
 fn one(dtype: &str, shape: &str, begin: u64, end: u64, data: usize) -> Vec<u8> {
@@ -126,13 +126,8 @@ fn written_again_it_is_the_same_file() {
     );
     let file = open(Arc::new(source(first.clone()))).unwrap();
     assert_eq!(file.metadata[1], ("quote\"".to_owned(), "line\nbreak ü".to_owned()));
-    let mut w = Writer::new("again.safetensors");
-    for (key, value) in &file.metadata {
-        w.metadata(key, value);
-    }
-    for t in file.checkpoint.tensors() {
-        w.tensor(&t.name, t.dtype, t.shape.clone()).unwrap();
-    }
+    let header = read(first.clone()).unwrap();
+    let w = Writer::like("again.safetensors", &header).unwrap();
     let mut body = w.begin(Vec::new()).unwrap();
     for t in file.checkpoint.tensors() {
         body.write(&file.checkpoint.read(t).unwrap()).unwrap();
@@ -208,6 +203,48 @@ fn shards() {
         "a map of numbers", sharded(r#"{"weight_map":{"t1":1}}"#) => Json { .. },
         "no JSON", sharded("weights") => Json { .. },
     }
+}
+
+#[test]
+fn shards_written_and_read_again() {
+    let mut w = Writer::new("out");
+    w.metadata("format", "pt");
+    for i in 0..5u8 {
+        w.tensor(format!("t{i}"), DType::U8, [u64::from(i) + 1]).unwrap();
+    }
+    let mut names = Vec::new();
+    let create = |name: &str| {
+        names.push(name.to_owned());
+        Ok(Vec::new())
+    };
+    let (mut body, index) = w.begin_shards("model", PartLimit::bytes(6), create).unwrap();
+    body.write(&(0..15).collect::<Vec<u8>>()).unwrap();
+    let files: HashMap<String, Vec<u8>> = body
+        .finish()
+        .unwrap()
+        .into_iter()
+        .enumerate()
+        .map(|(i, f)| (format!("model-{:05}-of-00003.safetensors", i + 1), f))
+        .collect();
+    names.iter().for_each(|name| assert!(files.contains_key(name), "{name}"));
+    let header = read(files["model-00001-of-00003.safetensors"].clone()).unwrap();
+    assert_eq!(header.metadata, [("format".to_owned(), "pt".to_owned())]);
+    assert!(
+        index.starts_with(
+            "{\n  \"metadata\": {\n    \"total_size\": 15\n  },\n  \"weight_map\": {\n    \"t0\": \"model-00001-of-"
+        ),
+        "{index}"
+    );
+    let checkpoint = open_sharded(&source(index.into_bytes()), &|name| {
+        let bytes = files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(BytesSource::new(name, bytes.clone())) as Box<dyn Source>)
+    })
+    .unwrap();
+    let all: Vec<u8> = (0..5)
+        .flat_map(|i| checkpoint.read(checkpoint.require(&format!("t{i}")).unwrap()).unwrap().into_owned())
+        .collect();
+    assert_eq!(all, (0..15).collect::<Vec<u8>>());
+    assert_eq!(checkpoint.sources().len(), 3);
 }
 
 #[test]

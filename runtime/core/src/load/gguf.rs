@@ -4,13 +4,11 @@ use super::{ModelFile, check_vocabulary, read_definition};
 use crate::error::Error;
 use crate::models::{ConfigError, Hyper};
 use std::sync::Arc;
-use tern_formats::Source;
-use tern_formats::gguf::{self, Metadata};
+use tern_formats::gguf::{Gguf, Metadata};
 use tern_text::{BpeSpec, Merges, SpecialIds, TokenType, Tokenizer};
 
-pub fn open(source: Arc<dyn Source>) -> Result<ModelFile, Error> {
-    let path = source.name().to_owned();
-    let file = gguf::open(source)?;
+pub fn open(file: Gguf) -> Result<ModelFile, Error> {
+    let path = file.metadata.file().to_owned();
     let (metadata, checkpoint) = (&file.metadata, file.checkpoint);
     let name = metadata.require_str("general.architecture")?.to_owned();
     let hyper = Hyper::Gguf { metadata, checkpoint: &checkpoint, architecture: &name };

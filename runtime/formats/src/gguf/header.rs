@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use super::metadata::Metadata;
 use super::parse;
+use super::split::Split;
 use super::types::{GgmlType, ggml_type, supported};
 use super::value::Value;
 use super::{ALIGNMENT_KEY, MAGIC};
@@ -42,14 +43,14 @@ pub struct Header {
     pub data_start: u64,
 }
 
-/// A GGUF file, opened: its keys and its tensors.
+/// A GGUF file, opened, or all parts of a split one: its keys and its tensors.
 #[derive(Debug)]
 pub struct Gguf {
-    /// Format version, 2 or 3.
+    /// Format version, 2 or 3; of the first part.
     pub version: u32,
-    /// Alignment of tensor data in bytes.
+    /// Alignment of tensor data in bytes; of the first part.
     pub alignment: u64,
-    /// Keys and values.
+    /// Keys and values; those of the first part, without the ones that say how it was split.
     pub metadata: Metadata,
     /// Tensors and their data.
     pub checkpoint: Checkpoint,
@@ -58,15 +59,23 @@ pub struct Gguf {
 /// Opens a GGUF file: [`Header::read`], and the tensors made readable.
 ///
 /// # Errors
-/// As [`Header::read`].
+/// As [`Header::read`]; [`Problem::LonePart`] for a part of a split model, which [`open_split`](super::open_split) opens.
 pub fn open(source: Arc<dyn Source>) -> Result<Gguf, FormatError> {
-    let header = Header::read(&*source)?;
-    Ok(Gguf {
-        version: header.version,
-        alignment: header.alignment,
-        metadata: header.metadata,
-        checkpoint: Checkpoint::new(header.tensors, vec![source])?,
-    })
+    open_with(source, ReadOptions::default())
+}
+
+/// As [`open`], with options.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(source: Arc<dyn Source>, options: ReadOptions) -> Result<Gguf, FormatError> {
+    let header = Header::read_with(&*source, options)?;
+    match Split::of(&header)? {
+        Some(Split { no, count, .. }) => {
+            Err(FormatError::new(source.name(), Problem::LonePart { part: no + 1, count }))
+        }
+        None => header.open(source),
+    }
 }
 
 impl Header {
@@ -106,6 +115,12 @@ impl Header {
             return Err(fail(Problem::TrailingBytes { offset: end, found: trailing, limit: alignment - 1 }));
         }
         Ok(Self { version, alignment, metadata, tensors, data_start })
+    }
+
+    /// The file that this is all of.
+    pub(super) fn open(self, source: Arc<dyn Source>) -> Result<Gguf, FormatError> {
+        let checkpoint = Checkpoint::new(self.tensors, vec![source])?;
+        Ok(Gguf { version: self.version, alignment: self.alignment, metadata: self.metadata, checkpoint })
     }
 }
 

@@ -101,6 +101,14 @@ impl Metadata {
         }
     }
 
+    /// The same without some keys.
+    pub(super) fn without(self, keys: &[&str]) -> Self {
+        let entries: Vec<_> = self.entries.into_iter().filter(|(key, _)| !keys.contains(&key.as_str())).collect();
+        // Names that were unique still are.
+        let index = NameIndex::build(&entries, |e| &e.0).unwrap_or_default();
+        Self { file: self.file, entries, index }
+    }
+
     /// All keys and values in the order of the file.
     pub fn entries(&self) -> &[(String, Value)] {
         &self.entries

@@ -13,18 +13,24 @@
 //! big-endian, which is not read here.
 
 mod cursor;
+mod encode;
 mod header;
 mod metadata;
 mod parse;
+mod split;
 mod types;
 mod value;
 mod writer;
 
-pub use header::{Gguf, Header, ReadOptions, open};
+pub use header::{Gguf, Header, ReadOptions, open, open_with};
 pub use metadata::Metadata;
+pub use split::{SPLIT_COUNT_KEY, SPLIT_NO_KEY, SPLIT_TENSORS_KEY, open_split, part_name};
 pub use types::{GgmlType, ggml_type};
 pub use value::{Array, StringArray, Value, ValueType};
 pub use writer::{Body, Writer};
+
+/// The key that holds the architecture's name.
+pub const ARCHITECTURE_KEY: &str = "general.architecture";
 
 /// The key that holds the alignment of tensor data.
 pub const ALIGNMENT_KEY: &str = "general.alignment";

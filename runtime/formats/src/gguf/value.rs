@@ -161,6 +161,19 @@ impl Value {
         }
     }
 
+    /// The value for a message: short, on one line.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            Self::F32(v) => v.to_string(),
+            Self::F64(v) => v.to_string(),
+            Self::Bool(v) => v.to_string(),
+            Self::String(v) if v.chars().count() > 40 => format!("{:?}...", v.chars().take(40).collect::<String>()),
+            Self::String(v) => format!("{v:?}"),
+            Self::Array(v) => format!("{} of {} elements", self.describe(), v.len()),
+            other => other.as_integer().map_or_else(|| other.describe(), |n| n.to_string()),
+        }
+    }
+
     /// The number, where this is an integer of any width.
     pub fn as_integer(&self) -> Option<i128> {
         match *self {

@@ -1,16 +1,19 @@
 //! Writing a GGUF file as a stream.
 
+use super::encode::part;
+use super::header::Header;
+use super::split::{SPLIT_COUNT_KEY, SPLIT_NO_KEY, SPLIT_TENSORS_KEY, part_name};
 use super::value::{Array, Value};
-use super::{ALIGNMENT_KEY, MAGIC, VERSION};
+use super::{ALIGNMENT_KEY, VERSION};
 use crate::layout::tensor_bytes;
 use crate::limits::{
-    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, MAX_GGUF_DIMS, MAX_GGUF_HEADER, MAX_KEY_BYTES, MAX_KEYS, MAX_NAME_BYTES,
+    ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, MAX_GGUF_DIMS, MAX_KEY_BYTES, MAX_KEYS, MAX_NAME_BYTES, MAX_SHARDS,
     MAX_STRING_BYTES, MAX_TENSORS,
 };
 use crate::names::NameIndex;
 use crate::stream::TensorStream;
-use crate::{DType, FormatError, Problem, TensorInfo};
-use std::io::Write;
+use crate::{DType, FormatError, PartLimit, PartStream, Problem, TensorInfo};
+use std::io::{self, Write};
 
 /// Collects the header: keys first, then the tensors that will follow. [`Writer::begin`] writes it and
 /// gives a [`Body`] for the data.
@@ -20,6 +23,7 @@ use std::io::Write;
 #[derive(Debug)]
 pub struct Writer {
     file: String,
+    version: u32,
     alignment: u64,
     entries: Vec<(String, Value)>,
     tensors: Vec<TensorInfo>,
@@ -33,7 +37,24 @@ pub type Body<W> = TensorStream<W>;
 impl Writer {
     /// Starts a file. `file` is the name for error messages.
     pub fn new(file: impl Into<String>) -> Self {
-        Self { file: file.into(), alignment: DEFAULT_ALIGNMENT, entries: Vec::new(), tensors: Vec::new(), end: 0 }
+        let (version, alignment) = (VERSION, DEFAULT_ALIGNMENT);
+        Self { file: file.into(), version, alignment, entries: Vec::new(), tensors: Vec::new(), end: 0 }
+    }
+
+    /// Starts a file with the version, keys and tensors of another: with the same data it will be the same file.
+    ///
+    /// # Errors
+    /// None for what a reader gave; else as [`Writer::key`] and [`Writer::tensor`].
+    pub fn like(file: impl Into<String>, header: &Header) -> Result<Self, FormatError> {
+        let mut writer = Self::new(file);
+        writer.version = header.version;
+        for (key, value) in header.metadata.entries() {
+            writer.key(key.as_str(), value.clone())?;
+        }
+        for t in &header.tensors {
+            writer.tensor(t.name.as_str(), t.dtype, t.shape.as_slice())?;
+        }
+        Ok(writer)
     }
 
     /// Adds a key. `general.alignment` takes effect for the tensors, so it comes before them.
@@ -74,19 +95,65 @@ impl Writer {
     /// # Errors
     /// [`Problem::Duplicate`] for a key or name given twice, [`Problem::Write`] where `out` fails.
     pub fn begin<W: Write>(self, out: W) -> Result<Body<W>, FormatError> {
-        let mut header = Vec::new();
-        let result = self.header(&mut header);
-        let Self { file, alignment, mut tensors, .. } = self;
-        let start = match result {
-            Ok(()) => header.len() as u64,
-            Err(problem) => return Err(FormatError::new(file, problem)),
-        };
-        for t in &mut tensors {
-            t.offset = t.offset.saturating_add(start);
-        }
-        let mut body = TensorStream::new(out, file, alignment, tensors);
-        body.raw(&header)?;
+        self.check_names().map_err(|p| self.error(p))?;
+        let Self { file, version, alignment, entries, tensors, .. } = self;
+        let part = part(file, version, alignment, &entries, tensors)?;
+        let mut body = TensorStream::new(out, part.name, alignment, part.tensors);
+        body.raw(&part.header)?;
         Ok(body)
+    }
+
+    /// Writes the model as several files, named by [`part_name`](super::part_name) and made by `create` as the data comes.
+    /// The first has all keys, as gguf-split does it.
+    ///
+    /// # Errors
+    /// [`Problem::Duplicate`] for a key or name given twice, or a key of splitting; [`Problem::TooMany`] parts.
+    pub fn begin_split<W: Write, C: FnMut(&str) -> io::Result<W>>(
+        self,
+        prefix: &str,
+        limit: PartLimit,
+        create: C,
+    ) -> Result<PartStream<W, C>, FormatError> {
+        self.check_names().map_err(|p| self.error(p))?;
+        if let Some((key, _)) = self.entries.iter().find(|(key, _)| key.starts_with("split.")) {
+            return Err(self.error(Problem::Duplicate { what: "key", name: key.clone() }));
+        }
+        let Self { file, version, alignment, entries, tensors, .. } = self;
+        let total = tensors.len() as u64;
+        let files = limit.divide(tensors);
+        let count = files.len() as u64;
+        if count > MAX_SHARDS as u64 {
+            return Err(FormatError::new(
+                file,
+                Problem::TooMany { what: "parts", found: count, limit: MAX_SHARDS as u64 },
+            ));
+        }
+        let mut parts = Vec::new();
+        let mut keys = entries;
+        for (no, mut tensors) in files.into_iter().enumerate() {
+            if no > 0 {
+                // Of the model's keys only alignment is a file's own.
+                keys.retain(|(key, _)| key == ALIGNMENT_KEY);
+            }
+            // The caps on parts and tensors keep these within the types that llama.cpp expects.
+            keys.push((SPLIT_NO_KEY.to_owned(), Value::U16(no as u16)));
+            keys.push((SPLIT_COUNT_KEY.to_owned(), Value::U16(count as u16)));
+            keys.push((SPLIT_TENSORS_KEY.to_owned(), Value::I32(total as i32)));
+            let begin = tensors.first().map_or(0, |t| t.offset);
+            tensors.iter_mut().for_each(|t| t.offset = t.offset.saturating_sub(begin));
+            parts.push(part(part_name(prefix, no as u64, count), version, alignment, &keys, tensors)?);
+        }
+        Ok(PartStream::new(parts, create))
+    }
+
+    fn check_names(&self) -> Result<(), Problem> {
+        if let Err(i) = NameIndex::build(&self.entries, |e| &e.0) {
+            return Err(Problem::Duplicate { what: "key", name: self.entries[i].0.clone() });
+        }
+        match NameIndex::build(&self.tensors, |t| &t.name) {
+            Err(i) => Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.clone() }),
+            Ok(_) => Ok(()),
+        }
     }
 
     fn error(&self, problem: Problem) -> FormatError {
@@ -138,39 +205,6 @@ impl Writer {
         self.end = end;
         Ok(TensorInfo { name, dtype, shape, file: 0, offset, bytes })
     }
-
-    fn header(&self, out: &mut Vec<u8>) -> Result<(), Problem> {
-        if let Err(i) = NameIndex::build(&self.entries, |e| &e.0) {
-            return Err(Problem::Duplicate { what: "key", name: self.entries[i].0.clone() });
-        }
-        if let Err(i) = NameIndex::build(&self.tensors, |t| &t.name) {
-            return Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.clone() });
-        }
-        out.extend(MAGIC);
-        out.extend(VERSION.to_le_bytes());
-        out.extend((self.tensors.len() as u64).to_le_bytes());
-        out.extend((self.entries.len() as u64).to_le_bytes());
-        for (key, value) in &self.entries {
-            put_string(out, key.as_bytes());
-            put_value(out, value);
-        }
-        for t in &self.tensors {
-            put_string(out, t.name.as_bytes());
-            out.extend((t.shape.len() as u32).to_le_bytes());
-            for dim in t.shape.iter().rev() {
-                out.extend(dim.to_le_bytes());
-            }
-            out.extend(t.dtype.code().to_le_bytes());
-            out.extend(t.offset.to_le_bytes());
-        }
-        let found = out.len() as u64;
-        if found > MAX_GGUF_HEADER {
-            return Err(Problem::TooLong { what: "the header", offset: 0, found, limit: MAX_GGUF_HEADER });
-        }
-        // Also without tensors: then it is harmless, and other readers expect it.
-        out.resize(out.len().next_multiple_of(self.alignment as usize), 0);
-        Ok(())
-    }
 }
 
 fn check_name(what: &'static str, name: &str, limit: u64) -> Result<(), Problem> {
@@ -179,48 +213,5 @@ fn check_name(what: &'static str, name: &str, limit: u64) -> Result<(), Problem>
         0 => Err(Problem::EmptyName { what, offset: 0 }),
         _ if found > limit => Err(Problem::TooLong { what, offset: 0, found, limit }),
         _ => Ok(()),
-    }
-}
-
-fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend((bytes.len() as u64).to_le_bytes());
-    out.extend(bytes);
-}
-
-fn put_value(out: &mut Vec<u8>, value: &Value) {
-    out.extend((value.value_type() as u32).to_le_bytes());
-    match value {
-        Value::U8(v) => out.extend(v.to_le_bytes()),
-        Value::I8(v) => out.extend(v.to_le_bytes()),
-        Value::U16(v) => out.extend(v.to_le_bytes()),
-        Value::I16(v) => out.extend(v.to_le_bytes()),
-        Value::U32(v) => out.extend(v.to_le_bytes()),
-        Value::I32(v) => out.extend(v.to_le_bytes()),
-        Value::F32(v) => out.extend(v.to_le_bytes()),
-        Value::U64(v) => out.extend(v.to_le_bytes()),
-        Value::I64(v) => out.extend(v.to_le_bytes()),
-        Value::F64(v) => out.extend(v.to_le_bytes()),
-        Value::Bool(v) => out.push(u8::from(*v)),
-        Value::String(v) => put_string(out, v.as_bytes()),
-        Value::Array(v) => put_array(out, v),
-    }
-}
-
-fn put_array(out: &mut Vec<u8>, array: &Array) {
-    out.extend((array.element_type() as u32).to_le_bytes());
-    out.extend((array.len() as u64).to_le_bytes());
-    match array {
-        Array::U8(v) => out.extend(v.iter()),
-        Array::I8(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::U16(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::I16(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::U32(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::I32(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::F32(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::U64(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::I64(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::F64(v) => out.extend(v.iter().flat_map(|x| x.to_le_bytes())),
-        Array::Bool(v) => out.extend(v.iter().map(|&x| u8::from(x))),
-        Array::String(v) => v.iter().for_each(|s| put_string(out, s)),
     }
 }

@@ -7,12 +7,12 @@ mod config;
 mod dir;
 
 pub use config::Config;
-pub use dir::{PathOpener, open_dir, open_dir_with};
+pub use dir::{open_dir, open_dir_with};
 
 use crate::json::read_text;
 use crate::limits::{MAX_CONFIG_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES};
-use crate::safetensors::{self, INDEX_FILE, Opener};
-use crate::{Checkpoint, FormatError, Problem, Source};
+use crate::safetensors::{self, INDEX_FILE};
+use crate::{Checkpoint, FormatError, Opener, Problem, Source};
 use std::io;
 use std::sync::Arc;
 

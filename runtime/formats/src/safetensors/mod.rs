@@ -16,7 +16,7 @@ mod sharded;
 mod writer;
 
 pub use header::{Header, Safetensors, open};
-pub use sharded::{INDEX_FILE, Opener, open_sharded};
+pub use sharded::{INDEX_FILE, open_sharded};
 pub use writer::{Body, Writer};
 
 /// The header's key that names no tensor.

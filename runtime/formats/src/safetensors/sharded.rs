@@ -4,16 +4,12 @@ use super::Header;
 use crate::json::{self, Pairs};
 use crate::limits::{MAX_INDEX_BYTES, MAX_SHARDS, MAX_TENSORS};
 use crate::names::NameIndex;
-use crate::{Checkpoint, FormatError, Problem, Source};
+use crate::{Checkpoint, FormatError, Opener, Problem, Source};
 use serde::Deserialize;
-use std::io;
 use std::sync::Arc;
 
 /// The index's usual name.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
-
-/// Opens a file of a checkpoint by its name, a single path component.
-pub type Opener<'a> = dyn Fn(&str) -> io::Result<Box<dyn Source>> + 'a;
 
 /// The index: where each tensor is. Its other fields (total size, and what tools add) are not needed.
 #[derive(Deserialize)]

@@ -1,13 +1,16 @@
 //! Writing a file as a stream.
 
 use super::METADATA_KEY;
+use super::header::Header;
 use crate::layout::tensor_bytes;
-use crate::limits::{MAX_NAME_BYTES, MAX_SAFETENSORS_DIMS, MAX_SAFETENSORS_HEADER, MAX_TENSORS};
+use crate::limits::{MAX_NAME_BYTES, MAX_SAFETENSORS_DIMS, MAX_SAFETENSORS_HEADER, MAX_SHARDS, MAX_TENSORS};
 use crate::names::NameIndex;
+use crate::parts::Part;
 use crate::stream::TensorStream;
-use crate::{DType, FormatError, Problem, TensorInfo};
+use crate::{DType, FormatError, PartLimit, PartStream, Problem, TensorInfo};
 use serde_json::json;
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
 
 /// Collects the header; [`Writer::begin`] writes it and gives a [`Body`] for the data.
 ///
@@ -51,24 +54,73 @@ impl Writer {
         Ok(self)
     }
 
+    /// Starts a file with the strings and tensors of another: with the same data it will be the same file, if the other
+    /// has its tensors in the order of its header, as Hugging Face's library and this one write it.
+    ///
+    /// # Errors
+    /// None for what a reader gave; else as [`Writer::tensor`].
+    pub fn like(file: impl Into<String>, header: &Header) -> Result<Self, FormatError> {
+        let mut writer = Self::new(file);
+        writer.metadata.clone_from(&header.metadata);
+        for t in &header.tensors {
+            writer.tensor(t.name.as_str(), t.dtype, t.shape.as_slice())?;
+        }
+        Ok(writer)
+    }
+
     /// Writes the header. The tensors' data follows through the [`Body`], in the order they were declared.
     ///
     /// # Errors
     /// [`Problem::Duplicate`] for a key or name given twice, [`Problem::Write`] where `out` fails.
     pub fn begin<W: Write>(self, out: W) -> Result<Body<W>, FormatError> {
-        let header = match self.header() {
-            Ok(header) => header,
-            Err(problem) => return Err(FormatError::new(self.file, problem)),
-        };
-        let start = 8 + header.len() as u64;
-        let mut tensors = self.tensors;
-        for t in &mut tensors {
-            t.offset = t.offset.saturating_add(start);
-        }
-        let mut body = TensorStream::new(out, self.file, 1, tensors);
-        body.raw(&(header.len() as u64).to_le_bytes())?;
-        body.raw(header.as_bytes())?;
+        self.check_names().map_err(|p| FormatError::new(&self.file, p))?;
+        let part = part(self.file, &self.metadata, self.tensors)?;
+        let mut body = TensorStream::new(out, part.name, 1, part.tensors);
+        body.raw(&part.header)?;
         Ok(body)
+    }
+
+    /// Writes the model as shards `<prefix>-00001-of-00003.safetensors`, made by `create` as the data comes. Also gives
+    /// the text of their [index](super::INDEX_FILE), which belongs beside them once they are complete.
+    ///
+    /// # Errors
+    /// [`Problem::Duplicate`] for a key or name given twice, [`Problem::TooMany`] shards.
+    pub fn begin_shards<W: Write, C: FnMut(&str) -> io::Result<W>>(
+        self,
+        prefix: &str,
+        limit: PartLimit,
+        create: C,
+    ) -> Result<(PartStream<W, C>, String), FormatError> {
+        self.check_names().map_err(|p| FormatError::new(&self.file, p))?;
+        let files = limit.divide(self.tensors);
+        let (count, most) = (files.len(), MAX_SHARDS as u64);
+        if count > MAX_SHARDS {
+            let problem = Problem::TooMany { what: "shards", found: count as u64, limit: most };
+            return Err(FormatError::new(self.file, problem));
+        }
+        let (mut parts, mut places, mut total) = (Vec::new(), BTreeMap::new(), 0u64);
+        for (no, mut tensors) in files.into_iter().enumerate() {
+            let name = format!("{prefix}-{:05}-of-{count:05}.safetensors", no + 1);
+            let begin = tensors.first().map_or(0, |t| t.offset);
+            for t in &mut tensors {
+                t.offset = t.offset.saturating_sub(begin);
+                total = total.saturating_add(t.bytes);
+                places.insert(t.name.clone(), name.clone());
+            }
+            parts.push(part(name, &self.metadata, tensors)?);
+        }
+        let index = json!({"metadata": {"total_size": total}, "weight_map": places});
+        Ok((PartStream::new(parts, create), format!("{index:#}\n")))
+    }
+
+    fn check_names(&self) -> Result<(), Problem> {
+        if let Err(i) = NameIndex::build(&self.metadata, |e| &e.0) {
+            return Err(Problem::Duplicate { what: "metadata key", name: self.metadata[i].0.clone() });
+        }
+        match NameIndex::build(&self.tensors, |t| &t.name) {
+            Err(i) => Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.clone() }),
+            Ok(_) => Ok(()),
+        }
     }
 
     fn checked(&mut self, name: String, dtype: DType, shape: Vec<u64>) -> Result<TensorInfo, Problem> {
@@ -98,33 +150,34 @@ impl Writer {
         self.end = end;
         Ok(TensorInfo { name, dtype, shape, file: 0, offset, bytes })
     }
+}
 
-    fn header(&self) -> Result<String, Problem> {
-        if let Err(i) = NameIndex::build(&self.metadata, |e| &e.0) {
-            return Err(Problem::Duplicate { what: "metadata key", name: self.metadata[i].0.clone() });
-        }
-        if let Err(i) = NameIndex::build(&self.tensors, |t| &t.name) {
-            return Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.clone() });
-        }
-        // Written member by member: a JSON map would sort the names.
-        let mut members = Vec::new();
-        if !self.metadata.is_empty() {
-            let pairs: Vec<String> = self.metadata.iter().map(|(k, v)| format!("{}:{}", json!(k), json!(v))).collect();
-            members.push(format!("\"{METADATA_KEY}\":{{{}}}", pairs.join(",")));
-        }
-        members.extend(self.tensors.iter().map(|t| {
-            let end = t.offset.saturating_add(t.bytes);
-            let (name, dtype, shape) = (json!(t.name), json!(t.dtype.name()), json!(t.shape));
-            format!("{name}:{{\"dtype\":{dtype},\"shape\":{shape},\"data_offsets\":[{},{end}]}}", t.offset)
-        }));
-        let mut header = format!("{{{}}}", members.join(","));
-        // So that data begins at a multiple of 8.
-        let padded = header.len().next_multiple_of(8);
-        header.extend(std::iter::repeat_n(' ', padded - header.len()));
-        let found = header.len() as u64;
-        if found > MAX_SAFETENSORS_HEADER {
-            return Err(Problem::TooLong { what: "the header", offset: 0, found, limit: MAX_SAFETENSORS_HEADER });
-        }
-        Ok(header)
+/// A file's header; `tensors` come with offsets in the data section and leave with offsets in the file.
+fn part(name: String, metadata: &[(String, String)], mut tensors: Vec<TensorInfo>) -> Result<Part, FormatError> {
+    // Written member by member: a JSON map would sort the names.
+    let mut members = Vec::new();
+    if !metadata.is_empty() {
+        let pairs: Vec<String> = metadata.iter().map(|(k, v)| format!("{}:{}", json!(k), json!(v))).collect();
+        members.push(format!("\"{METADATA_KEY}\":{{{}}}", pairs.join(",")));
     }
+    members.extend(tensors.iter().map(|t| {
+        let end = t.offset.saturating_add(t.bytes);
+        let (name, dtype, shape) = (json!(t.name), json!(t.dtype.name()), json!(t.shape));
+        format!("{name}:{{\"dtype\":{dtype},\"shape\":{shape},\"data_offsets\":[{},{end}]}}", t.offset)
+    }));
+    let mut text = format!("{{{}}}", members.join(","));
+    // So that data begins at a multiple of 8.
+    let padded = text.len().next_multiple_of(8);
+    text.extend(std::iter::repeat_n(' ', padded - text.len()));
+    let found = text.len() as u64;
+    if found > MAX_SAFETENSORS_HEADER {
+        let problem = Problem::TooLong { what: "the header", offset: 0, found, limit: MAX_SAFETENSORS_HEADER };
+        return Err(FormatError::new(name, problem));
+    }
+    let mut header = found.to_le_bytes().to_vec();
+    header.extend(text.into_bytes());
+    for t in &mut tensors {
+        t.offset = t.offset.saturating_add(header.len() as u64);
+    }
+    Ok(Part { name, header, alignment: 1, tensors })
 }
