@@ -59,6 +59,9 @@ pub struct BackendArgs {
     /// Most memory for model and contexts, as 512MiB, 2GB or a number of bytes; more is refused before it is taken
     #[arg(long, global = true, value_name = "SIZE", value_parser = bytes)]
     pub max_bytes: Option<u64>,
+    /// Block order of I2_S weights, which BitNet files do not state: that of the machine that made the file
+    #[arg(long, global = true, value_name = "x86|arm", value_parser = i2_s_order)]
+    pub i2_s_order: Option<tern::I2sOrder>,
 }
 
 /// How tokens are chosen. What is not given is the library's default.
@@ -252,6 +255,14 @@ fn bytes(text: &str) -> std::result::Result<u64, String> {
         Err(_) => None,
     });
     parsed.ok_or_else(|| "expected a size, as 512MiB, 2GB or a number of bytes".to_owned())
+}
+
+fn i2_s_order(text: &str) -> Result<tern::I2sOrder, String> {
+    match text {
+        "x86" => Ok(tern::I2sOrder::X86),
+        "arm" => Ok(tern::I2sOrder::Arm),
+        _ => Err("expected x86 or arm".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ impl BackendArgs {
             threads: self.threads,
             tier: self.tier.clone(),
             max_bytes: self.max_bytes,
+            i2_s_order: self.i2_s_order,
             ..ModelOptions::default()
         }
     }

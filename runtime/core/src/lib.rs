@@ -44,7 +44,7 @@ pub use session::{
     Batch, BatchOptions, DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, KvType, Session, SessionOptions,
     StopReason, Timings, TokenEvent,
 };
-pub use tern_formats::{Opener, Source};
+pub use tern_formats::{I2sOrder, Opener, Source};
 pub use tern_text::{Bos, DecodeOptions, EncodeOptions, Message, Tokenizer};
 
 /// Models and sessions go wherever an application's threads are.

@@ -46,11 +46,11 @@ impl ModelFile {
     }
 
     /// Opens a GGUF file, any one part of a split one, or a Hugging Face folder. With `map`, weights are mapped rather than
-    /// read, where the platform can.
+    /// read, where the platform can; `read` is for GGUF.
     ///
     /// # Errors
     /// [`Error`]: the file is no model, breaks its format, is of an unknown architecture...
-    pub fn open(path: &Path, map: bool) -> Result<Self, Error> {
+    pub fn open(path: &Path, map: bool, read: ReadOptions) -> Result<Self, Error> {
         let io = |error| Error::Io { path: path.display().to_string(), error };
         if std::fs::metadata(path).map_err(io)?.is_dir() {
             return hf::open(path, map);
@@ -63,25 +63,25 @@ impl ModelFile {
         let open = |file: &Path, _| open_file(file, map);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // Only a part of several needs the folder.
-        Self::from_part(source, &name, &|name| folder_opener(folder, &open)?(name))
+        Self::from_part(source, &name, &|name| folder_opener(folder, &open)?(name), read)
     }
 
     /// Opens a GGUF file that is whole.
     ///
     /// # Errors
     /// As [`ModelFile::open`].
-    pub fn from_source(source: Arc<dyn Source>) -> Result<Self, Error> {
+    pub fn from_source(source: Arc<dyn Source>, read: ReadOptions) -> Result<Self, Error> {
         check_magic(&*source)?;
-        gguf::open(format::open(source)?)
+        gguf::open(format::open_with(source, read)?)
     }
 
     /// Opens the GGUF file that `source`, of this file name, is or is a part of; `open` gives the other parts by their names.
     ///
     /// # Errors
     /// As [`ModelFile::open`].
-    pub fn from_part(source: Arc<dyn Source>, name: &str, open: &Opener<'_>) -> Result<Self, Error> {
+    pub fn from_part(source: Arc<dyn Source>, name: &str, open: &Opener<'_>, read: ReadOptions) -> Result<Self, Error> {
         check_magic(&*source)?;
-        gguf::open(format::open_split(source, name, open, ReadOptions::default())?)
+        gguf::open(format::open_split(source, name, open, read)?)
     }
 }
 

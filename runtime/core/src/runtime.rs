@@ -9,7 +9,8 @@ use crate::session::SessionOptions;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use tern_formats::{BytesSource, Opener, Source};
+use tern_formats::gguf::ReadOptions;
+use tern_formats::{BytesSource, I2sOrder, Opener, Source};
 use web_time::Instant;
 
 /// Backends, ready to open models. Cheap to clone.
@@ -46,6 +47,9 @@ pub struct ModelOptions {
     /// Most bytes that the model and its sessions may take together: weights, mapped ones included, keys and values, and
     /// working memory. What would not fit is refused before it is taken.
     pub max_bytes: Option<u64>,
+    /// The machine that made a GGUF file with I2_S weights: the file does not say, and without it such a file is refused where
+    /// its shapes do not decide.
+    pub i2_s_order: Option<I2sOrder>,
     /// Ends the loading.
     pub cancel: CancelFlag,
     /// Told how far the loading is.
@@ -60,9 +64,16 @@ impl Default for ModelOptions {
             tier: String::new(),
             map: true,
             max_bytes: None,
+            i2_s_order: None,
             cancel: CancelFlag::new(),
             progress: None,
         }
+    }
+}
+
+impl ModelOptions {
+    fn read(&self) -> ReadOptions {
+        ReadOptions { i2_s_order: self.i2_s_order, ..ReadOptions::default() }
     }
 }
 
@@ -103,7 +114,7 @@ impl Runtime {
     /// Everything that can be wrong with a file or a backend: see [`Error`]. Nothing stays open.
     pub fn open(&self, path: impl AsRef<Path>, options: ModelOptions) -> Result<Model, Error> {
         let start = Instant::now();
-        self.load(ModelFile::open(path.as_ref(), options.map)?, &options, start)
+        self.load(ModelFile::open(path.as_ref(), options.map, options.read())?, &options, start)
     }
 
     /// Opens a GGUF file in memory. `name` is for messages.
@@ -144,7 +155,7 @@ impl Runtime {
     /// As [`Runtime::open`].
     pub fn open_source(&self, source: Arc<dyn Source>, options: ModelOptions) -> Result<Model, Error> {
         let start = Instant::now();
-        self.load(ModelFile::from_source(source)?, &options, start)
+        self.load(ModelFile::from_source(source, options.read())?, &options, start)
     }
 
     /// Opens a GGUF file of which any one part is called `name`, with its parts wherever `open` finds them: among an
@@ -155,7 +166,7 @@ impl Runtime {
     pub fn open_parts(&self, name: &str, open: &Opener<'_>, options: ModelOptions) -> Result<Model, Error> {
         let start = Instant::now();
         let source = open(name).map_err(|error| Error::Io { path: name.to_owned(), error })?;
-        self.load(ModelFile::from_part(Arc::from(source), name, open)?, &options, start)
+        self.load(ModelFile::from_part(Arc::from(source), name, open, options.read())?, &options, start)
     }
 
     /// What opening `path` with these options and running `sequences` sessions would take, without loading anything.
@@ -173,7 +184,7 @@ impl Runtime {
             let found = sequences.to_string();
             return Err(Error::Setting { setting: "sequences", found, expected: "1 to 1024" });
         }
-        let file = ModelFile::open(path.as_ref(), options.map)?;
+        let file = ModelFile::open(path.as_ref(), options.map, options.read())?;
         let opening = Opening::new(&self.registry, file, &ModelOptions { max_bytes: None, ..options.clone() })?;
         opening.plan(session, sequences, options.max_bytes)
     }

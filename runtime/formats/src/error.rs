@@ -314,6 +314,32 @@ pub enum Problem {
         /// The id or name.
         found: String,
     },
+    /// A dtype id that projects give different meanings, where nothing in the file decides.
+    #[error("tensor '{tensor}' has dtype {id}, which is {readings}, and the file does not tell; say {option}")]
+    AmbiguousDtype {
+        /// The tensor.
+        tensor: String,
+        /// The id.
+        id: u32,
+        /// Every meaning that fits.
+        readings: String,
+        /// The option that decides.
+        option: &'static str,
+    },
+    /// A dtype id that projects give different meanings, none of which fits the size that the tensor has.
+    #[error("tensor '{tensor}' has dtype {id} and {found} bytes for {elements} elements, which is no {readings}")]
+    NoReading {
+        /// The tensor.
+        tensor: String,
+        /// The id.
+        id: u32,
+        /// Bytes up to the next tensor, or to the end of the file.
+        found: u64,
+        /// Its elements.
+        elements: u64,
+        /// Every meaning.
+        readings: String,
+    },
     /// Rows that are not whole blocks.
     #[error("tensor '{tensor}': rows of {found} elements are not whole {dtype} blocks of {block_len}")]
     PartialBlock {

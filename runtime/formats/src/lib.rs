@@ -47,3 +47,5 @@ pub use source::{BytesSource, FileSource, PartSource, Source};
 pub use stream::TensorStream;
 pub use tensor::{Checkpoint, SharedBytes, TensorInfo};
 pub use tern_quant::DType;
+pub use tern_quant::collisions::Project;
+pub use tern_quant::i2_s::Order as I2sOrder;

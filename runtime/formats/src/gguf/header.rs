@@ -3,6 +3,7 @@
 use super::cursor::Cursor;
 use super::metadata::Metadata;
 use super::parse;
+use super::readings;
 use super::split::Split;
 use super::types::{GgmlType, ggml_type, supported};
 use super::value::Value;
@@ -14,6 +15,8 @@ use crate::limits::{
 use crate::names::NameIndex;
 use crate::{Checkpoint, DType, FormatError, Problem, Source, TensorInfo};
 use std::sync::Arc;
+use tern_quant::collisions::Project;
+use tern_quant::i2_s::Order;
 
 /// Bytes of the shortest key: length, one character, type, one byte of value.
 const MIN_KEY_RECORD: u64 = 8 + 1 + 4 + 1;
@@ -26,6 +29,10 @@ const MIN_TENSOR_RECORD: u64 = 8 + 1 + 4 + 8 + 4 + 8;
 pub struct ReadOptions {
     /// Accept data after the last tensor. By default only padding, fewer bytes than the alignment, is.
     pub allow_trailing: bool,
+    /// The block order of I2_S tensors, which files do not state. Without it, files whose shapes do not decide are refused.
+    pub i2_s_order: Option<Order>,
+    /// Whose meaning of type ids that collide counts. Without it, sizes decide, or the file is refused.
+    pub ids_of: Option<Project>,
 }
 
 /// Everything before the data section, validated.
@@ -100,11 +107,17 @@ impl Header {
         let entries = (0..key_count).map(|_| entry(&mut c)).collect::<Result<Vec<_>, _>>().map_err(fail)?;
         let metadata = Metadata::new(source.name(), entries)?;
         let alignment = alignment(&metadata).map_err(fail)?;
-        let mut tensors = (0..tensor_count).map(|_| tensor(&mut c)).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let mut open = Vec::new();
+        let tensors = (0..tensor_count).map(|i| tensor(&mut c, i as usize, &mut open));
+        let mut tensors = tensors.collect::<Result<Vec<_>, _>>().map_err(fail)?;
         if let Err(i) = NameIndex::build(&tensors, |t| &t.name) {
             return Err(fail(Problem::Duplicate { what: "tensor", name: tensors[i].name.clone() }));
         }
-        let data_start = place(&mut tensors, c.position(), source.len(), alignment).map_err(fail)?;
+        // The header is capped, so this cannot overflow; where it did, no tensor would fit.
+        let data_start = c.position().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+        let data_len = source.len().saturating_sub(data_start);
+        readings::resolve(&mut tensors, &open, &metadata, (data_len, alignment), options).map_err(fail)?;
+        place(&mut tensors, data_start, source.len(), alignment).map_err(fail)?;
         let end = if tensors.is_empty() {
             c.position()
         } else {
@@ -206,8 +219,8 @@ fn alignment(metadata: &Metadata) -> Result<u64, Problem> {
     Ok(found)
 }
 
-/// A tensor info; its offset is still relative to the data section.
-fn tensor(c: &mut Cursor<'_>) -> Result<TensorInfo, Problem> {
+/// A tensor info; its offset is still relative to the data section. Where its id has several readings it goes to `open`.
+fn tensor(c: &mut Cursor<'_>, index: usize, open: &mut Vec<readings::Open>) -> Result<TensorInfo, Problem> {
     let name = name(c, "a tensor name", MAX_NAME_BYTES)?;
     let dims = c.u32("a dimension count")?;
     if !(1..=MAX_GGUF_DIMS).contains(&dims) {
@@ -215,7 +228,13 @@ fn tensor(c: &mut Cursor<'_>) -> Result<TensorInfo, Problem> {
     }
     let mut shape = (0..dims).map(|_| c.u64("a dimension")).collect::<Result<Vec<_>, _>>()?;
     shape.reverse();
-    let dtype = dtype(&name, c.u32("a tensor type")?)?;
+    let id = c.u32("a tensor type")?;
+    let dtype = if readings::is_open(id) {
+        open.push((index, id));
+        readings::PLACEHOLDER
+    } else {
+        dtype(&name, id)?
+    };
     let bytes = tensor_bytes(&name, dtype, &shape, 1)?;
     let offset = c.u64("a tensor offset")?;
     Ok(TensorInfo { name, dtype, shape, file: 0, offset, bytes })
@@ -234,10 +253,7 @@ fn dtype(tensor: &str, code: u32) -> Result<DType, Problem> {
 }
 
 /// Makes offsets absolute, checking that each is aligned and each tensor ends within the file.
-/// Gives the start of the data section.
-fn place(tensors: &mut [TensorInfo], header_end: u64, file_len: u64, alignment: u64) -> Result<u64, Problem> {
-    // The header is capped, so this cannot overflow; where it did, no tensor would fit.
-    let data_start = header_end.checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+fn place(tensors: &mut [TensorInfo], data_start: u64, file_len: u64, alignment: u64) -> Result<(), Problem> {
     for t in tensors {
         let (offset, bytes) = (t.offset, t.bytes);
         if !offset.is_multiple_of(alignment) {
@@ -253,5 +269,5 @@ fn place(tensors: &mut [TensorInfo], header_end: u64, file_len: u64, alignment: 
             }
         }
     }
-    Ok(data_start)
+    Ok(())
 }

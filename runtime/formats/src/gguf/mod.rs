@@ -17,6 +17,7 @@ mod encode;
 mod header;
 mod metadata;
 mod parse;
+mod readings;
 mod split;
 mod types;
 mod value;

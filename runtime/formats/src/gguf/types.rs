@@ -15,8 +15,8 @@ pub enum GgmlType {
     Unknown,
 }
 
-/// Looks up a type id. Ids 36 to 38 are ggml's removed ones here, although a fork of it wrote its own
-/// ternary types under the same numbers: the file alone cannot tell them apart.
+/// What ggml itself means by a type id. Forks of it wrote other types under some of the numbers: a reader of whole files
+/// tells them apart (see [`tern_quant::collisions`]).
 pub fn ggml_type(code: u32) -> GgmlType {
     if let Some(dtype) = DType::from_ggml_code(code) {
         return GgmlType::Known(dtype);

@@ -99,7 +99,7 @@ pub fn read(bytes: impl Into<Arc<[u8]>>) -> Result<Header, FormatError> {
 }
 
 pub fn read_allowing_trailing(bytes: impl Into<Arc<[u8]>>) -> Result<Header, FormatError> {
-    Header::read_with(&source(bytes), ReadOptions { allow_trailing: true })
+    Header::read_with(&source(bytes), ReadOptions { allow_trailing: true, ..ReadOptions::default() })
 }
 
 pub fn open(bytes: impl Into<Arc<[u8]>>) -> Result<Gguf, FormatError> {
