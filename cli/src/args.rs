@@ -1,6 +1,6 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
-use crate::commands::{batch, bench, chat, demo, doctor, inspect, plan, run, score, tokenize};
+use crate::commands::{batch, bench, chat, demo, doctor, inspect, plan, quantize, run, score, tokenize};
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -36,6 +36,8 @@ pub enum Command {
     Inspect(inspect::InspectArgs),
     /// Tell how much memory a model will take, without loading it
     Plan(plan::PlanArgs),
+    /// Write a model with smaller weights
+    Quantize(quantize::QuantizeArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them
     Doctor(doctor::DoctorArgs),
 }

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod doctor;
 pub mod inspect;
 pub mod plan;
+pub mod quantize;
 pub mod run;
 pub mod score;
 pub mod tokenize;
@@ -28,6 +29,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Tokenize(args) => tokenize::tokenize(&cli.backend, args),
         Command::Inspect(args) => inspect::inspect(&cli.backend, args),
         Command::Plan(args) => plan::plan(&cli.backend, args),
+        Command::Quantize(args) => quantize::quantize(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }

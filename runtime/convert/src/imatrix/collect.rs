@@ -1,0 +1,4 @@
+/// a
+pub struct CollectOptions {}
+/// b
+pub struct Collected {}

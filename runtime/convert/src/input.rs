@@ -1,0 +1,166 @@
+//! A model to be converted: keys and tensors as a GGUF file has them, wherever they come from.
+
+use crate::error::ConvertError;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tern_formats::gguf::{self, Metadata, Value};
+use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, TensorInfo};
+
+/// See the module.
+pub struct Input {
+    /// "gguf" or "safetensors".
+    pub format: &'static str,
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Keys in the order of the file.
+    pub metadata: Metadata,
+    /// Tensors in the order in which they are written.
+    pub tensors: Vec<Tensor>,
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// A tensor of an [`Input`].
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its name in GGUF.
+    pub name: String,
+    /// As it is stored.
+    pub dtype: DType,
+    /// Row-major, outermost first.
+    pub shape: Vec<u64>,
+    pub(crate) rows: Rows,
+}
+
+/// Where a tensor's rows are.
+#[derive(Clone, Debug)]
+pub(crate) enum Rows {
+    /// In the file, in this order.
+    Stored(TensorInfo),
+    #[expect(dead_code, reason = "for folders")]
+    /// In the file, in the order of the half-split rotation; GGUF has the two of a pair side by side.
+    Halves { info: TensorInfo, head_dim: u64 },
+    #[expect(dead_code, reason = "for folders")]
+    /// Not in the file.
+    Computed(Vec<f32>),
+}
+
+impl Tensor {
+    /// Elements of a row.
+    pub fn row_len(&self) -> u64 {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Rows of all matrices together.
+    pub fn row_count(&self) -> u64 {
+        self.shape.split_last().map_or(1, |(_, outer)| outer.iter().fold(1, |n, &d| n.saturating_mul(d)))
+    }
+
+    /// Elements.
+    pub fn elements(&self) -> u64 {
+        self.row_count().saturating_mul(self.row_len())
+    }
+
+    /// Is it a stack of matrices, one per expert?
+    pub fn experts(&self) -> u64 {
+        if let [n, _, _] = self.shape[..] { n } else { 1 }
+    }
+
+    /// Bytes of a row as stored.
+    ///
+    /// # Errors
+    /// [`ConvertError::NoType`] where rows are not whole blocks, which no reader lets through.
+    pub(crate) fn row_bytes(&self, dtype: DType) -> Result<usize, ConvertError> {
+        let row = usize::try_from(self.row_len()).ok().and_then(|n| dtype.row_bytes(n));
+        row.ok_or_else(|| ConvertError::NoType {
+            tensor: self.name.clone(),
+            dtype: self.dtype,
+            row: self.row_len(),
+            wanted: dtype,
+        })
+    }
+}
+
+impl Input {
+    /// Opens a GGUF file or a Hugging Face folder.
+    ///
+    /// # Errors
+    /// [`ConvertError`]: no model, a broken one, or one that is not known here.
+    pub fn open(path: &Path) -> Result<Self, ConvertError> {
+        let io = |error| ConvertError::Io { path: path.to_owned(), error };
+        if std::fs::metadata(path).map_err(io)?.is_dir() {
+            return crate::hf::open(path);
+        }
+        let source = FileSource::open(path).map_err(io)?;
+        let file = gguf::open(Arc::new(source))?;
+        let tensors = file.checkpoint.tensors().iter().map(|t| Tensor {
+            name: t.name.clone(),
+            dtype: t.dtype,
+            shape: t.shape.clone(),
+            rows: Rows::Stored(t.clone()),
+        });
+        Ok(Self {
+            format: "gguf",
+            path: path.to_owned(),
+            tensors: tensors.collect(),
+            metadata: file.metadata,
+            checkpoint: file.checkpoint,
+        })
+    }
+
+    /// The files that it is in, which must not be written to.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let sources = self.checkpoint.sources().iter().map(|s| Path::new(s.name()));
+        sources.chain([self.path.as_path()]).collect()
+    }
+
+    /// Bytes of all tensors as stored.
+    pub fn bytes(&self) -> u64 {
+        self.checkpoint.tensors().iter().map(|t| t.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// A hyper-parameter: the key without the architecture's name. The first number of an array, 0 where there is none.
+    pub(crate) fn hyper(&self, key: &str) -> u64 {
+        let architecture = self.metadata.str("general.architecture").ok().flatten().unwrap_or_default();
+        match self.metadata.get(&format!("{architecture}.{key}")) {
+            Some(Value::Array(a)) => a.integer(0).and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            Some(v) => v.as_integer().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            None => 0,
+        }
+    }
+
+    /// Fills `out` with rows from `first` on, as stored. `out` is a whole number of rows.
+    pub(crate) fn read_rows(&self, tensor: &Tensor, first: u64, out: &mut [u8]) -> Result<(), ConvertError> {
+        let row_bytes = tensor.row_bytes(tensor.dtype)?;
+        match &tensor.rows {
+            Rows::Stored(info) => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
+            Rows::Halves { info, head_dim } => {
+                for (i, row) in (first..).zip(out.chunks_exact_mut(row_bytes.max(1))) {
+                    // Row 2i+h of a head is row i+h*half of it.
+                    let (head, at) = (i / head_dim, i % head_dim);
+                    let from = head * head_dim + at / 2 + at % 2 * (head_dim / 2);
+                    self.read_at(info, from.saturating_mul(row_bytes as u64), row)?;
+                }
+                Ok(())
+            }
+            Rows::Computed(values) => {
+                let at = usize::try_from(first.saturating_mul(tensor.row_len())).unwrap_or(usize::MAX);
+                for (b, v) in out.as_chunks_mut().0.iter_mut().zip(values.iter().skip(at)) {
+                    *b = v.to_le_bytes();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn read_at(&self, info: &TensorInfo, at: u64, out: &mut [u8]) -> Result<(), ConvertError> {
+        let source = self.checkpoint.source(info)?;
+        let (offset, len) = (info.offset.saturating_add(at), out.len() as u64);
+        if at.saturating_add(len) > info.bytes {
+            let (expected, found) = (info.bytes, at.saturating_add(len));
+            let problem = Problem::BufferLength { tensor: info.name.clone(), expected, found };
+            return Err(FormatError::new(source.name(), problem).into());
+        }
+        let failed = |error| FormatError::new(source.name(), Problem::Io { offset, len, error });
+        Ok(source.read_at(offset, out).map_err(failed)?)
+    }
+}
