@@ -67,21 +67,21 @@ dtypes! {
     Q4_1 = 3, "Q4_1", 32 per 20, Quantized;
     /// 5-bit codes minus 16, one scale per 32. See [`crate::q5_0`].
     Q5_0 = 6, "Q5_0", 32 per 22, Quantized;
-    /// 5-bit codes, one scale and one minimum per 32.
+    /// 5-bit codes, one scale and one minimum per 32. See [`crate::q5_1`].
     Q5_1 = 7, "Q5_1", 32 per 24, Quantized;
     /// Signed bytes, one scale per 32. See [`crate::q8_0`].
     Q8_0 = 8, "Q8_0", 32 per 34, Quantized;
-    /// 2-bit codes in super-blocks of 256 with 4-bit scales and minima per 16.
+    /// 2-bit codes in super-blocks of 256 with 4-bit scales and minima per 16. See [`crate::q2_k`].
     Q2_K = 10, "Q2_K", 256 per 84, Quantized;
-    /// 3-bit codes minus 4 in super-blocks of 256 with 6-bit scales per 16.
+    /// 3-bit codes minus 4 in super-blocks of 256 with 6-bit scales per 16. See [`crate::q3_k`].
     Q3_K = 11, "Q3_K", 256 per 110, Quantized;
     /// 4-bit codes in super-blocks of 256 with 6-bit scales and minima per 32. See [`crate::q4_k`].
     Q4_K = 12, "Q4_K", 256 per 144, Quantized;
-    /// 5-bit codes in super-blocks of 256 with 6-bit scales and minima per 32.
+    /// 5-bit codes in super-blocks of 256 with 6-bit scales and minima per 32. See [`crate::q5_k`].
     Q5_K = 13, "Q5_K", 256 per 176, Quantized;
     /// 6-bit codes minus 32 in super-blocks of 256 with 8-bit scales per 16. See [`crate::q6_k`].
     Q6_K = 14, "Q6_K", 256 per 210, Quantized;
-    /// Signed bytes in super-blocks of 256 with one single-precision scale, and their sums.
+    /// Signed bytes in super-blocks of 256 with one single-precision scale, and their sums. See [`crate::q8_k`].
     Q8_K = 15, "Q8_K", 256 per 292, Quantized;
     /// Grid codes of eight magnitudes with shared signs, 2.0625 bits per weight.
     IQ2_XXS = 16, "IQ2_XXS", 256 per 66, Quantized;
@@ -91,13 +91,13 @@ dtypes! {
     IQ3_XXS = 18, "IQ3_XXS", 256 per 98, Quantized;
     /// Grid codes of eight ternary values, 1.5625 bits per weight.
     IQ1_S = 19, "IQ1_S", 256 per 50, Quantized;
-    /// 4-bit codes into a table of sixteen uneven levels, one scale per 32.
+    /// 4-bit codes into a table of sixteen uneven levels, one scale per 32. See [`crate::iq4_nl`].
     IQ4_NL = 20, "IQ4_NL", 32 per 18, Quantized;
     /// Grid codes of four magnitudes with signs of their own, 3.4375 bits per weight.
     IQ3_S = 21, "IQ3_S", 256 per 110, Quantized;
     /// Grid codes of eight magnitudes with signs of their own, 2.5625 bits per weight.
     IQ2_S = 22, "IQ2_S", 256 per 82, Quantized;
-    /// The levels of IQ4_NL in super-blocks of 256 with 6-bit scales per 32.
+    /// The levels of IQ4_NL in super-blocks of 256 with 6-bit scales per 32. See [`crate::iq4_xs`].
     IQ4_XS = 23, "IQ4_XS", 256 per 136, Quantized;
     /// Signed byte.
     I8 = 24, "I8", 1 per 1, Integer;
@@ -113,20 +113,20 @@ dtypes! {
     IQ1_M = 29, "IQ1_M", 256 per 56, Quantized;
     /// The upper half of an `f32`.
     BF16 = 30, "BF16", 1 per 2, Float;
-    /// Ternary, five to a byte, one scale per 256.
+    /// Ternary, five to a byte, one scale per 256. See [`crate::tq1_0`].
     TQ1_0 = 34, "TQ1_0", 256 per 54, Quantized;
-    /// Ternary, four to a byte, one scale per 256.
+    /// Ternary, four to a byte, one scale per 256. See [`crate::tq2_0`].
     TQ2_0 = 35, "TQ2_0", 256 per 66, Quantized;
     /// Ternary, four to a byte, one scale per tensor, in the block order of bitnet.cpp on x86. The id
     /// is bitnet.cpp's; [`DType::from_ggml_code`] does not accept it. See [`crate::collisions`].
     I2_S = 36, "I2_S", 128 per 32, Quantized;
-    /// OCP MXFP4: 4-bit floats (E2M1), one power-of-two scale (E8M0) per 32.
+    /// OCP MXFP4: 4-bit floats (E2M1), one power-of-two scale (E8M0) per 32. See [`crate::mxfp4`].
     MXFP4 = 39, "MXFP4", 32 per 17, Quantized;
-    /// 4-bit floats (E2M1), one 8-bit float scale (UE4M3) per 16.
+    /// 4-bit floats (E2M1), one 8-bit float scale (UE4M3) per 16. See [`crate::nvfp4`].
     NVFP4 = 40, "NVFP4", 64 per 36, Quantized;
-    /// One bit, plus or minus one scale per 128.
+    /// One bit, plus or minus one scale per 128. See [`crate::q1_0`].
     Q1_0 = 41, "Q1_0", 128 per 18, Quantized;
-    /// 2-bit codes minus 1, one scale per 64.
+    /// 2-bit codes minus 1, one scale per 64. See [`crate::q2_0`].
     Q2_0 = 42, "Q2_0", 64 per 18, Quantized;
     /// Unsigned byte; safetensors only, ggml has no such type.
     U8 = 0x1000, "U8", 1 per 1, Integer;

@@ -43,7 +43,24 @@ pub enum QuantError {
         /// The element.
         value: f32,
     },
-    /// A block whose scale or minimum exceeds the half-precision range it is stored in (65504).
+    /// An importance that does not fit the matrix: its length is no whole number of blocks, or the
+    /// elements are no whole number of rows of that length.
+    Columns {
+        /// The block format.
+        dtype: DType,
+        /// Elements of the matrix.
+        elements: usize,
+        /// Numbers given, one per column.
+        columns: usize,
+    },
+    /// An importance that is negative or not finite.
+    Importance {
+        /// The column.
+        column: usize,
+        /// The number given for it.
+        value: f32,
+    },
+    /// A block whose scale or minimum exceeds what it is stored in (65504 in half precision).
     ScaleOverflow {
         /// The block format.
         dtype: DType,
@@ -69,8 +86,12 @@ impl fmt::Display for QuantError {
             Self::NotFinite { dtype, index, value } => {
                 write!(f, "element {index} is {value}, which {dtype} cannot represent")
             }
+            Self::Columns { dtype, elements, columns } => {
+                write!(f, "importances of {columns} columns do not fit {elements} elements in {dtype} blocks")
+            }
+            Self::Importance { column, value } => write!(f, "the importance of column {column} is {value}"),
             Self::ScaleOverflow { dtype, index, value } => {
-                write!(f, "the {dtype} block at element {index} needs a scale of {value}, beyond half precision")
+                write!(f, "the {dtype} block at element {index} needs a scale of {value}, more than it can hold")
             }
         }
     }

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! dtype.rs      the table: code, name, elements and bytes per block
+//! collisions.rs type ids that projects use differently
 //! float.rs      half precision and bfloat16
 //! convert.rs    whole slices: dispatch on dtype, length checks
+//! importance.rs how much each column counts when encoding
 //! search.rs     choosing scales (shared by the block formats)
 //! q4_0.rs ...   one file per block format: layout, view, encoder
 //! ```
@@ -21,17 +23,31 @@ mod convert;
 mod dtype;
 mod error;
 mod float;
+mod importance;
 mod search;
 
 pub mod i2_s;
+pub mod iq4_nl;
+pub mod iq4_xs;
+pub mod mxfp4;
+pub mod nvfp4;
+pub mod q1_0;
+pub mod q2_0;
+pub mod q2_k;
+pub mod q3_k;
 pub mod q4_0;
 pub mod q4_1;
 pub mod q4_k;
 pub mod q5_0;
+pub mod q5_1;
+pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
+pub mod q8_k;
+pub mod tq1_0;
+pub mod tq2_0;
 
-pub use convert::{dequantize, quantize};
+pub use convert::{dequantize, quantize, quantize_weighted};
 pub use dtype::{DType, FIRST_OWN_CODE, Kind, UnknownDType};
 pub use error::QuantError;
 pub use float::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};

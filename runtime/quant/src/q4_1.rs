@@ -7,7 +7,7 @@
 //! | 4..20 | codes 0..=15: byte j holds element j in bits 0..4 and element j+16 in bits 4..8 |
 
 use crate::f16_to_f32;
-use crate::search::{ScaleTooLarge, range, to_scale};
+use crate::search::{Offset, ScaleTooLarge, fit_affine, range, to_scale};
 
 /// Elements per block.
 pub const LEN: usize = 32;
@@ -58,17 +58,26 @@ impl Block<'_> {
     }
 }
 
-/// Encodes finite weights, giving the same bytes as ggml's reference: the codes span the range
-/// between the smallest and the largest element.
+/// Encodes finite weights. Without importance, the same bytes as ggml's reference: the codes span the
+/// range between the smallest and the largest element. With importance, d and m are searched for the
+/// smallest weighted error.
 ///
 /// # Errors
 /// [`ScaleTooLarge`] where d or m exceeds half precision.
-pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
-    let (min, max) = range(src);
-    let d = (max - min) / 15.0;
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let (bits, d, min);
+    if let Some(weights) = importance {
+        let fit = fit_affine(src, weights, 15, Offset::Any);
+        bits = (to_scale(fit.0)?, to_scale(fit.1)?);
+        (d, min) = (f16_to_f32(bits.0), f16_to_f32(bits.1));
+    } else {
+        let (low, high) = range(src);
+        (d, min) = ((high - low) / 15.0, low);
+        bits = (to_scale(d)?, to_scale(min)?);
+    }
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out[..2].copy_from_slice(&to_scale(d)?.to_le_bytes());
-    out[2..4].copy_from_slice(&to_scale(min)?.to_le_bytes());
+    out[..2].copy_from_slice(&bits.0.to_le_bytes());
+    out[2..4].copy_from_slice(&bits.1.to_le_bytes());
     let code = |x: f32| (((x - min) * inverse + 0.5) as u8).min(15);
     for j in 0..16 {
         out[4 + j] = code(src[j]) | code(src[j + 16]) << 4;

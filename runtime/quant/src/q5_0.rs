@@ -7,7 +7,7 @@
 //! | 6..22 | bits 0..4 of the codes: byte j holds element j low and element j+16 high |
 
 use crate::f16_to_f32;
-use crate::search::{ScaleTooLarge, signed_extreme, to_scale};
+use crate::search::{ScaleTooLarge, Targets, fit_scale, nearest, signed_extreme, to_scale};
 
 /// Elements per block.
 pub const LEN: usize = 32;
@@ -67,15 +67,32 @@ impl Block<'_> {
     }
 }
 
-/// Encodes finite weights, giving the same bytes as ggml's reference. The element of largest
-/// magnitude maps to code 0, that is -16.
+/// Where the element of largest magnitude may lie: around either end, and beyond, where it counts little.
+const TARGETS: [Targets; 3] = [
+    Targets { first: -17.0, step: 0.1, count: 21 },
+    Targets { first: 14.6, step: 0.2, count: 8 },
+    Targets { first: -40.0, step: 3.0, count: 8 },
+];
+
+/// Encodes finite weights. Without importance, the same bytes as ggml's reference: the element of
+/// largest magnitude maps to code 0, that is -16. With importance, d is searched for the smallest
+/// weighted error.
 ///
 /// # Errors
 /// [`ScaleTooLarge`] where d exceeds half precision.
-pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
-    let d = signed_extreme(src) / -16.0;
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let Some(weights) = importance else {
+        let d = signed_extreme(src) / -16.0;
+        return write(src, to_scale(d)?, d, out);
+    };
+    let d = to_scale(fit_scale(src, weights, &TARGETS, |x| nearest(x, -16.0, 15.0)))?;
+    write(src, d, f16_to_f32(d), out)
+}
+
+/// Writes a block of scale `half`, its codes rounded for `d`.
+fn write(src: &[f32; LEN], half: u16, d: f32, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out[..2].copy_from_slice(&to_scale(d)?.to_le_bytes());
+    out[..2].copy_from_slice(&half.to_le_bytes());
     let code = |x: f32| ((x * inverse + 16.5) as u8).min(31);
     let mut high = 0u32;
     for j in 0..16 {

@@ -13,7 +13,7 @@
 //! and its high bits in byte j, bits 2r..2r+2.
 
 use crate::f16_to_f32;
-use crate::search::{ScaleTooLarge, fit_symmetric, nearest, signed_extreme, sum, to_scale};
+use crate::search::{ScaleTooLarge, ScaledBlock, Targets, nearest};
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -87,30 +87,32 @@ impl Block<'_> {
     }
 }
 
+/// Where the element of largest magnitude may lie.
+const TARGETS: [Targets; 2] =
+    [Targets { first: -33.0, step: 0.1, count: 20 }, Targets { first: 30.0, step: 0.25, count: 8 }];
+
+#[inline]
+fn level(x: f32) -> f32 {
+    nearest(x, -32.0, 31.0)
+}
+
 /// Encodes finite weights. More accurate than ggml's reference: the same search per sub-block, and
-/// then a correction of each 8-bit scale for its own rounding.
+/// then d and the 8-bit scales are chosen together, for what they are once rounded.
 ///
 /// # Errors
 /// [`ScaleTooLarge`] where d exceeds half precision.
-pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
-    let subs = src.as_chunks::<SUB_LEN>().0;
-    let mut fits = [0.0f32; 16];
-    for (x, fit) in subs.iter().zip(&mut fits) {
-        *fit = fit_symmetric(x, 32.0);
-    }
-    // The largest scale maps to -128, the side with one step more.
-    let d_bits = to_scale(signed_extreme(&fits) / -128.0)?;
-    let d = f16_to_f32(d_bits);
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let subs = src.as_chunks::<SUB_LEN>().0.as_chunks::<16>().0;
+    let importance = importance.map(|w| &w.as_chunks::<SUB_LEN>().0.as_chunks::<16>().0[0]);
+    let fit = ScaledBlock::fit(&subs[0], importance, 128.0, &TARGETS, level)?;
 
     let mut codes = [0u8; LEN];
-    let coded = codes.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(&mut out[192..208]);
-    for ((x, &fit), (codes, byte)) in subs.iter().zip(&fits).zip(coded) {
-        let scale = correct(x, fit, d);
-        *byte = scale.cast_unsigned();
-        *codes = round_codes(x, d * f32::from(scale)).map(|code| (code + 32.0) as u8);
+    for (k, (codes, x)) in codes.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(&subs[0]).enumerate() {
+        let inverse = fit.inverse(k);
+        *codes = x.map(|x| (level(x * inverse) + 32.0) as u8);
+        out[192 + k] = fit.scales[k].cast_unsigned();
     }
-
-    out[208..].copy_from_slice(&d_bits.to_le_bytes());
+    out[208..].copy_from_slice(&fit.d.to_le_bytes());
     let (low, high) = out[..192].split_at_mut(128);
     let halves = low.as_chunks_mut::<64>().0.iter_mut().zip(high.as_chunks_mut::<32>().0);
     for ((low, high), q) in halves.zip(codes.as_chunks::<128>().0) {
@@ -121,35 +123,4 @@ pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLar
         }
     }
     Ok(())
-}
-
-/// Signed codes, as whole floats, that a scale gives.
-#[inline]
-fn round_codes(x: &[f32; SUB_LEN], scale: f32) -> [f32; SUB_LEN] {
-    let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    core::array::from_fn(|i| nearest(x[i] * inverse, -32.0, 31.0))
-}
-
-/// Searches around the rounded fit for the 8-bit scale with the smallest error, weighted as in the fit.
-fn correct(x: &[f32; SUB_LEN], fit: f32, d: f32) -> i8 {
-    if d == 0.0 {
-        return 0;
-    }
-    let centre = nearest(fit / d, -128.0, 127.0);
-    let mut best = 0;
-    let mut best_error = f32::INFINITY;
-    for step in [-1.0, 0.0, 1.0] {
-        let candidate = (centre + step).clamp(-128.0, 127.0);
-        let scale = d * candidate;
-        let codes = round_codes(x, scale);
-        let error = sum::<SUB_LEN>(|i| {
-            let rest = scale * codes[i] - x[i];
-            x[i] * x[i] * rest * rest
-        });
-        if error < best_error {
-            best_error = error;
-            best = candidate as i8;
-        }
-    }
-    best
 }

@@ -6,7 +6,7 @@
 //! | 2..34 | codes -128..=127, element order (encoders write -127..=127) |
 
 use crate::f16_to_f32;
-use crate::search::{ScaleTooLarge, largest_magnitude, round_half_away, to_scale};
+use crate::search::{ScaleTooLarge, Targets, fit_scale, largest_magnitude, nearest, round_half_away, to_scale};
 
 /// Elements per block.
 pub const LEN: usize = 32;
@@ -48,15 +48,26 @@ impl Block<'_> {
     }
 }
 
-/// Encodes finite weights, giving the same bytes as ggml's reference: the largest magnitude maps to
-/// 127, codes round half away from zero.
+/// Where the element of largest magnitude may lie.
+const TARGETS: [Targets; 1] = [Targets { first: -128.4, step: 0.2, count: 9 }];
+
+/// Encodes finite weights. Without importance, the same bytes as ggml's reference: the largest
+/// magnitude maps to 127, codes round half away from zero. With importance, d is searched for the
+/// smallest weighted error.
 ///
 /// # Errors
 /// [`ScaleTooLarge`] where d exceeds half precision.
-pub fn encode(src: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
-    let d = largest_magnitude(src) / 127.0;
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let (half, d);
+    if let Some(weights) = importance {
+        half = to_scale(fit_scale(src, weights, &TARGETS, |x| nearest(x, -128.0, 127.0)))?;
+        d = f16_to_f32(half);
+    } else {
+        d = largest_magnitude(src) / 127.0;
+        half = to_scale(d)?;
+    }
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    out[..2].copy_from_slice(&to_scale(d)?.to_le_bytes());
+    out[..2].copy_from_slice(&half.to_le_bytes());
     for (byte, &x) in out[2..].iter_mut().zip(src) {
         *byte = (round_half_away(x * inverse) as i8).cast_unsigned();
     }

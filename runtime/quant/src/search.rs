@@ -1,4 +1,25 @@
 //! Choosing scales: what the encoders share.
+//!
+//! ```text
+//! search.rs           rounding, sums, weights
+//! search/levels.rs    the nearest of a table of values
+//! search/scale.rs     one scale for a run of elements
+//! search/affine.rs    a scale and an offset for a run; super-blocks of such runs (Q2_K, Q4_K, Q5_K)
+//! search/scaled.rs    super-blocks of runs with a scale (Q3_K, Q6_K, IQ4_XS)
+//! search/ternary.rs   the best scale of three levels
+//! ```
+
+mod affine;
+mod levels;
+mod scale;
+mod scaled;
+mod ternary;
+
+pub(crate) use affine::{AffineBlock, Offset, Ranges, fit_affine};
+pub(crate) use levels::Levels;
+pub(crate) use scale::{Targets, fit_scale};
+pub(crate) use scaled::ScaledBlock;
+pub(crate) use ternary::fit_ternary;
 
 use crate::f32_to_f16;
 use core::fmt;
@@ -71,89 +92,17 @@ pub(crate) fn sum<const N: usize>(f: impl Fn(usize) -> f32) -> f32 {
     lanes.iter().sum()
 }
 
-/// Fits `x ≈ scale * code - min` with codes in `0..=max_code`, scale ≥ 0 and min ≥ 0, minimizing the
-/// squared error weighted with `weights`.
-///
-/// Tries rounding grids a little coarser and finer than the one that spans the range: clipping the
-/// extremes often buys the bulk more precision. Each grid's codes determine scale and min by linear
-/// regression; the fit with the smallest residual wins. min is kept non-negative because the formats
-/// store it unsigned.
-pub(crate) fn fit_affine<const N: usize>(x: &[f32; N], weights: &[f32; N], max_code: u8) -> (f32, f32) {
-    const GRIDS: u8 = 24;
-    const REFINEMENTS: u8 = 4;
-    let (lo, hi) = range(x);
-    let lo = lo.min(0.0);
-    let span = hi - lo;
-    if span.is_nan() || span <= 0.0 {
-        return (0.0, -lo);
+/// How much each element counts: its importance, or, where all columns are alike, somewhat more the
+/// larger it is (ggml weighs likewise; it costs little squared error and helps the model).
+/// At most about 1 + √N.
+#[inline]
+pub(crate) fn weights<const N: usize>(x: &[f32; N], importance: Option<&[f32; N]>) -> [f32; N] {
+    if let Some(importance) = importance {
+        return *importance;
     }
-    let levels = f32::from(max_code);
-    let sw = sum::<N>(|i| weights[i]);
-    let sx = sum::<N>(|i| weights[i] * x[i]);
-
-    // For given codes, the scale and the offset (minus the minimum) by regression, and the residual.
-    let regress = |codes: &[f32; N]| {
-        let sl = sum::<N>(|i| weights[i] * codes[i]);
-        let sll = sum::<N>(|i| weights[i] * codes[i] * codes[i]);
-        let sxl = sum::<N>(|i| weights[i] * codes[i] * x[i]);
-        let determinant = sw * sll - sl * sl;
-        let mut scale = (sw * sxl - sx * sl) / determinant;
-        let mut offset = (sll * sx - sl * sxl) / determinant;
-        if offset > 0.0 {
-            (scale, offset) = (sxl / sll, 0.0);
-        }
-        let error = sum::<N>(|i| {
-            let rest = scale * codes[i] + offset - x[i];
-            weights[i] * rest * rest
-        });
-        // Codes that are all equal leave NaN, which no comparison prefers.
-        (scale, offset, if scale >= 0.0 { error } else { f32::INFINITY })
-    };
-
-    let mut best = (span / levels, lo, f32::INFINITY);
-    for grid in 0..=GRIDS {
-        // The grid begins at the best offset so far: with an outlier below, that is far from the minimum.
-        let inverse = (levels - 1.2 + 0.1 * f32::from(grid)) / (hi - best.1);
-        let fit = regress(&core::array::from_fn(|i| nearest((x[i] - best.1) * inverse, 0.0, levels)));
-        if fit.2 < best.2 {
-            best = fit;
-        }
-    }
-    // Codes and regression in turn, until they agree.
-    for _ in 0..REFINEMENTS {
-        let inverse = 1.0 / best.0;
-        let fit = regress(&core::array::from_fn(|i| nearest((x[i] - best.1) * inverse, 0.0, levels)));
-        if fit.2 < best.2 {
-            best = fit;
-        } else {
-            break;
-        }
-    }
-    (best.0, -best.1)
+    let rms = (sum::<N>(|i| x[i] * x[i]) / N as f32).sqrt();
+    if rms > 0.0 && rms.is_finite() { x.map(|v| 1.0 + v.abs() / rms) } else { [1.0; N] }
 }
 
-/// Fits `x ≈ scale * code` with codes in `-half..half`, minimizing the squared error weighted with
-/// the squares of `x`. The scale may be negative: the element of largest magnitude is put on the side
-/// that has one code more.
-pub(crate) fn fit_symmetric<const N: usize>(x: &[f32; N], half: f32) -> f32 {
-    // Far below what a half-precision scale can express; keeps the inverse finite.
-    const NEGLIGIBLE: f32 = 1e-15;
-    let extreme = signed_extreme(x);
-    if extreme.abs() < NEGLIGIBLE {
-        return 0.0;
-    }
-    let (mut best, mut best_gain) = (extreme / -half, 0.0f32);
-    for grid in -9i8..=9 {
-        let inverse = -(half + 0.1 * f32::from(grid)) / extreme;
-        let codes: [f32; N] = core::array::from_fn(|i| nearest(x[i] * inverse, -half, half - 1.0));
-        let sxl = sum::<N>(|i| x[i] * x[i] * x[i] * codes[i]);
-        let sll = sum::<N>(|i| x[i] * x[i] * codes[i] * codes[i]);
-        // The residual of the best scale for these codes is constant minus sxl²/sll.
-        let gain = sxl * sxl / sll;
-        if gain > best_gain {
-            best_gain = gain;
-            best = sxl / sll;
-        }
-    }
-    best
-}
+/// Below this, squares and cubes underflow; a half-precision scale cannot express it by far.
+pub(crate) const NEGLIGIBLE: f32 = 1e-12;

@@ -1,43 +1,53 @@
-//! Equality with an independent implementation, bit for bit, by hashes. `goldens.py` made the table.
+//! Equality with libggml, bit for bit, by checksums. `tests/goldens/quant/make.py` made the table.
+
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{Lcg, fnv, rmse};
+use common::{Lcg, rmse};
 use tern_quant::{DType, dequantize, quantize};
 
 const BLOCKS: usize = 64;
+const PATTERNS: [u8; 8] = [0x00, 0xff, 0x55, 0xaa, 0x80, 0x7f, 0x01, 0x3c];
+const GOLDENS: &str = include_str!("../../../tests/goldens/quant/blocks.txt");
 
-/// Format, where the upper bytes of its half-precision fields are, hash of decoded floats, hash of encoded bytes.
-type Golden = (DType, &'static [usize], u64, Option<u64>);
+/// FNV-1a over words.
+fn checksum(words: impl IntoIterator<Item = u32>) -> String {
+    let sum = words.into_iter().fold(0xcbf2_9ce4_8422_2325u64, |h, w| (h ^ u64::from(w)).wrapping_mul(0x100_0000_01b3));
+    format!("{sum:016x}")
+}
 
-const GOLDENS: [Golden; 6] = [
-    (DType::Q4_0, &[1], 0x4af5d8d75dc6c989, Some(0x7ae22e72ec5a1434)),
-    (DType::Q4_1, &[1, 3], 0x9c9d302d529a0c31, Some(0x7ea3d4a4ca0889a2)),
-    (DType::Q5_0, &[1], 0xfba6474060d420ca, Some(0x7b640627001987a4)),
-    (DType::Q8_0, &[1], 0xb29b75cc391b6519, Some(0x020ea74b790e5ea5)),
-    (DType::Q4_K, &[1, 3], 0x75d28adb67744d53, None),
-    (DType::Q6_K, &[209], 0x5c112054fdb71a7d, None),
-];
+fn decoded(dtype: DType, data: &[u8]) -> Vec<u32> {
+    let mut values = vec![0.0; data.len() / dtype.block_bytes() * dtype.block_len()];
+    dequantize(dtype, data, &mut values).unwrap();
+    values.iter().map(|v| if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }).collect()
+}
 
 #[test]
-fn decoding_and_encoding_equal_the_reference() {
-    for (dtype, scales, decoded, encoded) in GOLDENS {
-        let mut rng = Lcg(dtype.block_bytes() as u64);
-        let mut data = rng.bytes(BLOCKS * dtype.block_bytes());
-        for block in data.chunks_exact_mut(dtype.block_bytes()) {
-            scales.iter().for_each(|&at| block[at] &= 0xbf);
-        }
-        let mut values = vec![0.0; BLOCKS * dtype.block_len()];
-        dequantize(dtype, &data, &mut values).unwrap();
-        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        assert_eq!(fnv(&bytes), decoded, "decoding {dtype}");
+fn decoding_and_encoding_equal_libggml() {
+    let mut seen = 0;
+    for line in GOLDENS.lines().filter(|l| !l.starts_with('#')) {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let &[name, random, patterns, encoded, first, middle, last] = &fields[..] else { panic!("{line}") };
+        let dtype: DType = name.parse().unwrap();
+        let size = dtype.block_bytes();
 
-        let values = rng.units(values.len());
-        quantize(dtype, &values, &mut data).unwrap();
-        if let Some(expected) = encoded {
-            assert_eq!(fnv(&data), expected, "encoding {dtype}");
+        let mut rng = Lcg(size as u64);
+        let mut data = rng.bytes(BLOCKS * size);
+        let words = decoded(dtype, &data);
+        let spelled = [words[0], words[words.len() / 2], words[words.len() - 1]].map(|w| format!("{w:08x}"));
+        assert_eq!(spelled, [first, middle, last], "{dtype}");
+        assert_eq!(checksum(words), random, "{dtype}");
+        let edges: Vec<u8> = PATTERNS.iter().flat_map(|&p| vec![p; size]).collect();
+        assert_eq!(checksum(decoded(dtype, &edges)), patterns, "{dtype}");
+
+        if encoded != "-" {
+            quantize(dtype, &rng.units(BLOCKS * dtype.block_len()), &mut data).unwrap();
+            assert_eq!(checksum(data.iter().map(|&b| u32::from(b))), encoded, "encoding {dtype}");
         }
+        seen += 1;
     }
+    assert_eq!(seen, 19);
 }
 
 type Draw = fn(&mut Lcg) -> f32;

@@ -1,4 +1,4 @@
-//! Seeded data for the tests; `goldens.py` has the same generator.
+//! Seeded data for the tests; `tests/goldens/quant/make.py` has the same generator.
 #![allow(dead_code)] // Each test file uses some of it.
 
 pub struct Lcg(pub u64);
@@ -26,10 +26,6 @@ impl Lcg {
     pub fn normal(&mut self) -> f32 {
         (0..12).map(|_| self.unit() / 2.0).sum()
     }
-}
-
-pub fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
 }
 
 pub fn rmse(a: &[f32], b: &[f32]) -> f64 {

@@ -1,0 +1,90 @@
+"""Makes blocks.txt: what libggml decodes the same bytes to, and encodes the same numbers to.
+
+Run: python make.py LIBGGML_BASE > blocks.txt
+LIBGGML_BASE is the shared library in the package llama-cpp-python (llama_cpp/lib/libggml-base.*).
+
+Input comes from a generator that runtime/quant/tests/reference.rs has too, so only checksums and a
+few values are kept: FNV-1a over 32-bit words, NaNs made alike first.
+"""
+
+import ctypes
+import sys
+
+import numpy as np
+
+LIB = ctypes.CDLL(sys.argv[1])
+BLOCKS = 64
+PATTERNS = [0x00, 0xFF, 0x55, 0xAA, 0x80, 0x7F, 0x01, 0x3C]
+
+# Type, ggml's id, elements and bytes per block, function suffix; whether our plain encoder gives ggml's bytes.
+TYPES = [
+    ("Q4_0", 32, 18, "q4_0", True),
+    ("Q4_1", 32, 20, "q4_1", True),
+    ("Q5_0", 32, 22, "q5_0", True),
+    ("Q5_1", 32, 24, "q5_1", True),
+    ("Q8_0", 32, 34, "q8_0", True),
+    ("Q2_K", 256, 84, "q2_K", False),
+    ("Q3_K", 256, 110, "q3_K", False),
+    ("Q4_K", 256, 144, "q4_K", False),
+    ("Q5_K", 256, 176, "q5_K", False),
+    ("Q6_K", 256, 210, "q6_K", False),
+    ("Q8_K", 256, 292, "q8_K", True),
+    ("IQ4_NL", 32, 18, "iq4_nl", False),
+    ("IQ4_XS", 256, 136, "iq4_xs", False),
+    ("TQ1_0", 256, 54, "tq1_0", False),
+    ("TQ2_0", 256, 66, "tq2_0", False),
+    ("MXFP4", 32, 17, "mxfp4", False),
+    ("NVFP4", 64, 36, "nvfp4", False),
+    ("Q1_0", 128, 18, "q1_0", True),
+    ("Q2_0", 64, 18, "q2_0", False),
+]
+
+
+class Lcg:
+    """The generator of runtime/quant/tests/common/mod.rs."""
+
+    def __init__(self, seed):
+        self.state = seed
+
+    def next(self):
+        self.state = (self.state * 6364136223846793005 + 1442695040888963407) % 2**64
+        return self.state >> 32
+
+
+def checksum(words):
+    h = 0xCBF29CE484222325
+    for word in words.tolist():
+        h = (h ^ word) * 0x100000001B3 % 2**64
+    return h
+
+
+def pointer(array):
+    return array.ctypes.data_as(ctypes.c_void_p)
+
+
+def decode(function, data, elements):
+    out = np.empty(elements, np.float32)
+    getattr(LIB, "dequantize_row_" + function)(pointer(data), pointer(out), ctypes.c_int64(elements))
+    words = out.view(np.uint32).copy()
+    words[np.isnan(out)] = 0x7FC00000
+    return words
+
+
+def encode(function, values, size):
+    out = np.zeros(size, np.uint8)
+    getattr(LIB, f"quantize_row_{function}_ref")(pointer(values), pointer(out), ctypes.c_int64(len(values)))
+    return out
+
+
+print("# Type, checksum of decoded random blocks, of decoded patterns, of encoded numbers or -;")
+print("# the first, the middle and the last decoded value of the random blocks, as bits.")
+for name, length, size, function, same_bytes in TYPES:
+    rng = Lcg(size)
+    data = np.array([rng.next() & 255 for _ in range(BLOCKS * size)], np.uint8)
+    numbers = np.array([(rng.next() & 0xFFFFFF) / 2**23 - 1 for _ in range(BLOCKS * length)], np.float32)
+    patterns = np.repeat(np.array(PATTERNS, np.uint8), size)
+    blocks = decode(function, data, BLOCKS * length)
+    edges = decode(function, patterns, len(PATTERNS) * length)
+    encoded = f"{checksum(encode(function, numbers, BLOCKS * size)):016x}" if same_bytes else "-"
+    spelled = " ".join(f"{blocks[at]:08x}" for at in (0, len(blocks) // 2, -1))
+    print(f"{name} {checksum(blocks):016x} {checksum(edges):016x} {encoded} {spelled}")
