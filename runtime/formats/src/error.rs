@@ -463,6 +463,48 @@ pub enum Problem {
         expected: String,
     },
 
+    // ---- adapters ----
+    /// A setting that has another value than the one that is supported.
+    #[error("{key} is '{found}', supported: '{expected}'")]
+    Setting {
+        /// The key.
+        key: String,
+        /// Its value.
+        found: String,
+        /// What is supported.
+        expected: String,
+    },
+    /// A tensor that is no factor of an adapter.
+    #[error("tensor '{tensor}' is no part of an adapter; expected {expected}")]
+    UnknownSuffix {
+        /// The tensor.
+        tensor: String,
+        /// How names must be.
+        expected: &'static str,
+    },
+    /// A factor without the other one.
+    #[error("tensor '{tensor}' has no factor {other} beside it")]
+    Unpaired {
+        /// The factor that is there.
+        tensor: String,
+        /// The one that is missing.
+        other: &'static str,
+    },
+    /// Two factors that do not fit, or a factor that is not what the configuration says.
+    #[error("tensor '{tensor}': {what} {found}, but {expected} by '{other}'")]
+    FactorMismatch {
+        /// The tensor.
+        tensor: String,
+        /// The other factor, or the configuration.
+        other: String,
+        /// What differs.
+        what: &'static str,
+        /// The tensor's.
+        found: u64,
+        /// The other's.
+        expected: u64,
+    },
+
     // ---- requests ----
     /// A tensor that the checkpoint does not have.
     #[error("no tensor '{tensor}'")]

@@ -13,6 +13,7 @@
 //! atomic.rs       files that appear whole or not at all
 //! gguf/           GGUF v2 and v3
 //! safetensors/    single files and sharded ones
+//! adapter/        low-rank adapters in GGUF and in PEFT folders
 //! hf/             folders with config.json, a tokenizer and safetensors
 //! ```
 //!
@@ -23,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 pub mod gguf;
 pub mod hf;
 pub mod limits;
