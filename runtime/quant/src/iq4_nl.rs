@@ -6,7 +6,7 @@
 //! | 2..18 | codes 0..=15: byte j holds element j in bits 0..4 and element j+16 in bits 4..8 |
 
 use crate::f16_to_f32;
-use crate::search::{self, ScaleTooLarge, Targets, fit_scale, to_scale, weights};
+use crate::search::{Levels, ScaleTooLarge, Targets, fit_scale, to_scale, weights};
 
 /// Elements per block.
 pub const LEN: usize = 32;
@@ -54,8 +54,7 @@ impl Block<'_> {
 }
 
 /// [`LEVELS`] for encoders.
-pub(crate) const TABLE: search::Levels<15> =
-    search::Levels::new(-127, [-104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]);
+pub(crate) static TABLE: Levels = Levels::new(&LEVELS);
 
 /// Where the element of largest magnitude may lie.
 pub(crate) const TARGETS: [Targets; 2] =
@@ -72,7 +71,7 @@ pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; 
     let d = f16_to_f32(half);
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     for j in 0..16 {
-        out[2 + j] = TABLE.index(src[j] * inverse) | TABLE.index(src[j + 16] * inverse) << 4;
+        out[2 + j] = TABLE.place(src[j] * inverse) | TABLE.place(src[j + 16] * inverse) << 4;
     }
     Ok(())
 }

@@ -89,7 +89,7 @@ pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; 
     out[2..8].fill(0);
     for (k, (x, bytes)) in subs[0].iter().zip(out[8..].as_chunks_mut::<16>().0).enumerate() {
         let inverse = fit.inverse(k);
-        *bytes = core::array::from_fn(|j| TABLE.index(x[j] * inverse) | TABLE.index(x[j + 16] * inverse) << 4);
+        *bytes = core::array::from_fn(|j| TABLE.place(x[j] * inverse) | TABLE.place(x[j + 16] * inverse) << 4);
     }
     for (k, scale) in fit.scales.iter().enumerate() {
         let scale = (scale + 32).cast_unsigned();

@@ -10,7 +10,7 @@
 //! them doubled and [`Block::d`] is halved; code 8, minus zero, is plain zero; and e = 255, which the
 //! specification reserves for NaN, is one more power of two.
 
-use crate::search::{self, ScaleTooLarge, largest_magnitude, sum, weights};
+use crate::search::{Levels, ScaleTooLarge, largest_magnitude, sum, weights};
 
 /// Elements per block.
 pub const LEN: usize = 32;
@@ -64,13 +64,12 @@ pub(crate) fn half_scale(e: u8) -> f32 {
 }
 
 /// [`LEVELS`], ascending, for encoders.
-pub(crate) const TABLE: search::Levels<14> =
-    search::Levels::new(-12, [-8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12]);
+pub(crate) static TABLE: Levels = Levels::new(&[-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12]);
 
 /// The code of the nearest level.
 #[inline]
 pub(crate) fn code(x: f32) -> u8 {
-    let place = TABLE.index(x);
+    let place = TABLE.place(x);
     if place < 7 { 15 - place } else { place - 7 }
 }
 

@@ -69,7 +69,7 @@ pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; 
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     out[..2].copy_from_slice(&half.to_le_bytes());
     for (byte, &x) in out[2..].iter_mut().zip(src) {
-        *byte = (round_half_away(x * inverse) as i8).cast_unsigned();
+        *byte = (round_half_away(x * inverse).clamp(-128, 127) as i8).cast_unsigned();
     }
     Ok(())
 }
