@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tern_formats::gguf::{self, GgmlType, Header, ReadOptions, ValueType, Writer, ggml_type};
+use tern_formats::gguf::{self, GgmlType, Header, ReadOptions, SPLIT_COUNT_KEY, ValueType, Writer, ggml_type};
 use tern_formats::{BytesSource, DType};
 
 use crate::bytes::Choices;
@@ -32,7 +32,7 @@ fn check(file: Vec<u8>, valid: bool) {
         Err(error) => {
             assert!(!valid, "refused a valid file: {error}");
             assert!(error.to_string().len() < 4 << 10, "an error of {} bytes", error.to_string().len());
-            let _ = Header::read_with(&source, ReadOptions { allow_trailing: true });
+            let _ = Header::read_with(&source, ReadOptions { allow_trailing: true, ..ReadOptions::default() });
             return;
         }
     };
@@ -44,10 +44,19 @@ fn check(file: Vec<u8>, valid: bool) {
         let m = &header.metadata;
         let _ = (m.u32(key), m.f64(key), m.str(key), m.bool(key), m.u32_per_layer(key, 3));
     }
-    let opened = gguf::open(Arc::new(source)).expect("what was read opens");
+    let opened = match gguf::open(Arc::new(source)) {
+        Ok(opened) => opened,
+        // A part of a split model, or a file that says something untrue about being one.
+        Err(_) if header.metadata.contains(SPLIT_COUNT_KEY) => return,
+        Err(error) => panic!("what was read does not open: {error}"),
+    };
     for t in opened.checkpoint.tensors() {
         let bytes = opened.checkpoint.read(t).expect("tensors within the file can be read");
         assert_eq!(bytes.len() as u64, t.bytes);
+    }
+    // Written again, padding changes, and with it what tells other ids' meanings apart.
+    if !opened.checkpoint.tensors().iter().all(|t| certain(&t.dtype)) {
+        return;
     }
     let again = written_again(&opened);
     assert_eq!(
@@ -57,6 +66,11 @@ fn check(file: Vec<u8>, valid: bool) {
     if valid {
         assert_eq!(again, file, "a valid file written again has the same bytes");
     }
+}
+
+/// Whether the dtype's id means it and nothing else.
+fn certain(dtype: &DType) -> bool {
+    dtype.ggml_code().is_some_and(|code| ggml_type(code) == GgmlType::Known(*dtype))
 }
 
 /// Keys and tensors that the file can have: as many as it says, no more than fit.
@@ -191,7 +205,6 @@ impl File {
     /// A tensor info at an offset; gives the bytes of its data.
     fn tensor(&mut self, c: &mut Choices<'_>, may: bool, offset: u64) -> u64 {
         // Ids that have had several meanings are read only with further evidence.
-        let certain = |d: &DType| d.ggml_code().is_some_and(|code| ggml_type(code) == GgmlType::Known(*d));
         let dtypes: Vec<DType> = DType::ALL.iter().copied().filter(certain).collect();
         let dtype = *c.pick(&dtypes);
         let dims = 1 + c.below(3);

@@ -229,21 +229,24 @@ fn tensor(c: &mut Cursor<'_>, index: usize, open: &mut Vec<readings::Open>) -> R
     let mut shape = (0..dims).map(|_| c.u64("a dimension")).collect::<Result<Vec<_>, _>>()?;
     shape.reverse();
     let id = c.u32("a tensor type")?;
-    let dtype = if readings::is_open(id) {
-        open.push((index, id));
-        readings::PLACEHOLDER
-    } else {
-        dtype(&name, id)?
+    let dtype = match dtype(&name, id)? {
+        Some(dtype) => dtype,
+        None => {
+            open.push((index, id));
+            readings::PLACEHOLDER
+        }
     };
     let bytes = tensor_bytes(&name, dtype, &shape, 1)?;
     let offset = c.u64("a tensor offset")?;
     Ok(TensorInfo { name, dtype, shape, file: 0, offset, bytes })
 }
 
-fn dtype(tensor: &str, code: u32) -> Result<DType, Problem> {
+/// `None` where the id has several readings.
+fn dtype(tensor: &str, code: u32) -> Result<Option<DType>, Problem> {
     let tensor = || tensor.to_owned();
     match ggml_type(code) {
-        GgmlType::Known(dtype) => Ok(dtype),
+        GgmlType::Known(dtype) => Ok(Some(dtype)),
+        GgmlType::Contested => Ok(None),
         GgmlType::Unsupported(name) => {
             Err(Problem::UnsupportedDtype { tensor: tensor(), found: name.to_owned(), supported: supported() })
         }

@@ -19,11 +19,6 @@ pub(super) type Open = (usize, u32);
 /// Takes one byte per element, so that shapes are checked before anything is known.
 pub(super) const PLACEHOLDER: DType = DType::I8;
 
-/// Whether the id has several readings.
-pub(super) fn is_open(id: u32) -> bool {
-    readings(id).next().is_some()
-}
-
 /// What the data section says about a tensor's size.
 #[derive(Clone, Copy)]
 struct Room {

@@ -1,6 +1,7 @@
 //! ggml's type ids: which are read, which exist but are not read, which were removed.
 
 use tern_quant::DType;
+use tern_quant::collisions::readings;
 
 /// What a type id in a GGUF file stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,13 +12,17 @@ pub enum GgmlType {
     Unsupported(&'static str),
     /// An id whose dtype ggml removed.
     Removed(&'static str),
+    /// An id that projects give different meanings; the rest of a file tells which (see [`tern_quant::collisions`]).
+    Contested,
     /// An id that ggml never defined, as of the version this table follows.
     Unknown,
 }
 
-/// What ggml itself means by a type id. Forks of it wrote other types under some of the numbers: a reader of whole files
-/// tells them apart (see [`tern_quant::collisions`]).
+/// Looks up a type id.
 pub fn ggml_type(code: u32) -> GgmlType {
+    if readings(code).next().is_some() {
+        return GgmlType::Contested;
+    }
     if let Some(dtype) = DType::from_ggml_code(code) {
         return GgmlType::Known(dtype);
     }
@@ -28,9 +33,6 @@ pub fn ggml_type(code: u32) -> GgmlType {
         31 => GgmlType::Removed("Q4_0_4_4"),
         32 => GgmlType::Removed("Q4_0_4_8"),
         33 => GgmlType::Removed("Q4_0_8_8"),
-        36 => GgmlType::Removed("IQ4_NL_4_4"),
-        37 => GgmlType::Removed("IQ4_NL_4_8"),
-        38 => GgmlType::Removed("IQ4_NL_8_8"),
         _ => GgmlType::Unknown,
     }
 }
