@@ -4,6 +4,7 @@ use crate::importance::Importance;
 use crate::search::ScaleTooLarge;
 use crate::{DType, QuantError, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use crate::{i2_s, iq4_nl, iq4_xs, mxfp4, nvfp4, q1_0, q2_0, q2_k, q3_k, q4_0, q4_1, q4_k, q5_0, q5_1, q5_k, q6_k};
+use crate::{iq1_m, iq1_s, iq2_s, iq2_xs, iq2_xxs, iq3_s, iq3_xxs};
 use crate::{q8_0, q8_k, tq1_0, tq2_0};
 
 /// Decodes `bytes`, stored as `dtype`, into `out`.
@@ -41,6 +42,13 @@ pub fn dequantize(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<(), Qua
         DType::Q2_0 => decode(bytes, out, |b, y| q2_0::Block(b).dequantize(y)),
         DType::I2_S => i2_s::dequantize(i2_s::Order::X86, bytes, out),
         DType::I2_S_ARM => i2_s::dequantize(i2_s::Order::Arm, bytes, out),
+        DType::IQ2_XXS => decode(bytes, out, |b, y| iq2_xxs::Block(b).dequantize(y)),
+        DType::IQ2_XS => decode(bytes, out, |b, y| iq2_xs::Block(b).dequantize(y)),
+        DType::IQ3_XXS => decode(bytes, out, |b, y| iq3_xxs::Block(b).dequantize(y)),
+        DType::IQ1_S => decode(bytes, out, |b, y| iq1_s::Block(b).dequantize(y)),
+        DType::IQ3_S => decode(bytes, out, |b, y| iq3_s::Block(b).dequantize(y)),
+        DType::IQ2_S => decode(bytes, out, |b, y| iq2_s::Block(b).dequantize(y)),
+        DType::IQ1_M => decode(bytes, out, |b, y| iq1_m::Block(b).dequantize(y)),
         _ => return Err(QuantError::Unsupported { dtype }),
     }
     Ok(())

@@ -7,6 +7,7 @@
 //! convert.rs    whole slices: dispatch on dtype, length checks
 //! importance.rs how much each column counts when encoding
 //! search.rs     choosing scales (shared by the block formats)
+//! grid.rs       codebooks of the IQ formats
 //! q4_0.rs ...   one file per block format: layout, view, encoder
 //! ```
 //!
@@ -23,10 +24,18 @@ mod convert;
 mod dtype;
 mod error;
 mod float;
+mod grid;
 mod importance;
 mod search;
 
 pub mod i2_s;
+pub mod iq1_m;
+pub mod iq1_s;
+pub mod iq2_s;
+pub mod iq2_xs;
+pub mod iq2_xxs;
+pub mod iq3_s;
+pub mod iq3_xxs;
 pub mod iq4_nl;
 pub mod iq4_xs;
 pub mod mxfp4;

@@ -28,7 +28,7 @@ fn weighted_error(dtype: DType, x: &[f32], given: Option<&[f32]>, counted: &[f32
 fn importance_lowers_the_error_that_counts() {
     let mut rng = Lcg(5);
     let columns: Vec<f32> =
-        (0..512).map(|_| rng.normal().exp() * if rng.next() % 50 == 0 { 100.0 } else { 1.0 }).collect();
+        (0..512).map(|_| rng.normal().exp() * if rng.next().is_multiple_of(50) { 100.0 } else { 1.0 }).collect();
     let scales: [fn(&mut Lcg) -> f32; 3] =
         [|r| r.normal() * 0.02, |r| r.unit(), |r| r.normal() * if r.next() % 97 == 0 { 1.0 } else { 0.02 }];
     for draw in scales {

@@ -47,7 +47,7 @@ fn decoding_and_encoding_equal_libggml() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 19);
+    assert_eq!(seen, 26);
 }
 
 type Draw = fn(&mut Lcg) -> f32;

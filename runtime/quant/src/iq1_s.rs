@@ -1,0 +1,49 @@
+//! IQ1_S: 256 weights in 50 bytes, 1.5625 bits per weight, eight sub-blocks of 32 in four groups of 8.
+//! weight = d * (2 * scale + 1) * (element of the group's point (-1, 0 or 1) + shift), scale being a 3-bit number and
+//! shift 1/8 or -1/8 for the whole sub-block.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | d, half precision |
+//! | 2..34 | bits 0..8 of the index of each group's point |
+//! | 34..50 | a 16-bit word per sub-block |
+//!
+//! Bits 3g..3g+3 of the word are bits 8..11 of the index of group g, bits 12..15 are the scale, and bit 15 makes the
+//! shift negative.
+
+use crate::f16_to_f32;
+use crate::grid::{IQ1_S, shifted};
+
+/// Elements per block.
+pub const LEN: usize = 256;
+/// Bytes per block.
+pub const BYTES: usize = 50;
+/// Elements that share a scale.
+pub const SUB_LEN: usize = 32;
+
+/// A view of one block.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a>(pub &'a [u8; BYTES]);
+
+impl Block<'_> {
+    /// The scale of the scales.
+    #[inline]
+    pub fn d(&self) -> f32 {
+        f16_to_f32(u16::from_le_bytes([self.0[0], self.0[1]]))
+    }
+
+    /// All weights in element order.
+    #[inline]
+    pub fn dequantize(&self, out: &mut [f32; LEN]) {
+        let d = self.d();
+        let subs = self.0[2..34].as_chunks::<4>().0.iter().zip(self.0[34..].as_chunks().0);
+        for (out, (lows, word)) in out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(subs) {
+            let word = usize::from(u16::from_le_bytes(*word));
+            let scale = d * (2 * (word >> 12 & 7) + 1) as f32;
+            for (g, (out, &low)) in out.as_chunks_mut().0.iter_mut().zip(lows).enumerate() {
+                let index = usize::from(low) | (word >> (3 * g) & 7) << 8;
+                shifted(out, IQ1_S.point(index), word >> 15 == 1, scale);
+            }
+        }
+    }
+}
