@@ -9,6 +9,7 @@
 //! search.rs     choosing scales (shared by the block formats)
 //! grid.rs       codebooks of the IQ formats
 //! q4_0.rs ...   one file per block format: layout, view, encoder
+//! ternary.rs    ternary layouts into each other without loss
 //! ```
 //!
 //! Layouts are those of ggml as GGUF files store them. Decoding does the same `f32` operations in the
@@ -53,6 +54,7 @@ pub mod q5_k;
 pub mod q6_k;
 pub mod q8_0;
 pub mod q8_k;
+pub mod ternary;
 pub mod tq1_0;
 pub mod tq2_0;
 
