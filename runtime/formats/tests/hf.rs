@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use tern_formats::hf::{Config, Folder, open, open_dir};
+use tern_formats::hf::{Config, Folder, open, open_dir, to_text};
 use tern_formats::limits::MAX_TEMPLATE_BYTES;
 use tern_formats::safetensors::Writer;
 use tern_formats::{BytesSource, DType, FormatError, Problem, Source};
@@ -73,7 +73,7 @@ fn a_folder_in_memory() {
     assert_eq!(folder.config.require_str("model_type").unwrap(), "llama");
     assert_eq!(folder.checkpoint.tensors().len(), 2);
     assert_eq!(folder.chat_template.as_deref(), Some("{{ messages }}"));
-    assert!(folder.tokenizer_config.is_none());
+    assert!(folder.tokenizer_files.config.is_none());
 }
 
 #[test]
@@ -111,6 +111,70 @@ fn what_is_missing_or_wrong_is_named() {
     assert!(matches!(*error.problem, Problem::TooLong { .. }) && error.file == "chat_template.jinja", "{error}");
     let error = with("tokenizer.json", Some(b"{\"\xff".to_vec()));
     assert!(matches!(*error.problem, Problem::NotUtf8 { .. }) && error.file == "tokenizer.json", "{error}");
+}
+
+#[test]
+fn the_files_of_a_tokenizer() {
+    let mut files = files();
+    let texts = [
+        ("tokenizer_config.json", r#"{"bos_token":"<s>"}"#),
+        ("special_tokens_map.json", r#"{"bos_token":{"content":"<s>"}}"#),
+        ("added_tokens.json", r#"{"<pad>":7}"#),
+        ("vocab.json", r#"{"a":0}"#),
+        ("merges.txt", "#version: 0.2\na b\n"),
+        ("chat_template.json", r#"{"chat_template":"{{ x }}"}"#),
+    ];
+    texts.iter().for_each(|(name, text)| drop(files.insert((*name).to_owned(), text.as_bytes().to_vec())));
+    files.insert("tokenizer.model".to_owned(), vec![0x0a, 0xff]);
+    let folder = open_files(&files).unwrap();
+    let t = &folder.tokenizer_files;
+    assert_eq!(t.config.as_ref().unwrap().require_str("bos_token").unwrap(), "<s>");
+    assert_eq!(t.special_tokens_map.as_ref().unwrap().require_str("bos_token.content").unwrap(), "<s>");
+    assert_eq!(t.added_tokens.as_ref().unwrap().require_u32("<pad>").unwrap(), 7);
+    assert_eq!((t.vocab.as_deref(), t.merges.as_deref()), (Some(r#"{"a":0}"#), Some("#version: 0.2\na b\n")));
+    assert_eq!(t.sentencepiece.as_deref(), Some(&[0x0a, 0xff][..]));
+    assert_eq!(folder.chat_template.as_deref(), Some("{{ messages }}"), "the .jinja file counts");
+    files.remove("chat_template.jinja");
+    assert_eq!(open_files(&files).unwrap().chat_template.as_deref(), Some("{{ x }}"));
+    let broken = [
+        ("special_tokens_map.json", "[]"),
+        ("added_tokens.json", "{"),
+        ("chat_template.json", "{}"),
+        ("chat_template.json", r#"{"chat_template":1}"#),
+    ];
+    for (name, text) in &broken {
+        let mut files = files.clone();
+        files.insert((*name).to_owned(), text.as_bytes().to_vec());
+        assert_eq!(open_files(&files).unwrap_err().file, *name);
+    }
+}
+
+#[test]
+fn a_key_twice_is_refused_unless_it_says_the_same() {
+    let parse = |text: &str| Config::parse("config.json", text);
+    assert_eq!(parse(r#"{"a":1,"b":[{"x":null}],"a":1,"b":[{"x":null}]}"#).unwrap().require_u32("a").unwrap(), 1);
+    for text in
+        [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1.0}}"#, r#"{"a":[{"b":1,"\u0062":null}]}"#, r#"{"a":1,"a":{}}"#]
+    {
+        let error = parse(text).unwrap_err();
+        assert!(
+            matches!(*error.problem, Problem::Json { .. }) && error.to_string().contains("occurs twice"),
+            "{error}"
+        );
+    }
+    let message = parse(r#"{"a":1,"a":2}"#).unwrap_err().to_string();
+    assert!(message.contains("key 'a' occurs twice, as 1 and as 2"), "{message}");
+    assert!(parse(&format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000))).is_err(), "depth is bounded");
+}
+
+#[test]
+fn settings_written_again_have_the_same_bytes() {
+    // What Python's json.dumps(indent=2, sort_keys=True) makes of these values.
+    let text = "{\n  \"architectures\": [\n    \"X\"\n  ],\n  \"empty\": {},\n  \"f\": [\n    1e-05,\n    0.0001,\n    10000.0,\n    1e+16,\n    123456789012345.0,\n    1.5e-07,\n    1e+300,\n    -0.0,\n    0.1\n  ],\n  \"i\": -7,\n  \"none\": null,\n  \"s\": \"\\u00fc \\ud83d\\ude00 \\\"q\\\" \\n\\u007f\"\n}\n";
+    let config = Config::parse("config.json", text).unwrap();
+    assert_eq!(to_text(config.value(), true), text);
+    let plain = "{\n  \"s\": \"ü 😀\u{7f}\\u0001\"\n}\n";
+    assert_eq!(to_text(Config::parse("c", plain).unwrap().value(), false), plain);
 }
 
 #[test]

@@ -15,8 +15,12 @@ pub fn open(path: &Path, map: bool) -> Result<ModelFile, Error> {
     let name =
         names.into_iter().next().ok_or_else(|| ConfigError::Missing { key: "architectures in config.json".into() })?;
     let definition = read_definition(&name, &Hyper::Hf { config, checkpoint })?;
-    let json = folder.tokenizer.as_deref().ok_or_else(|| ConfigError::Missing { key: "tokenizer.json".into() })?;
-    let tokenizer_config = folder.tokenizer_config.as_ref().map(|c| c.value().to_string());
+    let json = folder
+        .tokenizer_files
+        .tokenizer
+        .as_deref()
+        .ok_or_else(|| ConfigError::Missing { key: "tokenizer.json".into() })?;
+    let tokenizer_config = folder.tokenizer_files.config.as_ref().map(|c| c.value().to_string());
     let tokenizer = Arc::new(Tokenizer::from_hf(json, tokenizer_config.as_deref())?);
     check_vocabulary(&*definition, &tokenizer)?;
     Ok(ModelFile {
@@ -37,7 +41,7 @@ fn template(folder: &Folder) -> Result<Option<String>, Error> {
     if folder.chat_template.is_some() {
         return Ok(folder.chat_template.clone());
     }
-    let Some(field) = folder.tokenizer_config.as_ref().and_then(|c: &Config| c.get("chat_template")) else {
+    let Some(field) = folder.tokenizer_files.config.as_ref().and_then(|c: &Config| c.get("chat_template")) else {
         return Ok(None);
     };
     let named = field.as_array().and_then(|all| {

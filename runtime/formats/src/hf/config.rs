@@ -1,14 +1,14 @@
 //! A JSON file of settings, with typed access.
 
-use crate::json::{self, read_text};
+use crate::json::{self, Unambiguous, read_text};
 use crate::{FormatError, Problem, Source};
 use serde_json::Value;
 
 /// A JSON object. Getters take the path of a field, `rope_scaling.factor` for one inside another, and
 /// name it in errors.
 ///
-/// `null` counts as absent, because Hugging Face writes it for settings that are not set. Where a key
-/// occurs twice the last one counts, as it does for Python.
+/// `null` counts as absent, because Hugging Face writes it for settings that are not set. A key may occur twice only with
+/// the same value.
 #[derive(Clone, Debug)]
 pub struct Config {
     file: String,
@@ -56,11 +56,11 @@ impl Config {
     /// Parses text. `file` is the name for error messages.
     ///
     /// # Errors
-    /// [`Problem::Json`] for what is not JSON, or not an object.
+    /// [`Problem::Json`] for what is not JSON, not an object, or has a key twice with different values.
     pub fn parse(file: impl Into<String>, text: &str) -> Result<Self, FormatError> {
         let file = file.into();
         match serde_json::from_str(text) {
-            Ok(value @ Value::Object(_)) => Ok(Self { file, value }),
+            Ok(Unambiguous(value @ Value::Object(_))) => Ok(Self { file, value }),
             Ok(_) => {
                 let message = "is not an object".to_owned();
                 Err(FormatError::new(file, Problem::Json { what: "JSON", message }))

@@ -5,11 +5,13 @@
 
 mod config;
 mod dir;
+mod text;
 
 pub use config::Config;
 pub use dir::{open_dir, open_dir_with};
+pub use text::to_text;
 
-use crate::json::read_text;
+use crate::json::{read_bytes, read_text};
 use crate::limits::{MAX_CONFIG_BYTES, MAX_TEMPLATE_BYTES, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_CONFIG_BYTES};
 use crate::safetensors::{self, INDEX_FILE};
 use crate::{Checkpoint, FormatError, Opener, Problem, Source};
@@ -26,14 +28,52 @@ pub struct Folder {
     pub config: Config,
     /// `generation_config.json`: default sampling and end tokens.
     pub generation_config: Option<Config>,
-    /// `tokenizer.json` as text.
-    pub tokenizer: Option<String>,
-    /// `tokenizer_config.json`; it may hold the chat template of older models.
-    pub tokenizer_config: Option<Config>,
-    /// `chat_template.jinja` as text.
+    /// `chat_template.jinja`, or the template in `chat_template.json`, as text.
     pub chat_template: Option<String>,
+    /// Everything of the tokenizer.
+    pub tokenizer_files: TokenizerFiles,
     /// The weights, from one file or from shards.
     pub checkpoint: Checkpoint,
+}
+
+/// The files of a tokenizer, of which a folder has some. What is in them is for whoever makes a tokenizer of it.
+#[derive(Debug, Default)]
+pub struct TokenizerFiles {
+    /// `tokenizer.json` as text: all of a fast tokenizer.
+    pub tokenizer: Option<String>,
+    /// `tokenizer_config.json`; it may hold the chat template of older models.
+    pub config: Option<Config>,
+    /// `special_tokens_map.json`: which tokens begin, end, pad.
+    pub special_tokens_map: Option<Config>,
+    /// `added_tokens.json`: ids by text.
+    pub added_tokens: Option<Config>,
+    /// `vocab.json` as text: ids by token, of a BPE tokenizer without `tokenizer.json`.
+    pub vocab: Option<String>,
+    /// `merges.txt` as text, beside `vocab`.
+    pub merges: Option<String>,
+    /// `tokenizer.model`: a SentencePiece model, a protocol buffer.
+    pub sentencepiece: Option<Vec<u8>>,
+}
+
+impl TokenizerFiles {
+    /// Reads what there is.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open(open: &Opener<'_>) -> Result<Self, FormatError> {
+        let sentencepiece = optional(open, "tokenizer.model")?;
+        Ok(Self {
+            tokenizer: text(open, "tokenizer.json", MAX_TOKENIZER_BYTES)?,
+            config: json(open, "tokenizer_config.json", MAX_TOKENIZER_CONFIG_BYTES)?,
+            special_tokens_map: json(open, "special_tokens_map.json", MAX_CONFIG_BYTES)?,
+            added_tokens: json(open, "added_tokens.json", MAX_TOKENIZER_CONFIG_BYTES)?,
+            vocab: text(open, "vocab.json", MAX_TOKENIZER_BYTES)?,
+            merges: text(open, "merges.txt", MAX_TOKENIZER_BYTES)?,
+            sentencepiece: sentencepiece
+                .map(|source| read_bytes(&*source, "tokenizer.model", MAX_TOKENIZER_BYTES))
+                .transpose()?,
+        })
+    }
 }
 
 /// Opens a folder. `name` is for error messages; `open` gives the file of a name (always a single
@@ -49,11 +89,19 @@ pub fn open(name: &str, open: &Opener<'_>) -> Result<Folder, FormatError> {
     Ok(Folder {
         config: Config::read(&*config, MAX_CONFIG_BYTES)?,
         generation_config: json(open, "generation_config.json", MAX_CONFIG_BYTES)?,
-        tokenizer: text(open, "tokenizer.json", MAX_TOKENIZER_BYTES)?,
-        tokenizer_config: json(open, "tokenizer_config.json", MAX_TOKENIZER_CONFIG_BYTES)?,
-        chat_template: text(open, "chat_template.jinja", MAX_TEMPLATE_BYTES)?,
+        chat_template: chat_template(open)?,
+        tokenizer_files: TokenizerFiles::open(open)?,
         checkpoint: weights(name, open)?,
     })
+}
+
+fn chat_template(open: &Opener<'_>) -> Result<Option<String>, FormatError> {
+    if let Some(template) = text(open, "chat_template.jinja", MAX_TEMPLATE_BYTES)? {
+        return Ok(Some(template));
+    }
+    // What some processors save instead: the template as the only member of an object.
+    let Some(file) = json(open, "chat_template.json", MAX_TEMPLATE_BYTES)? else { return Ok(None) };
+    file.require_str("chat_template").map(|template| Some(template.to_owned()))
 }
 
 fn weights(name: &str, open: &Opener<'_>) -> Result<Checkpoint, FormatError> {
