@@ -1,6 +1,6 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
-use crate::commands::{batch, bench, chat, demo, doctor, inspect, plan, quantize, run, score, tokenize};
+use crate::commands::{batch, bench, chat, demo, doctor, imatrix, inspect, plan, quantize, run, score, tokenize};
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub enum Command {
     Plan(plan::PlanArgs),
     /// Write a model with smaller weights
     Quantize(quantize::QuantizeArgs),
+    /// Find out which weights matter most, for `tern quantize`
+    Imatrix(imatrix::ImatrixArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them
     Doctor(doctor::DoctorArgs),
 }

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod chat;
 pub mod demo;
 pub mod doctor;
+pub mod imatrix;
 pub mod inspect;
 pub mod plan;
 pub mod quantize;
@@ -30,6 +31,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Inspect(args) => inspect::inspect(&cli.backend, args),
         Command::Plan(args) => plan::plan(&cli.backend, args),
         Command::Quantize(args) => quantize::quantize(&cli.backend, args),
+        Command::Imatrix(args) => imatrix::imatrix(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }

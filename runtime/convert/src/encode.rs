@@ -5,6 +5,7 @@ use crate::input::Tensor;
 use std::sync::{Mutex, PoisonError};
 use tern::CancelFlag;
 use tern_formats::DType;
+use tern_quant::QuantError;
 
 /// What is done to the rows of a tensor.
 pub(crate) struct Recode<'a> {
@@ -13,6 +14,10 @@ pub(crate) struct Recode<'a> {
     /// How much every column matters, `[experts, columns]`.
     pub weights: Option<Vec<f32>>,
     pub threads: usize,
+    /// What stands behind all rows of the input.
+    pub tail: Vec<u8>,
+    /// May rounded values change? If not, a type that cannot hold them is an error.
+    pub requantize: bool,
     pub cancel: &'a CancelFlag,
 }
 
@@ -60,15 +65,60 @@ impl Recode<'_> {
         if self.cancel.is_cancelled() {
             return Err(ConvertError::Cancelled);
         }
-        let failed = |error| ConvertError::Quantize { tensor: self.tensor.name.clone(), row: number, error };
-        tern_quant::dequantize(self.tensor.dtype, input, row).map_err(failed)?;
-        match self.weights(number) {
-            Some(weights) => {
-                let _ = weights;
-                tern_quant::quantize(self.to, row, out).map_err(failed)
+        self.decode(number, input, row)?;
+        tern_quant::quantize_weighted(self.to, row, self.weights(number), out).map_err(|e| self.failed(number, e))?;
+        self.check_exact(number, row, out)
+    }
+
+    /// All of a tensor at once, for types with one scale for all of it. Importance does not count: such weights are
+    /// ternary before.
+    ///
+    /// # Errors
+    /// As [`Recode::rows`]; [`ConvertError::OutOfMemory`].
+    pub fn whole(&self, input: &[u8], out: &mut [u8]) -> Result<(), ConvertError> {
+        let (len, elements) = (self.tensor.row_len() as usize, self.tensor.elements());
+        let bytes = elements.saturating_mul(4);
+        let none = || ConvertError::OutOfMemory { what: self.tensor.name.clone(), bytes };
+        let count = usize::try_from(elements).map_err(|_| none())?;
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| none())?;
+        values.resize(count, 0.0);
+        let from = self.tensor.row_bytes(self.tensor.dtype)?;
+        let rows = input.chunks_exact(from.max(1)).zip(values.chunks_exact_mut(len.max(1)));
+        for (number, (input, row)) in (0..).zip(rows) {
+            if self.cancel.is_cancelled() {
+                return Err(ConvertError::Cancelled);
             }
-            None => tern_quant::quantize(self.to, row, out).map_err(failed),
+            self.decode(number, input, row)?;
         }
+        tern_quant::quantize(self.to, &values, out).map_err(|e| self.failed(0, e))?;
+        self.check_exact(0, &values, out)
+    }
+
+    fn decode(&self, number: u64, input: &[u8], row: &mut [f32]) -> Result<(), ConvertError> {
+        let decoded = match self.tail.is_empty() {
+            true => tern_quant::dequantize(self.tensor.dtype, input, row),
+            false => tern_quant::dequantize(self.tensor.dtype, &[input, &self.tail].concat(), row),
+        };
+        decoded.map_err(|e| self.failed(number, e))
+    }
+
+    fn failed(&self, row: u64, error: QuantError) -> ConvertError {
+        ConvertError::Quantize { tensor: self.tensor.name.clone(), row, error }
+    }
+
+    /// Does the new type hold the very numbers, where it must?
+    fn check_exact(&self, number: u64, row: &[f32], out: &[u8]) -> Result<(), ConvertError> {
+        if self.requantize || !(self.tensor.dtype.is_quantized() && self.to.is_quantized()) {
+            return Ok(());
+        }
+        let mut again = vec![0.0; row.len()];
+        tern_quant::dequantize(self.to, out, &mut again).map_err(|e| self.failed(number, e))?;
+        if row.iter().zip(&again).all(|(a, b)| a == b) {
+            return Ok(());
+        }
+        let (tensor, from) = (self.tensor.name.clone(), self.tensor.dtype);
+        Err(ConvertError::NotExact { tensor, row: number, from, to: self.to })
     }
 
     /// The weights of the columns of a row.

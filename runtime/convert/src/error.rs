@@ -74,6 +74,18 @@ pub enum ConvertError {
         /// What it is.
         dtype: DType,
     },
+    /// A ternary layout that cannot hold another's numbers.
+    #[error("{tensor}, row {row}: {to} cannot hold the numbers of {from} exactly; --allow-requantize rounds them")]
+    NotExact {
+        /// The tensor.
+        tensor: String,
+        /// The row.
+        row: u64,
+        /// What it is.
+        from: DType,
+        /// What it should be.
+        to: DType,
+    },
     /// Values that a block format refuses, or a format that cannot be read or written.
     #[error("{tensor}, row {row}: {error}")]
     Quantize {

@@ -3,8 +3,8 @@
 use crate::error::ConvertError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tern_formats::gguf::{self, Metadata, Value};
-use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, TensorInfo};
+use tern_formats::gguf::{self, Metadata, ReadOptions, Value};
+use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, Source, TensorInfo};
 
 /// See the module.
 pub struct Input {
@@ -81,7 +81,7 @@ impl Tensor {
 }
 
 impl Input {
-    /// Opens a GGUF file or a Hugging Face folder.
+    /// Opens a GGUF file (of several parts any one) or a Hugging Face folder.
     ///
     /// # Errors
     /// [`ConvertError`]: no model, a broken one, or one that is not known here.
@@ -91,7 +91,9 @@ impl Input {
             return crate::hf::open(path);
         }
         let source = FileSource::open(path).map_err(io)?;
-        let file = gguf::open(Arc::new(source))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let part = |name: &str| Ok(Box::new(FileSource::open(path.with_file_name(name))?) as Box<dyn Source>);
+        let file = gguf::open_split(Arc::new(source), &name, &part, ReadOptions::default())?;
         let tensors = file.checkpoint.tensors().iter().map(|t| Tensor {
             name: t.name.clone(),
             dtype: t.dtype,
@@ -150,6 +152,15 @@ impl Input {
                 Ok(())
             }
         }
+    }
+
+    /// What stands behind all rows: the scale of types that have one for the whole tensor.
+    pub(crate) fn tail(&self, tensor: &Tensor) -> Result<Vec<u8>, ConvertError> {
+        let mut tail = vec![0; tensor.dtype.tail_bytes()];
+        if let Rows::Stored(info) = &tensor.rows {
+            self.read_at(info, info.bytes.saturating_sub(tail.len() as u64), &mut tail)?;
+        }
+        Ok(tail)
     }
 
     fn read_at(&self, info: &TensorInfo, at: u64, out: &mut [u8]) -> Result<(), ConvertError> {

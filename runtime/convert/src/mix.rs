@@ -220,6 +220,8 @@ pub const MIXES: &[Mix] = &[
     low("IQ1_M", 31, DType::IQ1_M, LOW_IQ1, DType::Q2_K),
     Mix { embedding: DType::Q4_K, ..mix("TQ1_0", 36, DType::TQ1_0, &[]) },
     Mix { embedding: DType::Q4_K, ..mix("TQ2_0", 37, DType::TQ2_0, &[]) },
+    // The layout of bitnet.cpp. What its files have beside ternary matrices is half precision.
+    Mix { head: DType::F16, embedding: DType::F16, ..mix("I2_S", 40, DType::I2_S, &[]) },
     // Experts get MXFP4 (see the policy), all else this.
     plain("MXFP4_MOE", 38, DType::Q8_0),
 ];
@@ -265,7 +267,8 @@ impl Mix {
     /// Does it need an importance matrix to be of any use?
     pub fn needs_imatrix(&self) -> bool {
         let bits = self.base.block_bytes() as f64 * 8.0 / self.base.block_len() as f64;
-        bits < 2.6 && !matches!(self.base, DType::TQ1_0 | DType::TQ2_0 | DType::Q2_K) || self.name == "Q2_K_S"
+        bits < 2.6 && !matches!(self.base, DType::TQ1_0 | DType::TQ2_0 | DType::I2_S | DType::Q2_K)
+            || self.name == "Q2_K_S"
     }
 
     /// What a matrix gets that fits any type.

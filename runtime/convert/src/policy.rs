@@ -70,7 +70,7 @@ impl Plan {
             if to != tensor.dtype && !convertible(tensor.dtype, to) && !wish.allow_requantize {
                 return Err(ConvertError::Requantize { tensor: tensor.name.clone(), dtype: tensor.dtype });
             }
-            let bytes = (tensor.row_bytes(to)? as u64).saturating_mul(tensor.row_count());
+            let bytes = (tensor.row_bytes(to)? as u64).saturating_mul(tensor.row_count()) + to.tail_bytes() as u64;
             let weighted = to.is_quantized() && to != tensor.dtype && has_weights(tensor, wish)?;
             let (name, from) = (tensor.name.clone(), tensor.dtype);
             Ok(Assignment { name, elements: tensor.elements(), from, to, wanted, bytes, weighted })
@@ -114,8 +114,14 @@ pub struct Fallback {
 }
 
 /// Does a conversion keep every value, or start from values that are not rounded to blocks?
+///
+/// Between ternary types that is checked number by number.
 fn convertible(from: DType, to: DType) -> bool {
-    !from.is_quantized() || to == DType::F32
+    !from.is_quantized() || to == DType::F32 || (is_ternary(from) && is_ternary(to))
+}
+
+fn is_ternary(dtype: DType) -> bool {
+    matches!(dtype, DType::TQ1_0 | DType::TQ2_0 | DType::I2_S | DType::I2_S_ARM)
 }
 
 fn wanted(input: &Input, tensor: &Tensor, wish: &Wish, model: &Surroundings) -> DType {
@@ -134,6 +140,14 @@ fn wanted(input: &Input, tensor: &Tensor, wish: &Wish, model: &Surroundings) -> 
     match (role, wish.mix) {
         (Role::Kept, _) => kept,
         (_, None) => tensor.dtype,
+        // From one ternary layout to another: the rest of the model is as it should be.
+        (_, Some(mix)) if model.ternary && is_ternary(mix.base) => {
+            if is_ternary(tensor.dtype) {
+                mix.base
+            } else {
+                tensor.dtype
+            }
+        }
         (_, Some(mix)) if wish.pure => mix.base,
         (_, Some(mix)) if mix.name == "MXFP4_MOE" && tensor.shape.len() > 2 => DType::MXFP4,
         // A head with rows that do not fit gets the best type that does.
@@ -172,6 +186,8 @@ fn has_weights(tensor: &Tensor, wish: &Wish) -> Result<bool, ConvertError> {
 /// What the choice for a tensor needs to know of the rest of the model.
 struct Surroundings {
     tied: bool,
+    /// Does it have ternary matrices?
+    ternary: bool,
     gqa: u64,
     experts: u64,
     imatrix: bool,
@@ -193,7 +209,8 @@ impl Surroundings {
         }
         let heads = input.hyper("attention.head_count");
         let gqa = heads.checked_div(input.hyper("attention.head_count_kv")).unwrap_or(1);
-        Self { tied, gqa, experts: input.hyper("expert_count"), imatrix, layers }
+        let ternary = input.tensors.iter().any(|t| is_ternary(t.dtype));
+        Self { tied, ternary, gqa, experts: input.hyper("expert_count"), imatrix, layers }
     }
 
     fn site(&self, name: &str, role: Role) -> Site {

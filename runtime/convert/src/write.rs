@@ -98,10 +98,15 @@ fn recode(
         to: assignment.to,
         weights: entry.map(|e| e.means()),
         threads: if options.threads == 0 { processors() } else { options.threads },
+        tail: input.tail(tensor)?,
+        requantize: wish.allow_requantize,
         cancel: &options.cancel,
     };
     let (from, to) = (tensor.row_bytes(tensor.dtype)?, tensor.row_bytes(assignment.to)?);
-    let per_piece = (PIECE / tensor.row_len().max(1)).clamp(1, tensor.row_count().max(1));
+    // A type with one scale for all needs all at once.
+    let whole = assignment.to.tail_bytes() > 0 && assignment.to != tensor.dtype;
+    let piece = if whole { u64::MAX } else { PIECE };
+    let per_piece = (piece / tensor.row_len().max(1)).clamp(1, tensor.row_count().max(1));
     let mut stored = buffer(&tensor.name, from, per_piece)?;
     let mut encoded = if assignment.to == tensor.dtype { Vec::new() } else { buffer(&tensor.name, to, per_piece)? };
     let mut first = 0;
@@ -114,6 +119,10 @@ fn recode(
         input.read_rows(tensor, first, stored)?;
         if assignment.to == tensor.dtype {
             body.write(stored)?;
+        } else if whole {
+            encoded.resize(encoded.len() + assignment.to.tail_bytes(), 0);
+            job.whole(stored, &mut encoded)?;
+            body.write(&encoded)?;
         } else {
             let encoded = encoded.get_mut(..rows * to).unwrap_or_default();
             job.rows(first, stored, encoded)?;
@@ -121,6 +130,10 @@ fn recode(
         }
         first += rows as u64;
         progress(first.saturating_mul(tensor.row_len()));
+    }
+    // A copy is one to the end.
+    if assignment.to == tensor.dtype {
+        body.write(&job.tail)?;
     }
     Ok(())
 }

@@ -171,3 +171,55 @@ fn bad_numbers_are_named_and_leave_nothing() {
     }
     assert_eq!(names(folder.path()), before);
 }
+
+#[test]
+fn ternary_layouts_become_each_other_without_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let from = model(folder.path(), DType::TQ2_0, 256);
+    let exact = values(&open(&from), "blk.0.attn_q.weight");
+    quantize(&from, &path("tq1.gguf"), &wish("TQ1_0"), &options()).unwrap();
+    let file = open(&path("tq1.gguf"));
+    assert_eq!(file.checkpoint.require("blk.0.attn_q.weight").unwrap().dtype, DType::TQ1_0);
+    assert_eq!(values(&file, "blk.0.attn_q.weight"), exact);
+    quantize(&path("tq1.gguf"), &path("back.gguf"), &wish("TQ2_0"), &options()).unwrap();
+    assert_eq!(values(&open(&path("back.gguf")), "blk.0.attn_q.weight"), exact);
+    // I2_S has one scale for the whole tensor, and this model has one per block.
+    let refused = quantize(&from, &path("i2.gguf"), &wish("I2_S"), &options());
+    assert!(matches!(refused, Err(ConvertError::NotExact { to: DType::I2_S, .. })), "{refused:?}");
+    assert!(!path("i2.gguf").exists());
+}
+
+#[test]
+fn a_matrix_of_another_model_is_refused_and_one_of_this_changes_the_codes() {
+    use tern_convert::imatrix::{Entry, Imatrix};
+    let folder = tempfile::tempdir().unwrap();
+    let from = model(folder.path(), DType::F32, 256);
+    let matrix = |columns: usize| {
+        let sums = (0..columns).map(|i| if i % 7 == 0 { 100.0 } else { 0.01 }).collect();
+        let entry = Entry { sums, counts: vec![1.0] };
+        Imatrix { entries: [("blk.1.attn_q.weight".to_owned(), entry)].into(), ..Imatrix::default() }
+    };
+    let run = |imatrix, name: &str| {
+        let to = folder.path().join(name);
+        let options = WriteOptions { imatrix_name: "m.gguf".into(), ..options() };
+        quantize(&from, &to, &Wish { imatrix, ..wish("Q4_K_S") }, &options).map(|_| open(&to))
+    };
+    assert!(matches!(run(Some(matrix(255)), "bad.gguf"), Err(ConvertError::ImatrixSize { found: 255, .. })));
+    let (plain, weighted) = (run(None, "plain.gguf").unwrap(), run(Some(matrix(256)), "weighted.gguf").unwrap());
+    let exact = values(&open(&from), "blk.1.attn_q.weight");
+    let error = |file: &Gguf| -> f32 {
+        let rounded = values(file, "blk.1.attn_q.weight");
+        exact
+            .iter()
+            .zip(rounded)
+            .enumerate()
+            .filter(|(i, _)| i % 256 % 7 == 0)
+            .map(|(_, (a, b))| (a - b) * (a - b))
+            .sum()
+    };
+    assert!(error(&weighted) < 0.8 * error(&plain), "{} {}", error(&weighted), error(&plain));
+    let key = |k: &str| weighted.metadata.get(k).cloned();
+    assert_eq!(key("quantize.imatrix.file"), Some(Value::String("m.gguf".into())));
+    assert_eq!(key("quantize.imatrix.entries_count"), Some(Value::U32(1)));
+}

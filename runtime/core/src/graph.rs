@@ -8,10 +8,12 @@
 mod build;
 mod grad;
 mod op;
+mod taps;
 
 pub use build::{AttentionInputs, GraphBuilder, LinearExtras};
 pub use grad::gradients;
 pub use op::Op;
+pub use taps::Tap;
 
 use tern_abi::state::StateDesc;
 

@@ -5,6 +5,7 @@
 //! opening.rs   a model before its weights are loaded, and what it will take
 //! model.rs     a model: weights on a device, tokenizer, template
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text
+//! taps.rs      what goes into the matrices, for importance matrices and tests
 //! sample.rs    choosing the next token
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
 //! load.rs      from a file to definition, tensors, tokenizer; fingerprint.rs: which model it is
@@ -31,6 +32,7 @@ mod runtime;
 mod sample;
 mod score;
 mod session;
+mod taps;
 
 pub use backend::CancelFlag;
 pub use chat::{Chat, Overflow, Reply};
@@ -44,6 +46,7 @@ pub use session::{
     Batch, BatchOptions, DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, KvType, Session, SessionOptions,
     StopReason, Timings, TokenEvent,
 };
+pub use taps::{Tapped, Taps};
 pub use tern_formats::{I2sOrder, Opener, Source};
 pub use tern_text::{Bos, DecodeOptions, EncodeOptions, Message, Tokenizer};
 

@@ -4,7 +4,7 @@ use crate::backend::{Bound, Device, Reserved};
 use crate::context::{Context, ContextSize};
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
-use crate::graph::{ExternalKind, Graph, Op};
+use crate::graph::{ExternalKind, Graph, Op, Tap};
 use crate::load::{self, Destination, ModelFile, Resolved};
 use crate::models::{Definition, TensorTable};
 use crate::opening::{Opening, build, net_options, resident_pages};
@@ -258,6 +258,13 @@ impl Model {
     /// A context of `size` for this model, with keys and values of type `kv_dtype`.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
         Context::new(&self.inner.devices, &self.graph(size, kv_dtype)?, &self.inner.fixed, size)
+    }
+
+    /// A context whose matrices' inputs are outputs.
+    pub(crate) fn tapped_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Vec<Tap>), Error> {
+        let mut graph = self.graph(size, kv_dtype)?;
+        let taps = graph.tap_linears();
+        Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, taps))
     }
 
     /// The graph of such a context.

@@ -9,7 +9,7 @@ mod net;
 mod rope;
 mod tensors;
 
-pub use hyper::{ConfigError, Hyper};
+pub use hyper::{ConfigError, Hyper, Recorded};
 pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, inputs};
 pub use tensors::{Kind, TensorSpec, TensorTable};
 

@@ -69,6 +69,21 @@ impl Context {
         Ok(true)
     }
 
+    /// The first `len` elements of the graph's output number `index`, as the last step left them.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where there is no such output or it is smaller; backend errors.
+    pub fn output(&self, index: usize, len: usize) -> Result<Vec<f32>, Error> {
+        let missing = || Error::Internal { what: format!("output {index} has no {len} elements") };
+        let out = self.plan.outputs.get(index).ok_or_else(missing)?;
+        if len as u64 > out.shape.iter().fold(1, |n: u64, &d| n.saturating_mul(d)) {
+            return Err(missing());
+        }
+        let mut values = vec![0.0; len];
+        self.memory[out.device].read(out, 0, &mut values)?;
+        Ok(values)
+    }
+
     /// The rows of the next step.
     fn next_rows(&mut self, sequences: &[usize], want: Want) -> Result<Rows, Error> {
         let missing = |s: &Sequence| s.tokens.len() - s.computed;

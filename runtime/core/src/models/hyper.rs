@@ -1,5 +1,6 @@
 //! Hyper-parameters from GGUF metadata or `config.json`, read with one call each, with their legal range.
 
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use tern_formats::gguf::Metadata;
 use tern_formats::hf::Config;
@@ -23,6 +24,24 @@ pub enum Hyper<'a> {
         /// Tensors.
         checkpoint: &'a Checkpoint,
     },
+    /// Another one, with a record of what is read: the keys that a GGUF file of the same model has.
+    Recorded {
+        /// Where values come from.
+        of: &'a Hyper<'a>,
+        /// Keys without the architecture's name, and values, defaults included; in the order of reading.
+        keys: &'a RefCell<Vec<(String, Recorded)>>,
+    },
+}
+
+/// A hyper-parameter that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recorded {
+    /// By [`Hyper::int`].
+    Int(u64),
+    /// By [`Hyper::float`].
+    Float(f64),
+    /// By [`Hyper::text_or`].
+    Text(String),
 }
 
 /// Hyper-parameters that cannot be used.
@@ -86,15 +105,25 @@ type Result<T> = std::result::Result<T, ConfigError>;
 impl Hyper<'_> {
     /// Is this GGUF?
     pub fn is_gguf(&self) -> bool {
-        matches!(self, Self::Gguf { .. })
+        match self {
+            Self::Gguf { .. } => true,
+            Self::Hf { .. } => false,
+            Self::Recorded { of, .. } => of.is_gguf(),
+        }
     }
 
     /// An integer in `range`: GGUF's `<architecture>.<gguf>`, or the first of the `hf` paths that is there. Without a
     /// default it must be there.
     pub fn int(&self, gguf: &str, hf: &[&str], range: RangeInclusive<u64>, default: Option<u64>) -> Result<u64> {
+        if let Self::Recorded { of, keys } = self {
+            let value = of.int(gguf, hf, range, default)?;
+            keys.borrow_mut().push((gguf.to_owned(), Recorded::Int(value)));
+            return Ok(value);
+        }
         let found = match self {
             Self::Gguf { metadata, .. } => metadata.u64(&self.key(gguf))?,
             Self::Hf { config, .. } => first(hf, |path| config.u64(path))?,
+            Self::Recorded { .. } => None,
         };
         let value = self.need(found, default, gguf, hf)?;
         if range.contains(&value) {
@@ -106,9 +135,15 @@ impl Hyper<'_> {
 
     /// A finite number in `range`, else as [`Hyper::int`].
     pub fn float(&self, gguf: &str, hf: &[&str], range: RangeInclusive<f64>, default: Option<f64>) -> Result<f64> {
+        if let Self::Recorded { of, keys } = self {
+            let value = of.float(gguf, hf, range, default)?;
+            keys.borrow_mut().push((gguf.to_owned(), Recorded::Float(value)));
+            return Ok(value);
+        }
         let found = match self {
             Self::Gguf { metadata, .. } => metadata.f64(&self.key(gguf))?,
             Self::Hf { config, .. } => first(hf, |path| config.f64(path))?,
+            Self::Recorded { .. } => None,
         };
         let value = self.need(found, default, gguf, hf)?;
         if range.contains(&value) {
@@ -119,15 +154,24 @@ impl Hyper<'_> {
 
     /// A text, or `default` where it is absent.
     pub fn text_or(&self, gguf: &str, hf: &[&str], default: &str) -> Result<String> {
+        if let Self::Recorded { of, keys } = self {
+            let value = of.text_or(gguf, hf, default)?;
+            keys.borrow_mut().push((gguf.to_owned(), Recorded::Text(value.clone())));
+            return Ok(value);
+        }
         let found = match self {
             Self::Gguf { metadata, .. } => metadata.str(&self.key(gguf))?.map(str::to_owned),
             Self::Hf { config, .. } => first(hf, |path| config.str(path).map(|s| s.map(str::to_owned)))?,
+            Self::Recorded { .. } => None,
         };
         Ok(found.unwrap_or_else(|| default.to_owned()))
     }
 
     /// Refuses a Hugging Face setting that is there and not among `supported`.
     pub fn one_of(&self, hf: &str, supported: &[&str]) -> Result<()> {
+        if let Self::Recorded { of, .. } = self {
+            return of.one_of(hf, supported);
+        }
         if let Self::Hf { config, .. } = self
             && let Some(found) = config.str(hf)?
             && !supported.contains(&found)
@@ -174,6 +218,7 @@ impl Hyper<'_> {
         match self {
             Self::Gguf { checkpoint, .. } => checkpoint.get(gguf),
             Self::Hf { checkpoint, .. } => checkpoint.get(hf),
+            Self::Recorded { of, .. } => of.tensor(gguf, hf),
         }
     }
 
@@ -181,6 +226,7 @@ impl Hyper<'_> {
         match self {
             Self::Gguf { architecture, .. } => format!("{architecture}.{gguf}"),
             Self::Hf { .. } => gguf.to_owned(),
+            Self::Recorded { of, .. } => of.key(gguf),
         }
     }
 
@@ -188,6 +234,7 @@ impl Hyper<'_> {
         match self {
             Self::Gguf { .. } => self.key(gguf),
             Self::Hf { .. } => hf.first().copied().unwrap_or(gguf).to_owned(),
+            Self::Recorded { of, .. } => of.name(gguf, hf),
         }
     }
 
