@@ -66,6 +66,9 @@ pub struct BackendArgs {
     /// Block order of I2_S weights, which BitNet files do not state: that of the machine that made the file
     #[arg(long, global = true, value_name = "x86|arm", value_parser = i2_s_order)]
     pub i2_s_order: Option<tern::I2sOrder>,
+    /// Read and check every weight first; refuse a file with NaN or infinities
+    #[arg(long, global = true)]
+    pub check_finite: bool,
 }
 
 /// How tokens are chosen. What is not given is the library's default.

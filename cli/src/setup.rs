@@ -61,6 +61,7 @@ impl BackendArgs {
             tier: self.tier.clone(),
             max_bytes: self.max_bytes,
             i2_s_order: self.i2_s_order,
+            check_finite: self.check_finite,
             ..ModelOptions::default()
         }
     }

@@ -50,6 +50,8 @@ pub struct ModelOptions {
     /// The machine that made a GGUF file with I2_S weights: the file does not say, and without it such a file is refused where
     /// its shapes do not decide.
     pub i2_s_order: Option<I2sOrder>,
+    /// Look at every weight before loading and refuse a file with NaN or infinities. It reads and decodes the whole file.
+    pub check_finite: bool,
     /// Ends the loading.
     pub cancel: CancelFlag,
     /// Told how far the loading is.
@@ -65,6 +67,7 @@ impl Default for ModelOptions {
             map: true,
             max_bytes: None,
             i2_s_order: None,
+            check_finite: false,
             cancel: CancelFlag::new(),
             progress: None,
         }
@@ -196,6 +199,15 @@ impl Runtime {
         }
         if options.cancel.is_cancelled() {
             return Err(Error::Cancelled);
+        }
+        if options.check_finite {
+            for tensor in file.checkpoint.tensors() {
+                file.checkpoint.check_finite(tensor)?;
+                file.checkpoint.release(tensor);
+                if options.cancel.is_cancelled() {
+                    return Err(Error::Cancelled);
+                }
+            }
         }
         Model::load(Opening::new(&self.registry, file, options)?, options, start)
     }

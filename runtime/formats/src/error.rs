@@ -407,6 +407,17 @@ pub enum Problem {
         expected: u64,
     },
 
+    /// Data that is no number: an element, or the scale of a block or tensor.
+    #[error("tensor '{tensor}': element {element} is {found}; the file is damaged or its training failed")]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// The element, or the first one that a scale is for.
+        element: u64,
+        /// What it is.
+        found: f32,
+    },
+
     // ---- shards ----
     /// A file name in an index that could lead out of the folder.
     #[error("the index names file '{name}', which {reason}")]

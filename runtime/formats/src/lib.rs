@@ -7,6 +7,7 @@
 //! limits.rs       every cap, with its reason
 //! json.rs         JSON with duplicate keys refused
 //! tensor.rs       what every format yields: tensors with a dtype, a shape and a place
+//! finite.rs       looking for NaN and infinities in data
 //! layout.rs       the checks on sizes and extents that the formats share
 //! stream.rs       writing tensor data in order
 //! parts.rs        the same over several files
@@ -32,6 +33,7 @@ pub mod safetensors;
 
 mod atomic;
 mod error;
+mod finite;
 mod folder;
 mod json;
 mod layout;

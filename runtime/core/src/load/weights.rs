@@ -118,6 +118,7 @@ pub fn load(
         match external.kind {
             ExternalKind::Weight(usage) => {
                 let t = info(&external.name)?;
+                file.checkpoint.check_scales(t)?;
                 let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
                 // Until it is released it is in memory, too.
                 let _source = devices[0].budget().take(t.bytes);
