@@ -68,10 +68,11 @@ const TARGETS: [Targets; 1] = [Targets { first: -128.4, step: 0.2, count: 9 }];
 pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
     out.fill(0);
     let extreme = signed_extreme(src);
-    let searched = importance.map_or(0.0, |w| fit_scale(src, w, &TARGETS, |x| nearest(x, -128.0, 127.0)));
-    let inverse = if searched == 0.0 { -127.0 / extreme } else { 1.0 / searched };
+    // Relative to the extreme, so that no square overflows: there is no bound on it here.
+    let fit = |w| fit_scale(&src.map(|x| x / extreme), w, &TARGETS, |x| nearest(x, -128.0, 127.0));
+    let inverse = importance.map_or(-127.0, |w| 1.0 / fit(w)) / extreme;
     // Zeros, and magnitudes so small that nothing is left of the quotient.
-    if !inverse.is_finite() {
+    if !inverse.is_finite() || !(1.0 / inverse).is_finite() {
         return Ok(());
     }
     out[..4].copy_from_slice(&(1.0 / inverse).to_le_bytes());

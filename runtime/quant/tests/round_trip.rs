@@ -5,7 +5,7 @@
 mod common;
 
 use common::Lcg;
-use tern_quant::{DType, QuantError, dequantize, quantize};
+use tern_quant::{DType, QuantError, dequantize, quantize, quantize_weighted};
 
 /// All block formats that are encoded here.
 const BLOCKS: [DType; 21] = [
@@ -156,6 +156,23 @@ fn scales_too_large_are_refused() {
                     assert!(value.is_nan() || value.abs() >= limit);
                 }
                 other => panic!("{dtype}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn formats_with_a_wide_scale_take_every_finite_number() {
+    let mut rng = Lcg(4);
+    for dtype in [DType::Q8_K, DType::I2_S, DType::I2_S_ARM, DType::MXFP4] {
+        for exponent in [-100, 0, 100, 126, 127] {
+            let x: Vec<f32> = (0..256).map(|_| rng.unit() * 2f32.powi(exponent)).collect();
+            for importance in [None, Some(vec![1.0; 256])] {
+                let mut bytes = vec![0; dtype.tensor_bytes(256).unwrap() as usize];
+                quantize_weighted(dtype, &x, importance.as_deref(), &mut bytes).unwrap();
+                let y = decode(dtype, &bytes);
+                let limit = bound(dtype).0 * 2f32.powi(exponent + 1).min(f32::MAX);
+                x.iter().zip(&y).for_each(|(x, y)| assert!((x - y).abs() <= limit, "{dtype} {exponent}: {x} {y}"));
             }
         }
     }
