@@ -3,14 +3,16 @@
 //! ```text
 //! matrix.rs   matrices: sizes, packing on all threads, reading rows back
 //! format.rs   panels and what a block format says about itself
-//! nibble.rs, byte.rs, q4_k.rs, q6_k.rs, float.rs   the formats
+//! nibble.rs, byte.rs, q4_k.rs, q6_k.rs, float.rs   the formats that have kernels
+//! coded.rs    the others
 //! ```
 //!
 //! One layout serves products with one token or many, rows by id, and reading back. It takes as many bytes as the
-//! file (Q4_K 3% more), since bytes are what decoding costs. Floats keep the file's layout, so that they need no copy
-//! where the file is mapped: a copy takes longer than all else until the first token.
+//! file (Q4_K 3% more), since bytes are what decoding costs. Floats, and formats without kernels, keep the file's rows, so
+//! that they need no copy where the file is mapped: a copy takes longer than all else until the first token.
 
 mod byte;
+mod coded;
 mod float;
 mod format;
 mod matrix;
@@ -19,6 +21,7 @@ mod q4_k;
 mod q6_k;
 
 pub use byte::Q8_0;
+pub use coded::row as decode_row;
 pub use format::{BLOCK, Blocks, QUAD, ROWS};
 pub use matrix::{Format, Matrix, STRIP};
 pub use nibble::{Q4_0, Q4_1, Q5_0};
@@ -51,14 +54,14 @@ impl Prepared {
         Self::with(spec, bytes, |dtype, sizes| Matrix::pack(dtype, sizes, bytes, pool, cancel))
     }
 
-    /// The same, but takes float matrices as they are.
+    /// The same, but leaves rows that are kept as they are where they are.
     ///
     /// # Safety
     /// The bytes stay readable and unchanged while the weight lives.
     pub unsafe fn lasting(spec: &WeightSpec<'_>, bytes: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
         Self::with(spec, bytes, |dtype, sizes| match Format::of(dtype) {
             // SAFETY: passed on.
-            Some(format) if format.is_float() => unsafe { Matrix::in_place(dtype, sizes, bytes) },
+            Some(format) if format.keeps_rows() => unsafe { Matrix::in_place(dtype, sizes, bytes) },
             _ => Matrix::pack(dtype, sizes, bytes, pool, cancel),
         })
     }
@@ -94,7 +97,7 @@ impl Prepared {
             Form::Vector(n) => (n.saturating_mul(4), n.saturating_mul(4), false),
             Form::Matrix(sizes) => {
                 let sketch = Matrix::sketch(dtype, sizes).map_err(|e| named(spec, e))?;
-                (sketch.bytes(), sketch.expert_bytes(), lasting && sketch.format().is_float())
+                (sketch.bytes(), sketch.expert_bytes(), lasting && sketch.format().keeps_rows())
             }
         };
         told(info, bytes, stream, in_place);

@@ -97,12 +97,12 @@ struct One<'a> {
 impl<'a> One<'a> {
     fn new(matrix: &'a Matrix, tokens: usize, tier: Tier) -> Self {
         let kernels = Multiplier::new(matrix.format(), matrix.columns(), tier);
-        let put = if kernels.is_float() { tokens::copy } else { tokens::quantize(tier) };
+        let put = if kernels.takes_floats() { tokens::copy } else { tokens::quantize(tier) };
         Self { matrix, kernels, tiling: Tiling::new(tokens, kernels.tile()), tokens, put }
     }
 
     fn run(&self, worker: &Worker<'_>, x: &[f32], tiles: *mut u8, scratch: *mut u8) {
-        let (k, bytes) = (self.matrix.columns(), token_bytes(self.matrix.columns(), self.kernels.is_float()));
+        let (k, bytes) = (self.matrix.columns(), token_bytes(self.matrix.columns(), self.kernels.takes_floats()));
         let put = |t: usize| {
             let tile = self.tiling.tile_of(t);
             // SAFETY: the tiles have room for all tokens.

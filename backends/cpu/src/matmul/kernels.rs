@@ -6,6 +6,7 @@ use super::{Product, Unpacked};
 use crate::simd::Simd;
 use crate::tier::{Tier, tier_fn};
 use crate::weight::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0};
+use tern_quant::DType;
 
 /// Kernels of a format on a tier. All give the same bits for the same row and token.
 #[derive(Clone, Copy)]
@@ -21,6 +22,13 @@ pub struct Kernels {
 pub enum Products {
     /// With float weights, tiles of any width.
     Floats(unsafe fn(&Product)),
+    /// With weights that are decoded to F32 first, a strip at a time.
+    Decoded {
+        /// What they are decoded from.
+        dtype: DType,
+        /// Multiplies as `Floats` does.
+        product: unsafe fn(&Product),
+    },
     /// With block formats.
     Blocks {
         /// From packed weights, for tiles of 1, 2 and 4 tokens.
@@ -122,6 +130,9 @@ impl Kernels {
             Format::F32 => floats(f32s(tier)),
             Format::F16 => floats(f16s(tier)),
             Format::BF16 => floats(bf16s(tier)),
+            Format::Coded(dtype) => {
+                Self { products: Products::Decoded { dtype, product: f32s(tier) }, tile: float_tile }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::kernels::{Kernels, Products};
 use super::tokens::{RECORD, Tile, Tiling};
 use super::{Product, Unpacked};
 use crate::tier::Tier;
-use crate::weight::{BLOCK, Format, Matrix, QUAD, ROWS, STRIP};
+use crate::weight::{BLOCK, Format, Matrix, QUAD, ROWS, STRIP, decode_row};
 
 /// Floats that a tile's results take at most, see [`Strip::multiply`].
 pub const RESULTS: usize = STRIP * 16;
@@ -31,8 +31,8 @@ impl Multiplier {
         Self { format, columns, kernels: Kernels::of(format, tier) }
     }
     /// Does it take float activations?
-    pub fn is_float(&self) -> bool {
-        self.format.is_float()
+    pub fn takes_floats(&self) -> bool {
+        self.format.keeps_rows()
     }
     /// Tokens of a full tile.
     pub fn tile(&self) -> usize {
@@ -40,13 +40,16 @@ impl Multiplier {
     }
     /// Bytes of activations per token.
     pub fn token_bytes(&self) -> usize {
-        token_bytes(self.columns, self.is_float())
+        token_bytes(self.columns, self.takes_floats())
     }
     /// Bytes of a worker's memory for [`open`](Self::open), a multiple of 64.
     pub fn scratch_bytes(&self) -> usize {
-        // Codes, scales of both halves, minima.
-        let blocks = if self.is_float() { 0 } else { self.columns / BLOCK };
-        STRIP / ROWS * blocks * (8 * QUAD + 3 * ROWS * 4)
+        match self.kernels.products {
+            Products::Floats(_) => 0,
+            Products::Decoded { .. } => STRIP * self.columns * 4,
+            // Codes, scales of both halves, minima.
+            Products::Blocks { .. } => STRIP / ROWS * (self.columns / BLOCK) * (8 * QUAD + 3 * ROWS * 4),
+        }
     }
 
     /// Strip `strip` of a matrix.
@@ -62,16 +65,29 @@ impl Multiplier {
         Strip { w: rows.cast(), panel_bytes: self.columns * 4, panels: count }
     }
 
-    /// Decodes the strip's weights into `scratch` where full tiles want that.
+    /// Decodes the strip's weights into `scratch` where its format, or full tiles, want that.
     ///
     /// # Safety
     /// The strip is of this multiplier's format and columns; `scratch` has [`scratch_bytes`](Self::scratch_bytes).
     pub unsafe fn open(&self, strip: Strip, tiling: Tiling, scratch: *mut u8) {
-        if let (Products::Blocks { unpack, .. }, true) = (self.kernels.products, tiling.is_many(self.kernels.tile)) {
-            let nothing = Tile { first: 0, width: 0 };
-            let product = self.product(strip, std::ptr::null(), nothing, std::ptr::null_mut());
-            // SAFETY: passed on; the tier is available.
-            unsafe { unpack(&product, &self.unpacked(scratch)) };
+        match self.kernels.products {
+            Products::Blocks { unpack, .. } if tiling.is_many(self.kernels.tile) => {
+                let nothing = Tile { first: 0, width: 0 };
+                let product = self.product(strip, std::ptr::null(), nothing, std::ptr::null_mut());
+                // SAFETY: passed on; the tier is available.
+                unsafe { unpack(&product, &self.unpacked(scratch)) };
+            }
+            Products::Decoded { dtype, .. } => {
+                for panel in 0..strip.panels {
+                    // SAFETY: the strip's rows; the scratch has a strip of floats, and is aligned.
+                    unsafe {
+                        let row = std::slice::from_raw_parts(strip.w.add(panel * strip.panel_bytes), strip.panel_bytes);
+                        let to = scratch.cast::<f32>().add(panel * self.columns);
+                        decode_row(dtype, row, std::slice::from_raw_parts_mut(to, self.columns));
+                    }
+                }
+            }
+            Products::Blocks { .. } | Products::Floats(_) => {}
         }
     }
 
@@ -94,6 +110,10 @@ impl Multiplier {
             let product = self.product(strip, x.add(tile.first * self.token_bytes()), tile, y);
             match self.kernels.products {
                 Products::Floats(f) => f(&product),
+                Products::Decoded { product: f, .. } => {
+                    let panel_bytes = self.columns * 4;
+                    f(&Product { w: scratch, panel_bytes, ..product });
+                }
                 Products::Blocks { full, .. } if tile.width == self.kernels.tile && tiling.is_many(tile.width) => {
                     full(&product, &self.unpacked(scratch));
                 }

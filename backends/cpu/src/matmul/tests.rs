@@ -35,9 +35,9 @@ fn product(m: &Matrix, x: &[f32], tokens: usize, tier: Tier) -> Vec<f32> {
     let (k, n) = (m.columns(), m.rows());
     let kernels = Multiplier::new(m.format(), k, tier);
     let tiling = Tiling::new(tokens, kernels.tile());
-    let bytes = token_bytes(k, kernels.is_float());
+    let bytes = token_bytes(k, kernels.takes_floats());
     let tiles = Memory::zeroed(tokens * bytes).unwrap();
-    let put = if kernels.is_float() { tokens::copy } else { tokens::quantize(tier) };
+    let put = if kernels.takes_floats() { tokens::copy } else { tokens::quantize(tier) };
     let scratch = Memory::zeroed(kernels.scratch_bytes()).unwrap();
     let y = Memory::zeroed(RESULTS * 4).unwrap();
     let mut out = vec![f32::NAN; tokens * n];

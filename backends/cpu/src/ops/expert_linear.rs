@@ -79,7 +79,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         (bytes <= isize::MAX as usize).then_some((workers, strip, per_worker, bytes))
     };
     let (workers, strip, per_worker, bytes) = sizes().ok_or_else(|| c.wrong("scratch is too large"))?;
-    let put = if format.is_float() { tokens::copy } else { tokens::quantize(ctx.tier) };
+    let put = if format.keeps_rows() { tokens::copy } else { tokens::quantize(ctx.tier) };
     Ok(Box::new(ExpertLinear {
         x,
         w,

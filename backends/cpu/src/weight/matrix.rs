@@ -1,7 +1,7 @@
 //! Matrices: which format, where its panels are.
 
 use super::byte::Q8_0;
-use super::float;
+use super::{coded, float};
 use super::format::{Blocks, PanelLayout};
 use super::nibble::{Q4_0, Q4_1, Q5_0};
 use super::q4_k::Q4K;
@@ -16,7 +16,7 @@ use tern_quant::DType;
 /// Rows that workers share out: two panels of a block format, 32 of floats.
 pub const STRIP: usize = 32;
 
-/// Formats that matrix kernels exist for.
+/// How matrices lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // Named as in the files.
 pub enum Format {
@@ -29,9 +29,11 @@ pub enum Format {
     Q8_0,
     Q4K,
     Q6K,
+    /// Rows as in the file, decoded strip by strip on the way to the kernels of F32: formats without kernels of their own.
+    Coded(DType),
 }
 
-/// Calls `$f::<B>($args)` for the block format, or `$else` for floats.
+/// Calls `$f::<B>($args)` for the block format, or `$else` for those that keep the file's rows.
 macro_rules! with_blocks {
     ($format:expr, |$b:ident| $f:expr, else $other:expr) => {
         match $format {
@@ -59,7 +61,7 @@ macro_rules! with_blocks {
                 type $b = Q6K;
                 $f
             }
-            Format::F32 | Format::F16 | Format::BF16 => $other,
+            Format::F32 | Format::F16 | Format::BF16 | Format::Coded(_) => $other,
         }
     };
 }
@@ -77,6 +79,7 @@ impl Format {
             DType::Q8_0 => Self::Q8_0,
             DType::Q4_K => Self::Q4K,
             DType::Q6_K => Self::Q6K,
+            _ if dtype.is_quantized() => Self::Coded(dtype),
             _ => return None,
         })
     }
@@ -95,17 +98,21 @@ impl Format {
         }
         Ok(format)
     }
-    /// Are its elements floats, which take float activations?
-    pub fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F16 | Self::BF16)
+    /// Does it keep the file's rows? Its kernels then take float activations.
+    pub fn keeps_rows(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::Coded(_))
     }
-    /// Rows of a panel: a float's panel is a row as it is in the file.
+    /// Rows of a panel, which is one row where the file's are kept.
     pub fn panel_rows(self) -> usize {
-        if self.is_float() { 1 } else { super::format::ROWS }
+        if self.keeps_rows() { 1 } else { super::format::ROWS }
     }
     fn layout(self, columns: usize) -> Option<PanelLayout> {
         with_blocks!(self, |B| PanelLayout::of::<B>(columns), else {
-            let bytes = columns.checked_mul(if self == Self::F32 { 4 } else { 2 })?;
+            let bytes = match self {
+                Self::Coded(dtype) => dtype.row_bytes(columns)?,
+                Self::F32 => columns.checked_mul(4)?,
+                _ => columns.checked_mul(2)?,
+            };
             Some(PanelLayout { codes: bytes, bytes })
         })
     }
@@ -123,6 +130,7 @@ impl Format {
         with_blocks!(self, |B| B::row(codes, meta, row, out), else match self {
             Self::F32 => float::row_f32(codes, out),
             Self::F16 => float::row_f16(codes, out),
+            Self::Coded(dtype) => coded::row(dtype, codes, out),
             _ => float::row_bf16(codes, out),
         });
     }
@@ -183,12 +191,12 @@ impl Matrix {
         Ok(Self { format, layout, rows, columns, panels, experts, bytes: bytes(total)? })
     }
 
-    /// As it would be packed, or for floats left in place, but without its bytes: only to ask for sizes.
+    /// As it would be packed, or left in place, but without its bytes: only to ask for sizes.
     pub fn sketch(dtype: DType, sizes: [usize; 3]) -> Result<Self> {
         Self::new(dtype, sizes, |len| Ok(Bytes::Hosts(std::ptr::null(), len)))
     }
 
-    /// Float matrices where they are.
+    /// Matrices that keep the file's rows, where they are.
     ///
     /// # Safety
     /// The bytes stay readable and unchanged while the matrix lives.
@@ -199,7 +207,7 @@ impl Matrix {
         })
     }
 
-    /// Packs, or copies floats, on the pool's threads.
+    /// Packs, or copies rows, on the pool's threads.
     pub fn pack(dtype: DType, sizes: [usize; 3], src: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
         let mut to = std::ptr::null_mut();
         let this = Self::new(dtype, sizes, |bytes| {

@@ -53,7 +53,7 @@ impl Layout {
             end = n.checked_mul(size)?.checked_next_multiple_of(64)?.checked_add(end)?;
             Some(at)
         };
-        let of = |float: bool| parts.iter().find(|p| p.multiplier.is_float() == float);
+        let of = |float: bool| parts.iter().find(|p| p.multiplier.takes_floats() == float);
         // Where gate and up are of different kinds, tiles must still go together.
         let mixed = gated && of(false).is_some() && of(true).is_some();
         let full = [false, true].map(|float| of(float).map_or(4, |p| if mixed { 4 } else { p.multiplier.tile() }));

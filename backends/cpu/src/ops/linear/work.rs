@@ -60,7 +60,7 @@ impl Linear {
         } else {
             self.parts.iter().map(|p| p.rows.div_ceil(STRIP)).sum()
         };
-        let float = self.parts.iter().any(|p| p.multiplier.is_float());
+        let float = self.parts.iter().any(|p| p.multiplier.takes_floats());
         let block = share::block(input.tokens, token_bytes(self.columns, float));
         let items = strips * input.tokens.div_ceil(block);
         // SAFETY: passed on; every strip is one worker's alone.
@@ -151,7 +151,7 @@ impl Linear {
         strip: usize,
     ) -> Job<'a> {
         let (l, p) = (&self.layout, &self.parts[part]);
-        let float = p.multiplier.is_float();
+        let float = p.multiplier.takes_floats();
         let tiling = l.tiling(float, input.tokens);
         let first_row = strip * STRIP;
         let rows = (p.rows - first_row).min(STRIP);

@@ -134,6 +134,7 @@ impl Drop for Led<'_> {
         for place in state.places.iter_mut().filter(|p| p.request.is_some()) {
             place.end(Err(Error::Internal { what: "a step panicked".to_owned() }));
         }
+        state.free_closed();
         self.0.changed.notify_all();
     }
 }
