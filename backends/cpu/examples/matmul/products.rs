@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tern_abi::plugin::WeightSpec;
 use tern_cpu::matmul::share;
-use tern_cpu::matmul::strip::{Multiplier, RESULTS, token_bytes};
-use tern_cpu::matmul::tokens::{self, Tiling};
+use tern_cpu::matmul::strip::{Multiplier, RESULTS};
+use tern_cpu::matmul::tokens::{Form, Put, Tiling};
 use tern_cpu::memory::Memory;
 use tern_cpu::pool::{Pool, Worker};
 use tern_cpu::stop::Stop;
@@ -91,18 +91,17 @@ struct One<'a> {
     kernels: Multiplier,
     tiling: Tiling,
     tokens: usize,
-    put: unsafe fn(*const f32, usize, *mut u8, usize, usize),
+    put: Put,
 }
 
 impl<'a> One<'a> {
     fn new(matrix: &'a Matrix, tokens: usize, tier: Tier) -> Self {
         let kernels = Multiplier::new(matrix.format(), matrix.columns(), tier);
-        let put = if kernels.takes_floats() { tokens::copy } else { tokens::quantize(tier) };
-        Self { matrix, kernels, tiling: Tiling::new(tokens, kernels.tile()), tokens, put }
+        Self { matrix, kernels, tiling: Tiling::new(tokens, kernels.tile()), tokens, put: kernels.form().put(tier) }
     }
 
     fn run(&self, worker: &Worker<'_>, x: &[f32], tiles: *mut u8, scratch: *mut u8) {
-        let (k, bytes) = (self.matrix.columns(), token_bytes(self.matrix.columns(), self.kernels.takes_floats()));
+        let (k, bytes) = (self.matrix.columns(), self.kernels.token_bytes());
         let put = |t: usize| {
             let tile = self.tiling.tile_of(t);
             // SAFETY: the tiles have room for all tokens.
@@ -167,8 +166,8 @@ pub fn columns_near(dtype: DType, k: usize) -> usize {
 pub fn quantizing(columns: usize, tier: Tier, pool: &Pool) -> f64 {
     const ROUNDS: usize = 1000;
     let x: Vec<f32> = (0..columns).map(|i| i as f32).collect();
-    let tile = Memory::zeroed(token_bytes(columns, false)).unwrap();
-    let quantize = tokens::quantize(tier);
+    let tile = Memory::zeroed(Form::Blocks.bytes(columns)).unwrap();
+    let quantize = Form::Blocks.put(tier);
     let round = || {
         let start = Instant::now();
         pool.run(&Stop::never(), &|worker| {

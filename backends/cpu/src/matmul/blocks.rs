@@ -9,7 +9,7 @@
 // Arrays that run in parallel, with constant bounds that may be below their length.
 #![allow(clippy::needless_range_loop)]
 
-use super::tokens::{Field, RECORD};
+use super::tokens::{Field, record_bytes};
 use super::{AHEAD, Product, Unpacked};
 use crate::simd::{LANES, Simd};
 use crate::weight::{BLOCK, Blocks, QUAD};
@@ -83,7 +83,7 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
                 for line in 0..B::CODE_BYTES / 64 + 1 {
                     S::prefetch(ahead.wrapping_add(64 * line));
                 }
-                let record = a.x.add(block * T * RECORD);
+                let record = a.x.add(block * record_bytes(T));
                 let mut dot = [S::zero(); T];
                 for half in 0..halves::<B>() {
                     let mut acc = [with_bits!(B, S::dot_start(0)); T];
@@ -184,7 +184,7 @@ unsafe fn panels<S: Simd, B: Blocks, const P: usize>(a: &Product, w: &Unpacked, 
         let blocks = a.columns / BLOCK;
         let mut sum = [[S::zero(); MAX_TILE]; P];
         for block in 0..blocks {
-            let record = a.x.add(block * S::TILE * RECORD);
+            let record = a.x.add(block * record_bytes(S::TILE));
             let at = |p: usize| (first + p) * blocks + block;
             let mut dot = [[S::zero(); MAX_TILE]; P];
             for half in 0..halves::<B>() {

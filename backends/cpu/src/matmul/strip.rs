@@ -1,7 +1,7 @@
 //! A strip: 32 rows of a matrix, which one worker multiplies with all tokens.
 
 use super::kernels::{Kernels, Products};
-use super::tokens::{RECORD, Tile, Tiling};
+use super::tokens::{Form, Tile, Tiling};
 use super::{Product, Unpacked};
 use crate::tier::Tier;
 use crate::weight::{BLOCK, Format, Matrix, QUAD, ROWS, STRIP, decode_row};
@@ -30,9 +30,9 @@ impl Multiplier {
     pub fn new(format: Format, columns: usize, tier: Tier) -> Self {
         Self { format, columns, kernels: Kernels::of(format, tier) }
     }
-    /// Does it take float activations?
-    pub fn takes_floats(&self) -> bool {
-        self.format.keeps_rows()
+    /// The form in which it takes activations.
+    pub fn form(&self) -> Form {
+        self.format.form()
     }
     /// Tokens of a full tile.
     pub fn tile(&self) -> usize {
@@ -40,7 +40,7 @@ impl Multiplier {
     }
     /// Bytes of activations per token.
     pub fn token_bytes(&self) -> usize {
-        token_bytes(self.columns, self.takes_floats())
+        self.form().bytes(self.columns)
     }
     /// Bytes of a worker's memory for [`open`](Self::open), a multiple of 64.
     pub fn scratch_bytes(&self) -> usize {
@@ -136,9 +136,4 @@ impl Multiplier {
         let scales = scratch.wrapping_add(blocks * 8 * QUAD).cast::<f32>();
         Unpacked { codes: scratch, scales, mins: scales.wrapping_add(blocks * 2 * ROWS) }
     }
-}
-
-/// Bytes of activations per token.
-pub fn token_bytes(columns: usize, float: bool) -> usize {
-    if float { columns * 4 } else { columns / BLOCK * RECORD }
 }

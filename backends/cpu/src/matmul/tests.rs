@@ -1,7 +1,7 @@
 //! Every format on every tier, against plain code that does the same arithmetic, bit for bit.
 
-use super::strip::{Multiplier, RESULTS, token_bytes};
-use super::tokens::{self, Tiling};
+use super::strip::{Multiplier, RESULTS};
+use super::tokens::Tiling;
 use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::tier::Tier;
@@ -35,9 +35,9 @@ fn product(m: &Matrix, x: &[f32], tokens: usize, tier: Tier) -> Vec<f32> {
     let (k, n) = (m.columns(), m.rows());
     let kernels = Multiplier::new(m.format(), k, tier);
     let tiling = Tiling::new(tokens, kernels.tile());
-    let bytes = token_bytes(k, kernels.takes_floats());
+    let bytes = kernels.token_bytes();
     let tiles = Memory::zeroed(tokens * bytes).unwrap();
-    let put = if kernels.takes_floats() { tokens::copy } else { tokens::quantize(tier) };
+    let put = kernels.form().put(tier);
     let scratch = Memory::zeroed(kernels.scratch_bytes()).unwrap();
     let y = Memory::zeroed(RESULTS * 4).unwrap();
     let mut out = vec![f32::NAN; tokens * n];

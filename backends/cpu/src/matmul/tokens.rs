@@ -1,15 +1,101 @@
 //! Activations as the kernels read them: tiles of a few tokens, so that one pointer and constant offsets reach all.
 //!
-//! For quantized weights a tile has one record per block of 32 columns, 64 bytes per token: first 32 codes of every
+//! Which form a tile has is the weights' choice, see [`Form`].
+//!
+//! [`Form::Blocks`], for block formats: a tile has one record per block of 32 columns, 64 bytes per token: first 32 codes of every
 //! token, then one field after another, each for all tokens (see [`Field`]). Codes are `round(x / scale)` with
 //! `scale = max|x| / 127` of the block, ties to even.
-//! For float weights a tile has the tokens' rows.
+//!
+//! [`Form::Whole`], for ternary weights: a tile has one record per group of 256 columns: first 256 codes of every token,
+//! then, for all tokens, minus the sum of its codes as i32. After the last record, for all tokens, their scales as f32.
+//! Codes are `round(x * 127 / max|x|)` over the whole token, ties to even, as BitNet b1.58 has it (arXiv 2402.17764, section 2);
+//! places beyond the last column are zero.
+//!
+//! [`Form::Floats`]: a tile has the tokens' rows.
 
 use crate::simd::{LANES, Simd};
+use crate::tier::Tier;
 use crate::weight::BLOCK;
 
-/// Bytes of a record per token.
-pub const RECORD: usize = 64;
+/// Bytes of a block's record per token.
+const RECORD: usize = 64;
+/// Columns that integer sums of ternary weights go over before they become floats.
+pub const GROUP: usize = 256;
+/// Bytes of a group's record per token.
+const GROUP_RECORD: usize = GROUP + 4;
+
+/// The form in which kernels take activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// 8-bit codes with a scale per block of 32.
+    Blocks,
+    /// 8-bit codes with one scale per token.
+    Whole,
+    /// As they are.
+    Floats,
+}
+
+/// Puts a row into a tile: row, columns, tile, width, token.
+pub type Put = unsafe fn(*const f32, usize, *mut u8, usize, usize);
+
+impl Form {
+    /// All forms, each at the place of its number.
+    pub const ALL: [Self; 3] = [Self::Blocks, Self::Whole, Self::Floats];
+
+    /// Bytes of a token.
+    pub fn bytes(self, columns: usize) -> usize {
+        match self {
+            Self::Blocks => columns / BLOCK * RECORD,
+            Self::Whole => columns.div_ceil(GROUP) * GROUP_RECORD + 4,
+            Self::Floats => columns * 4,
+        }
+    }
+    /// What puts a row into a tile.
+    pub fn put(self, tier: Tier) -> Put {
+        match self {
+            Self::Blocks => quantize(tier),
+            Self::Whole => quantize_whole(tier),
+            Self::Floats => copy,
+        }
+    }
+}
+
+/// Bytes from the record of one block to the next in a tile of `width`.
+#[inline(always)]
+pub const fn record_bytes(width: usize) -> usize {
+    width * RECORD
+}
+
+/// Where things are in a tile of [`Form::Whole`].
+#[derive(Clone, Copy)]
+pub struct Whole {
+    tile: *const u8,
+    width: usize,
+    columns: usize,
+}
+
+impl Whole {
+    /// The tile at `tile`.
+    #[inline(always)]
+    pub fn new(tile: *const u8, width: usize, columns: usize) -> Self {
+        Self { tile, width, columns }
+    }
+    /// Codes of a token in a group.
+    #[inline(always)]
+    pub fn codes(self, group: usize, token: usize) -> *const i8 {
+        self.tile.wrapping_add(group * self.width * GROUP_RECORD + token * GROUP).cast()
+    }
+    /// Minus the sum of those codes.
+    #[inline(always)]
+    pub fn minus_sum(self, group: usize, token: usize) -> *const i32 {
+        self.tile.wrapping_add(group * self.width * GROUP_RECORD + self.width * GROUP + token * 4).cast()
+    }
+    /// A token's scale.
+    #[inline(always)]
+    pub fn scale(self, token: usize) -> *const f32 {
+        self.tile.wrapping_add(self.columns.div_ceil(GROUP) * self.width * GROUP_RECORD + token * 4).cast()
+    }
+}
 
 /// Numbers of a record, besides its codes. Offsets are undone from sums of codes, which are exact.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,18 +237,60 @@ unsafe fn quantize_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, wi
     }
 }
 
+/// Quantizes a row of `columns` values to place `token` of a tile of `width`, with one scale.
+///
+/// A NaN or an infinity makes the scale NaN; a token whose magnitudes are all beneath 1e-36 counts as zero.
+///
+/// # Safety
+/// As for [`Simd`]; `tile` has `width` tokens of [`Form::Whole`]; `columns` is a multiple of 32.
+#[inline(always)]
+unsafe fn quantize_row_whole<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) {
+    // SAFETY: reads `columns` floats, writes the token's places of the tile.
+    unsafe {
+        let pair = |at: usize| (S::load(x.add(at)), S::load(x.add(at + LANES)));
+        let mut top = 0;
+        for at in (0..columns).step_by(BLOCK) {
+            let (a, b) = pair(at);
+            top = top.max(S::top_magnitude(a, b));
+        }
+        let (inverse, scale) = match top {
+            INFINITY.. => (0.0, f32::NAN),
+            SMALLEST.. => (127.0 / f32::from_bits(top), f32::from_bits(top) / 127.0),
+            _ => (0.0, 0.0),
+        };
+        let inverse = S::splat(inverse);
+        let places = Whole::new(tile, width, columns);
+        for (group, start) in (0..columns).step_by(GROUP).enumerate() {
+            let codes = places.codes(group, token).cast_mut();
+            let len = (columns - start).min(GROUP);
+            let mut sum = 0;
+            for at in (0..len).step_by(BLOCK) {
+                let (a, b) = pair(start + at);
+                let (a, b) = (S::to_i32(S::mul(a, inverse)), S::to_i32(S::mul(b, inverse)));
+                let (low, high) = S::store_codes(codes.add(at), a, b);
+                sum += low + high;
+            }
+            codes.add(len).write_bytes(0, GROUP - len);
+            places.minus_sum(group, token).cast_mut().write_unaligned(-sum);
+        }
+        places.scale(token).cast_mut().write_unaligned(scale);
+    }
+}
+
 /// Copies a row of `columns` values to place `token` of a tile for float weights.
 ///
 /// # Safety
 /// `x` has `columns` floats, `tile` more than `token` times as many.
-pub unsafe fn copy(x: *const f32, columns: usize, tile: *mut u8, _width: usize, token: usize) {
+unsafe fn copy(x: *const f32, columns: usize, tile: *mut u8, _width: usize, token: usize) {
     // SAFETY: reads `columns` floats, writes `columns` places of the tile.
     unsafe { tile.cast::<f32>().add(token * columns).copy_from_nonoverlapping(x, columns) }
 }
 
 crate::tier::tier_fn! {
     /// Quantizes a row into a tile: row, columns, tile, width, token.
-    pub fn quantize(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) = quantize_row;
+    fn quantize(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) = quantize_row;
+    /// The same with one scale for the whole row.
+    fn quantize_whole(x: *const f32, columns: usize, tile: *mut u8, width: usize, token: usize) = quantize_row_whole;
 }
 
 #[cfg(test)]

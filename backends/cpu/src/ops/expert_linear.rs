@@ -8,7 +8,7 @@ mod groups;
 use crate::check::{Checker, fixed};
 use crate::matmul::finish::{Finish, Results, Target};
 use crate::matmul::strip::{Multiplier, RESULTS};
-use crate::matmul::tokens::{self, Tiling};
+use crate::matmul::tokens::{Put, Tiling};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::weight::{Format, STRIP};
@@ -30,7 +30,7 @@ struct ExpertLinear {
     ranks: usize,
     own_input: bool,
     multiplier: Multiplier,
-    put: unsafe fn(*const f32, usize, *mut u8, usize, usize),
+    put: Put,
     finish: Finish,
     /// Most rows of a step, and places in the scratch: tiles; then per worker the groups and a decoded strip.
     max: usize,
@@ -79,7 +79,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         (bytes <= isize::MAX as usize).then_some((workers, strip, per_worker, bytes))
     };
     let (workers, strip, per_worker, bytes) = sizes().ok_or_else(|| c.wrong("scratch is too large"))?;
-    let put = if format.keeps_rows() { tokens::copy } else { tokens::quantize(ctx.tier) };
+    let put = multiplier.form().put(ctx.tier);
     Ok(Box::new(ExpertLinear {
         x,
         w,

@@ -19,7 +19,7 @@ use crate::kernels::activation;
 use crate::kernels::norm;
 use crate::matmul::finish::Finish;
 use crate::matmul::strip::Multiplier;
-use crate::matmul::tokens;
+use crate::matmul::tokens::{Form, Put};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::weight::Format;
@@ -46,7 +46,8 @@ struct Linear {
     gate: Option<u32>,
     max_tokens: usize,
     finish: Finish,
-    quantize: unsafe fn(*const f32, usize, *mut u8, usize, usize),
+    /// For [`Form::Blocks`] and [`Form::Whole`].
+    quantize: [Put; 2],
     layout: Layout,
 }
 
@@ -130,7 +131,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     let layout =
         Layout::new(&parts, columns, max_tokens, ctx.threads, adapters.is_some(), norm.is_some(), gate.is_some())
             .ok_or_else(|| c.wrong("scratch is larger than the address space"))?;
-    let quantize = tokens::quantize(ctx.tier);
+    let quantize = [Form::Blocks, Form::Whole].map(|form| form.put(ctx.tier));
     let finish = Finish::new(ctx.tier);
     Ok(Box::new(Linear { x, columns, norm, residual, adapters, parts, gate, max_tokens, finish, quantize, layout }))
 }

@@ -6,6 +6,7 @@ use super::format::{Blocks, PanelLayout};
 use super::nibble::{Q4_0, Q4_1, Q5_0};
 use super::q4_k::Q4K;
 use super::q6_k::Q6K;
+use crate::matmul::tokens::Form;
 use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::stop::Stop;
@@ -98,9 +99,13 @@ impl Format {
         }
         Ok(format)
     }
-    /// Does it keep the file's rows? Its kernels then take float activations.
+    /// Does it keep the file's rows?
     pub fn keeps_rows(self) -> bool {
         matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::Coded(_))
+    }
+    /// The form in which its kernels take activations.
+    pub fn form(self) -> Form {
+        if self.keeps_rows() { Form::Floats } else { Form::Blocks }
     }
     /// Rows of a panel, which is one row where the file's are kept.
     pub fn panel_rows(self) -> usize {

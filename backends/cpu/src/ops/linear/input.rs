@@ -2,17 +2,23 @@
 
 use super::Linear;
 use crate::kernels::norm::Rows;
-use crate::matmul::strip::token_bytes;
+use crate::matmul::tokens::Form;
 use crate::op::Step;
 use crate::pool::Worker;
 
 /// Prepared activations.
 pub struct Input {
     pub tokens: usize,
-    /// Tiles for block formats; null where no weight wants them.
-    pub quantized: *mut u8,
-    /// Rows for floats: the norm's, which are ours, or `x` itself.
-    pub floats: *mut f32,
+    /// Where tiles of each of [`Form::ALL`] are; null where no weight wants them. Floats are the norm's, which are ours, or
+    /// `x` itself.
+    tiles: [*mut u8; Form::ALL.len()],
+}
+
+impl Input {
+    /// Tiles of a form that some weight wants.
+    pub fn tiles(&self, form: Form) -> *mut u8 {
+        self.tiles[form as usize]
+    }
 }
 
 impl Linear {
@@ -26,17 +32,19 @@ impl Linear {
         unsafe {
             let own = l.is_own(tokens);
             let base = if own { l.worker(step, worker.index()) } else { step.scratch() };
-            let (quantized, normed) = if own { (l.own_quantized, l.own_normed) } else { (l.quantized, l.normed) };
-            let place = |at: Option<usize>| at.map_or(std::ptr::null_mut(), |at| base.add(at));
-            let floats = normed.map_or(step.f32(self.x), |at| base.add(at).cast());
-            let input = Input { tokens, quantized: place(quantized), floats };
-            if quantized.is_none() && normed.is_none() && self.adapters.is_none() {
+            let places = if own { l.own_tiles } else { l.tiles };
+            let mut tiles = places.map(|at| at.map_or(std::ptr::null_mut(), |at| base.add(at)));
+            if places[Form::Floats as usize].is_none() {
+                tiles[Form::Floats as usize] = step.f32(self.x).cast();
+            }
+            let input = Input { tokens, tiles };
+            if places.iter().all(Option::is_none) && self.adapters.is_none() {
                 return input;
             }
             if own {
                 (0..tokens).for_each(|t| self.prepare_token(step, worker, &input, t));
             } else {
-                // Whole tiles of both kinds, so that two workers rarely write to one cache line.
+                // Whole tiles of all forms, so that two workers rarely write to one cache line.
                 let chunk = (tokens / (4 * worker.count())).max(1).next_multiple_of(24);
                 while let Some(range) = worker.claim(tokens, chunk) {
                     range.for_each(|t| self.prepare_token(step, worker, &input, t));
@@ -55,8 +63,8 @@ impl Linear {
         unsafe {
             let mut h = step.f32(self.x).add(token * self.columns).cast_const();
             if let Some(norm) = self.norm {
-                let to = match l.normed {
-                    Some(_) => input.floats.add(token * self.columns),
+                let to = match l.tiles[Form::Floats as usize] {
+                    Some(_) => input.tiles(Form::Floats).cast::<f32>().add(token * self.columns),
                     None => l.worker(step, worker.index()).add(l.row).cast(),
                 };
                 (norm.kernel)(&Rows {
@@ -70,10 +78,12 @@ impl Linear {
                 });
                 h = to;
             }
-            if !input.quantized.is_null() {
-                let tile = l.tiling(false, input.tokens).tile_of(token);
-                let to = input.quantized.add(tile.first * token_bytes(self.columns, false));
-                (self.quantize)(h, self.columns, to, tile.width, token - tile.first);
+            for (form, put) in [Form::Blocks, Form::Whole].into_iter().zip(self.quantize) {
+                if l.tiles[form as usize].is_some() {
+                    let tile = l.tiling(form, input.tokens).tile_of(token);
+                    let to = input.tiles(form).add(tile.first * form.bytes(self.columns));
+                    put(h, self.columns, to, tile.width, token - tile.first);
+                }
             }
             for (part, &u) in self.parts.iter().zip(&l.inner) {
                 let Some(lora) = part.lora else { continue };

@@ -1,8 +1,7 @@
 //! Where things are in the op's scratch.
 
 use super::Part;
-use crate::matmul::strip::token_bytes;
-use crate::matmul::tokens::Tiling;
+use crate::matmul::tokens::{Form, Tiling};
 use crate::op::Step;
 use crate::weight::STRIP;
 
@@ -14,27 +13,29 @@ const OWN: usize = 4096;
 pub struct Layout {
     /// All bytes.
     pub bytes: usize,
-    /// Tiles for block formats.
-    pub quantized: Option<usize>,
-    /// Normed rows for floats, which take `x` itself where there is no norm.
-    pub normed: Option<usize>,
+    /// Tiles of each form, where a weight wants them. Floats are normed rows; without a norm they are `x` itself.
+    pub tiles: ByForm,
     /// Per weight, inner values of its adapters `[token][rank]`.
     pub inner: Vec<usize>,
     /// Where workers' own memory begins, and how much each has.
     workers: usize,
     per_worker: usize,
-    /// In a worker's memory: a normed row that only block formats want, few tokens as above, an adapter's rows,
+    /// In a worker's memory: a normed row that no weight wants as it is, few tokens as above, an adapter's rows,
     /// decoded strips.
     pub row: usize,
-    pub own_quantized: Option<usize>,
-    pub own_normed: Option<usize>,
+    pub own_tiles: ByForm,
     pub bank: usize,
     pub strips: Vec<usize>,
-    /// Full tiles of block formats and of floats.
-    full: [usize; 2],
+    /// Tokens of full tiles.
+    full: [usize; Form::ALL.len()],
+    /// Most bytes of a token in any form that is wanted.
+    pub token_bytes: usize,
     /// Tokens that workers may prepare for themselves.
     own_tokens: usize,
 }
+
+/// A place for each of [`Form::ALL`] that is there.
+pub type ByForm = [Option<usize>; Form::ALL.len()];
 
 impl Layout {
     /// `None` where sizes overflow.
@@ -47,55 +48,44 @@ impl Layout {
         norm: bool,
         gated: bool,
     ) -> Option<Self> {
-        let mut end = 0usize;
-        let mut take = |n: usize, size: usize| -> Option<usize> {
-            let at = end;
-            end = n.checked_mul(size)?.checked_next_multiple_of(64)?.checked_add(end)?;
-            Some(at)
+        let mut common = Places::default();
+        let of = |form: Form| parts.iter().find(|p| p.multiplier.form() == form);
+        // Where gate and up want different forms, tiles must still go together.
+        let mixed = gated && Form::ALL.into_iter().filter(|&f| of(f).is_some()).count() > 1;
+        let full = Form::ALL.map(|form| of(form).map_or(4, |p| if mixed { 4 } else { p.multiplier.tile() }));
+        let token_bytes = parts.iter().map(|p| p.multiplier.token_bytes()).max().unwrap_or(0);
+        let wanted = |form: Form| of(form).is_some() && (norm || form != Form::Floats);
+        let take_tiles = |places: &mut Places, tokens: usize| {
+            let mut tiles = [None; Form::ALL.len()];
+            for (tiles, form) in tiles.iter_mut().zip(Form::ALL).filter(|(_, form)| wanted(*form)) {
+                *tiles = Some(places.take(tokens, form.bytes(columns))?);
+            }
+            Some(tiles)
         };
-        let of = |float: bool| parts.iter().find(|p| p.multiplier.takes_floats() == float);
-        // Where gate and up are of different kinds, tiles must still go together.
-        let mixed = gated && of(false).is_some() && of(true).is_some();
-        let full = [false, true].map(|float| of(float).map_or(4, |p| if mixed { 4 } else { p.multiplier.tile() }));
-        let wanted = |float: bool| of(float).is_some() && (norm || !float);
-        let mut tiles = |float: bool| -> Option<Option<usize>> {
-            if wanted(float) { take(tokens, token_bytes(columns, float)).map(Some) } else { Some(None) }
-        };
-        let (quantized, normed) = (tiles(false)?, tiles(true)?);
-        let inner = parts.iter().map(|p| take(tokens, p.lora.map_or(0, |l| l.rank * 4)));
+        let tiles = take_tiles(&mut common, tokens)?;
+        let inner = parts.iter().map(|p| common.take(tokens, p.lora.map_or(0, |l| l.rank * 4)));
         let inner = inner.collect::<Option<Vec<_>>>()?;
-        let workers = end;
 
-        let mut end = 0usize;
-        let mut take = |bytes: usize| -> Option<usize> {
-            let at = end;
-            end = bytes.checked_next_multiple_of(64)?.checked_add(end)?;
-            Some(at)
-        };
-        let row = take(if norm && !wanted(true) { columns.checked_mul(4)? } else { 0 })?;
+        let mut own = Places::default();
+        let row = own.take(if norm && !wanted(Form::Floats) { columns } else { 0 }, 4)?;
         let own_tokens = if adapters { 0 } else { (OWN / columns).min(tokens) };
-        let mut own_tiles = |float: bool| -> Option<Option<usize>> {
-            if wanted(float) { take(own_tokens * token_bytes(columns, float)).map(Some) } else { Some(None) }
-        };
-        let (own_quantized, own_normed) = (own_tiles(false)?, own_tiles(true)?);
+        let own_tiles = take_tiles(&mut own, own_tokens)?;
         let rank = parts.iter().filter_map(|p| p.lora).map(|l| l.rank).max().unwrap_or(0);
-        let bank = take(rank.checked_mul(STRIP * 4)?)?;
-        let strips = parts.iter().map(|p| take(p.multiplier.scratch_bytes())).collect::<Option<Vec<_>>>()?;
-        let bytes = threads.checked_mul(end)?.checked_add(workers).filter(|&n| n <= isize::MAX as usize)?;
-        let per_worker = end;
+        let bank = own.take(rank, STRIP * 4)?;
+        let strips = parts.iter().map(|p| own.take(1, p.multiplier.scratch_bytes())).collect::<Option<Vec<_>>>()?;
+        let bytes = threads.checked_mul(own.end)?.checked_add(common.end).filter(|&n| n <= isize::MAX as usize)?;
         Some(Self {
             bytes,
-            quantized,
-            normed,
+            tiles,
             inner,
-            workers,
-            per_worker,
+            workers: common.end,
+            per_worker: own.end,
             row,
-            own_quantized,
-            own_normed,
+            own_tiles,
             bank,
             strips,
             full,
+            token_bytes,
             own_tokens,
         })
     }
@@ -112,8 +102,23 @@ impl Layout {
     pub fn is_own(&self, tokens: usize) -> bool {
         tokens <= self.own_tokens
     }
-    /// How tokens are cut for block formats or floats.
-    pub fn tiling(&self, float: bool, tokens: usize) -> Tiling {
-        Tiling::new(tokens, self.full[usize::from(float)])
+    /// How tokens of a form are cut.
+    pub fn tiling(&self, form: Form, tokens: usize) -> Tiling {
+        Tiling::new(tokens, self.full[form as usize])
+    }
+}
+
+/// Places one after the other, each at the begin of a cache line.
+#[derive(Default)]
+struct Places {
+    end: usize,
+}
+
+impl Places {
+    /// For `n` things of `size` bytes.
+    fn take(&mut self, n: usize, size: usize) -> Option<usize> {
+        let at = self.end;
+        self.end = n.checked_mul(size)?.checked_next_multiple_of(64)?.checked_add(at)?;
+        Some(at)
     }
 }

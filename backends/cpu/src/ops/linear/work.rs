@@ -4,7 +4,7 @@ use super::input::Input;
 use super::{Linear, Part};
 use crate::matmul::finish::{Results, Target};
 use crate::matmul::share;
-use crate::matmul::strip::{RESULTS, Strip, token_bytes};
+use crate::matmul::strip::{RESULTS, Strip};
 use crate::matmul::tokens::{Tile, Tiling};
 use crate::op::Step;
 use crate::pool::Worker;
@@ -60,8 +60,7 @@ impl Linear {
         } else {
             self.parts.iter().map(|p| p.rows.div_ceil(STRIP)).sum()
         };
-        let float = self.parts.iter().any(|p| p.multiplier.takes_floats());
-        let block = share::block(input.tokens, token_bytes(self.columns, float));
+        let block = share::block(input.tokens, self.layout.token_bytes);
         let items = strips * input.tokens.div_ceil(block);
         // SAFETY: passed on; every strip is one worker's alone.
         let one = |item: usize| unsafe {
@@ -151,8 +150,8 @@ impl Linear {
         strip: usize,
     ) -> Job<'a> {
         let (l, p) = (&self.layout, &self.parts[part]);
-        let float = p.multiplier.takes_floats();
-        let tiling = l.tiling(float, input.tokens);
+        let form = p.multiplier.form();
+        let tiling = l.tiling(form, input.tokens);
         let first_row = strip * STRIP;
         let rows = (p.rows - first_row).min(STRIP);
         // SAFETY: places of the layout; the matrix has the type and shape of the tensor, as bound.
@@ -170,7 +169,7 @@ impl Linear {
                 first_row,
                 rows,
                 tiling,
-                x: if float { input.floats.cast() } else { input.quantized },
+                x: input.tiles(form),
                 scratch,
                 bank: mine.add(l.bank).cast(),
                 inner: step.scratch().add(l.inner[part]).cast(),
