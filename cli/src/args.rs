@@ -4,7 +4,7 @@ use crate::commands::{batch, bench, chat, demo, doctor, imatrix, inspect, plan, 
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
-use tern::{Bos, EncodeOptions, Error, GenerateOptions, KvType, Model, Sampling, SessionOptions};
+use tern::{Bos, EncodeOptions, Error, GenerateOptions, KvType, Sampling, SessionOptions, Tokenizer};
 
 /// Run small language models on this machine.
 #[derive(Debug, Parser)]
@@ -224,9 +224,9 @@ pub struct EncodeArgs {
 
 impl EncodeArgs {
     /// Token ids of a text.
-    pub fn encode(&self, model: &Model, text: &str) -> std::result::Result<Vec<u32>, Error> {
+    pub fn encode(&self, tokenizer: &Tokenizer, text: &str) -> std::result::Result<Vec<u32>, Error> {
         let options = EncodeOptions { special: self.special, bos: self.bos.into() };
-        Ok(model.tokenizer().encode(text, options)?)
+        Ok(tokenizer.encode(text, options)?)
     }
 }
 

@@ -136,8 +136,25 @@ fn inspect_shows_every_part() {
     assert!(inspect(&["--plan"]).stdout.contains("attention"));
     inspect(&["--template"]).failed(1, &["no chat template"]);
     assert!(inspect(&[]).stdout.contains("LlamaForCausalLM"));
+    assert!(inspect(&["--metadata"]).stdout.contains("num_hidden_layers = 2\n"));
     let folder = with_template(TEMPLATE);
     assert_eq!(run(&["inspect", text(folder.path()), "--template"]).stdout, TEMPLATE);
+}
+
+#[test]
+fn what_cannot_run_is_still_shown() {
+    let folder = with_template(TEMPLATE);
+    let path = folder.path().join("config.json");
+    let config = fs::read_to_string(&path).unwrap().replace("LlamaForCausalLM", "NewestForCausalLM");
+    fs::write(&path, config).unwrap();
+    let summary = run(&["inspect", text(folder.path()), "--json"]).json();
+    assert_eq!(summary["architecture"], "NewestForCausalLM");
+    assert!(summary["unsupported"].as_str().unwrap().contains("supported are: LlamaForCausalLM"));
+    assert_eq!(summary["layers"], Value::Null);
+    assert!(run(&["inspect", text(folder.path())]).stdout.contains("not here: architecture"));
+    let tokens = run(&["tokenize", text(folder.path()), "-p", "The", "--json"]).json();
+    assert_eq!(tokens, run(&["tokenize", text(&tiny()), "-p", "The", "--json"]).json());
+    run(&["inspect", text(folder.path()), "--plan"]).failed(3, &["NewestForCausalLM"]);
 }
 
 #[test]

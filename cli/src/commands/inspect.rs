@@ -2,12 +2,12 @@
 
 use crate::args::BackendArgs;
 use crate::failure::{Exit, Failure, Result};
-use crate::setup;
 use crate::terminal::{Out, bold, printable};
 use clap::Args;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
-use tern::{DEFAULT_CONTEXT, Model, ModelInfo};
+use tern::{DEFAULT_CONTEXT, Package};
 
 /// Flags of `tern inspect`.
 #[derive(Debug, Args)]
@@ -15,6 +15,9 @@ use tern::{DEFAULT_CONTEXT, Model, ModelInfo};
 pub struct InspectArgs {
     /// A .gguf file, or a Hugging Face folder with config.json and *.safetensors
     pub model: PathBuf,
+    /// List keys and values; long ones are shortened
+    #[arg(long, group = "part")]
+    pub metadata: bool,
     /// List the tensors
     #[arg(long, group = "part")]
     pub tensors: bool,
@@ -34,93 +37,150 @@ pub struct InspectArgs {
 
 /// Runs `tern inspect`.
 pub fn inspect(backend: &BackendArgs, args: &InspectArgs) -> Result<()> {
-    let model = backend.open(&args.model)?;
     let mut out = Out::new();
-    if args.tensors {
-        tensors(&mut out, &model, args.json)?;
-    } else if args.plan {
+    if args.plan {
+        let model = backend.open(&args.model)?;
         let lines = model.plan_listing(args.ctx.unwrap_or(model.info().context_length.min(DEFAULT_CONTEXT)))?;
         match args.json {
             true => out.json(&json!({ "plan": lines }))?,
             false => lines.iter().try_for_each(|line| out.line(&printable(line)))?,
         }
+        return out.flush();
+    }
+    let package = Package::open(&args.model, &backend.options())?;
+    if args.tensors {
+        tensors(&mut out, &package, args.json)?;
+    } else if args.metadata {
+        metadata(&mut out, &package, args.json)?;
     } else if args.template {
-        let Some(template) = model.template_source() else {
+        let Some(template) = package.template()? else {
             return Err(Failure::new(Exit::Failure, format!("{}: no chat template", args.model.display())));
         };
         match args.json {
             true => out.json(&json!({ "template": template }))?,
-            false => out.text(template)?,
+            false => out.text(&template)?,
         }
     } else {
+        let summary = Summary::of(&package)?;
         match args.json {
-            true => out.json(&summary(&model))?,
-            false => table(&mut out, &model)?,
+            true => out.json(&summary)?,
+            false => summary.print(&mut out)?,
         }
     }
     out.flush()
 }
 
-fn summary(model: &Model) -> Value {
-    let info = model.info();
-    let dtypes: serde_json::Map<_, _> = info.dtypes.iter().map(|(name, bytes)| (name.clone(), json!(bytes))).collect();
-    json!({
-        "format": info.format,
-        "architecture": info.architecture,
-        "name": info.name,
-        "parameters": info.parameters,
-        "context_length": info.context_length,
-        "vocab": info.vocab,
-        "layers": info.layers,
-        "width": info.width,
-        "file_bytes": info.file_bytes,
-        "bytes_per_token": info.bytes_per_token,
-        "dtypes": dtypes,
-        "resident_bytes": info.resident_bytes,
-        "kv_bytes_per_token": info.kv_bytes_per_token,
-        "has_template": model.template_source().is_some(),
-        "backend": info.backend,
-        "tier": info.tier,
-        "threads": setup::threads(model),
-        "load_ms": info.load_ms,
-    })
+/// What is in the files, as far as it can be told without running the model.
+#[derive(Serialize)]
+struct Summary {
+    format: &'static str,
+    files: usize,
+    architecture: Option<String>,
+    name: Option<String>,
+    parameters: u64,
+    file_bytes: u64,
+    /// Bytes by element type, largest first.
+    dtypes: Map<String, Value>,
+    has_template: bool,
+    /// Why this version cannot run it.
+    unsupported: Option<String>,
+    context_length: Option<u64>,
+    layers: Option<u64>,
+    width: Option<u64>,
+    /// With keys and values in half precision.
+    kv_bytes_per_token: Option<u64>,
+    vocab: Option<usize>,
+    ends: Vec<String>,
+    /// Why there is no tokenizer.
+    no_tokenizer: Option<String>,
 }
 
-fn table(out: &mut Out, model: &Model) -> Result<()> {
-    let info: &ModelInfo = model.info();
-    let name = info.name.as_deref().unwrap_or("(no name)");
-    let dtypes: Vec<_> = info.dtypes.iter().map(|(name, bytes)| format!("{name} {}", size(*bytes))).collect();
-    let tokenizer = model.tokenizer();
-    let ends: Vec<_> = tokenizer.end_ids().iter().map(|&id| tokenizer.token_text(id).unwrap_or("?")).collect();
-    let rows = [
-        ("model", name.to_owned()),
-        ("format", format!("{}, architecture {}", info.format, info.architecture)),
-        ("size", format!("{:.1} M parameters, {}", info.parameters as f64 / 1e6, size(info.file_bytes))),
-        ("shape", format!("{} layers, width {}, vocabulary {}", info.layers, info.width, info.vocab)),
-        ("context", format!("{} tokens", info.context_length)),
-        ("weights", dtypes.join(", ")),
-        ("per token", format!("{} of weights are read", size(info.bytes_per_token))),
-        (
-            "memory",
-            format!(
-                "{} of weights, {} for each token of context",
-                size(info.resident_bytes),
-                size(info.kv_bytes_per_token)
-            ),
-        ),
-        ("ends with", ends.join(" ")),
-        ("template", if model.template_source().is_some() { "yes (--template)" } else { "none" }.to_owned()),
-        ("runs on", setup::place(model)),
-        ("loaded in", format!("{:.0} ms", info.load_ms)),
-    ];
-    for (label, value) in rows {
-        out.line(&format!("{} {}", bold(&format!("{label:<10}")), printable(&value)))?;
+impl Summary {
+    fn of(package: &Package) -> Result<Self> {
+        let tensors = package.tensors();
+        let mut sizes: Vec<(&str, u64)> = Vec::new();
+        for t in &tensors {
+            match sizes.iter_mut().find(|(dtype, _)| *dtype == t.dtype) {
+                Some((_, bytes)) => *bytes += t.bytes,
+                None => sizes.push((&t.dtype, t.bytes)),
+            }
+        }
+        sizes.sort_by_key(|&(_, bytes)| std::cmp::Reverse(bytes));
+        let (common, tokenizer) = (package.common(), package.tokenizer());
+        let ends =
+            tokenizer.iter().flat_map(|t| t.end_ids().iter().map(|&id| t.token_text(id).unwrap_or("?").to_owned()));
+        Ok(Self {
+            format: package.format(),
+            files: package.files(),
+            architecture: package.architecture()?,
+            name: package.name()?,
+            parameters: tensors.iter().map(|t| t.shape.iter().product::<u64>()).sum(),
+            file_bytes: tensors.iter().map(|t| t.bytes).sum(),
+            dtypes: sizes.iter().map(|&(dtype, bytes)| (dtype.to_owned(), json!(bytes))).collect(),
+            has_template: package.template()?.is_some(),
+            unsupported: common.as_ref().err().map(ToString::to_string),
+            context_length: common.as_ref().ok().map(|c| c.context_length),
+            layers: common.as_ref().ok().map(|c| c.layers),
+            width: common.as_ref().ok().map(|c| c.width),
+            kv_bytes_per_token: common.as_ref().ok().map(|c| 2 * c.kv_elements),
+            vocab: tokenizer.as_ref().ok().map(|t| t.vocab_size()),
+            ends: ends.collect(),
+            no_tokenizer: tokenizer.as_ref().err().map(ToString::to_string),
+        })
     }
-    Ok(())
+
+    fn print(&self, out: &mut Out) -> Result<()> {
+        let text = |text: &Option<String>, absent: &str| text.as_deref().unwrap_or(absent).to_owned();
+        let known = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let dtypes: Vec<_> = self
+            .dtypes
+            .iter()
+            .map(|(name, bytes)| format!("{name} {}", size(bytes.as_u64().unwrap_or_default())))
+            .collect();
+        let files = if self.files == 1 { String::new() } else { format!(" in {} files", self.files) };
+        let mut rows = vec![
+            ("model", text(&self.name, "(no name)")),
+            ("format", format!("{}, architecture {}", self.format, text(&self.architecture, "(none)"))),
+            ("size", format!("{:.1} M parameters, {}{files}", self.parameters as f64 / 1e6, size(self.file_bytes))),
+            ("weights", dtypes.join(", ")),
+        ];
+        match &self.unsupported {
+            Some(why) => rows.push(("runs", format!("not here: {why}"))),
+            None => rows.extend([
+                ("shape", format!("{} layers, width {}", known(self.layers), known(self.width))),
+                (
+                    "context",
+                    format!(
+                        "{} tokens, {} for each",
+                        known(self.context_length),
+                        size(self.kv_bytes_per_token.unwrap_or_default())
+                    ),
+                ),
+            ]),
+        }
+        match &self.no_tokenizer {
+            Some(why) => rows.push(("tokens", format!("none here: {why}"))),
+            None => rows.extend([("tokens", known(self.vocab.map(|n| n as u64))), ("ends with", self.ends.join(" "))]),
+        }
+        rows.push(("template", if self.has_template { "yes (--template)" } else { "none" }.to_owned()));
+        for (label, value) in rows {
+            out.line(&format!("{} {}", bold(&format!("{label:<10}")), printable(&value)))?;
+        }
+        Ok(())
+    }
 }
 
-fn tensors(out: &mut Out, model: &Model, as_json: bool) -> Result<()> {
-    let tensors = model.tensors();
+fn metadata(out: &mut Out, package: &Package, as_json: bool) -> Result<()> {
+    let entries = package.metadata();
+    if as_json {
+        let map: Map<_, _> = entries.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
+        return out.json(&json!({ "metadata": map }));
+    }
+    entries.iter().try_for_each(|(key, value)| out.line(&printable(&format!("{key} = {value}"))))
+}
+
+fn tensors(out: &mut Out, package: &Package, as_json: bool) -> Result<()> {
+    let tensors = package.tensors();
     if as_json {
         let list: Vec<_> = tensors
             .iter()

@@ -106,7 +106,7 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
 
 fn encode(model: &Model, args: &RunArgs, prompt: &str) -> Result<Vec<u32>> {
     if !args.chat {
-        return Ok(args.encode.encode(model, prompt)?);
+        return Ok(args.encode.encode(model.tokenizer(), prompt)?);
     }
     let system = args.system.as_deref().map(|text| Message::new("system", text));
     let messages: Vec<_> = system.into_iter().chain([Message::new("user", prompt)]).collect();

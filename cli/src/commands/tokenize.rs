@@ -7,7 +7,7 @@ use crate::terminal::{Out, printable};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use tern::{DecodeOptions, Tokenizer};
+use tern::{DecodeOptions, Package, Tokenizer};
 
 /// Flags of `tern tokenize`.
 #[derive(Debug, Args)]
@@ -47,8 +47,7 @@ pub fn tokenize(backend: &BackendArgs, args: &TokenizeArgs) -> Result<()> {
         (None, file) => input::read_text(file.as_deref().unwrap_or(Path::new("-")))?,
     };
     let ids = if args.decode { parse_ids(&input)? } else { Vec::new() };
-    let model = backend.open(&args.model)?;
-    let tokenizer = model.tokenizer();
+    let tokenizer = Package::open(&args.model, &backend.options())?.tokenizer()?;
     let mut out = Out::new();
     if args.decode {
         let text = tokenizer.decode(&ids, DecodeOptions::default()).map_err(tern::Error::from)?;
@@ -59,12 +58,12 @@ pub fn tokenize(backend: &BackendArgs, args: &TokenizeArgs) -> Result<()> {
         out.text(&text)?;
         return out.flush();
     }
-    let tokens = args.encode.encode(&model, &input)?;
+    let tokens = args.encode.encode(&tokenizer, &input)?;
     if args.json {
         return out.json(&Tokens { tokens });
     }
     for id in tokens {
-        out.line(&format!("{id:>7}  {}", shown(tokenizer, id)))?;
+        out.line(&format!("{id:>7}  {}", shown(&tokenizer, id)))?;
     }
     out.flush()
 }

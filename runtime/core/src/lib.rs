@@ -8,7 +8,8 @@
 //! taps.rs      what goes into the matrices, for importance matrices and tests
 //! sample.rs    choosing the next token
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
-//! load.rs      from a file to definition, tensors, tokenizer; fingerprint.rs: which model it is
+//! load.rs      from a model's files to definition, tensors, tokenizer; fingerprint.rs: which model it is
+//! package.rs   the files, and what is in them
 //! models.rs    architectures, one file each
 //! plan.rs      graph -> fused -> placed -> compiled
 //! graph.rs     values and ops, gradients
@@ -28,6 +29,7 @@ mod fingerprint;
 mod load;
 mod model;
 mod opening;
+mod package;
 mod runtime;
 mod sample;
 mod score;
@@ -39,6 +41,7 @@ pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
 pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
 pub use opening::MemoryPlan;
+pub use package::Package;
 pub use runtime::{LoadPhase, LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};

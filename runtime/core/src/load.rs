@@ -1,7 +1,7 @@
-//! From a file to what a model needs: configuration, tensors, tokenizer, template.
+//! From a model's files to what running it needs: hyper-parameters, tensors, tokenizer, template.
 
-mod gguf;
-mod hf;
+pub mod gguf;
+pub mod hf;
 mod source;
 mod weights;
 
@@ -11,10 +11,9 @@ pub use weights::{Destination, Resolved, constant_bytes, load, resolve};
 use crate::error::Error;
 use crate::fingerprint::Identity;
 use crate::models::{Definition, Hyper, find};
-use std::path::Path;
+use crate::package::Package;
 use std::sync::Arc;
-use tern_formats::gguf::{self as format, ReadOptions};
-use tern_formats::{Checkpoint, Opener, Source, folder_opener};
+use tern_formats::Checkpoint;
 use tern_text::Tokenizer;
 
 /// A model file, read and checked, with nothing computed yet.
@@ -45,72 +44,18 @@ impl ModelFile {
         Identity { texts: self.config.iter().cloned().collect(), sources: self.checkpoint.sources().to_vec() }
     }
 
-    /// Opens a GGUF file, any one part of a split one, or a Hugging Face folder. With `map`, weights are mapped rather than
-    /// read, where the platform can; `read` is for GGUF.
+    /// What is needed to run the model in these files.
     ///
     /// # Errors
-    /// [`Error`]: the file is no model, breaks its format, is of an unknown architecture...
-    pub fn open(path: &Path, map: bool, read: ReadOptions) -> Result<Self, Error> {
-        let io = |error| Error::Io { path: path.display().to_string(), error };
-        if std::fs::metadata(path).map_err(io)?.is_dir() {
-            return hf::open(path, map);
-        }
-        let source: Arc<dyn Source> = Arc::from(open_file(path, map).map_err(io)?);
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let open = |file: &Path, _| open_file(file, map);
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // Only a part of several needs the folder.
-        Self::from_part(source, &name, &|name| folder_opener(folder, &open)?(name), read)
-    }
-
-    /// Opens a GGUF file that is whole.
-    ///
-    /// # Errors
-    /// As [`ModelFile::open`].
-    pub fn from_source(source: Arc<dyn Source>, read: ReadOptions) -> Result<Self, Error> {
-        check_magic(&*source)?;
-        gguf::open(format::open_with(source, read)?)
-    }
-
-    /// Opens the GGUF file that `source`, of this file name, is or is a part of; `open` gives the other parts by their names.
-    ///
-    /// # Errors
-    /// As [`ModelFile::open`].
-    pub fn from_part(source: Arc<dyn Source>, name: &str, open: &Opener<'_>, read: ReadOptions) -> Result<Self, Error> {
-        check_magic(&*source)?;
-        gguf::open(format::open_split(source, name, open, read)?)
-    }
-}
-
-/// Refuses what is not GGUF with a guess at what it is.
-fn check_magic(source: &dyn Source) -> Result<(), Error> {
-    let mut magic = [0; 8];
-    if source.len() >= 8 {
-        let io = |error| Error::Io { path: source.name().to_owned(), error };
-        source.read_at(0, &mut magic).map_err(io)?;
-    }
-    if !magic.starts_with(b"GGUF") && !magic.starts_with(b"FUGG") {
-        return Err(Error::NotAModel { path: source.name().to_owned(), what: describe(source.len(), &magic) });
-    }
-    Ok(())
-}
-
-/// What a file is that is not GGUF, as far as its first bytes tell.
-fn describe(len: u64, magic: &[u8; 8]) -> String {
-    let header = u64::from_le_bytes(*magic);
-    if len == 0 {
-        "the file is empty".into()
-    } else if magic.starts_with(b"PK") {
-        "this is a zip archive".into()
-    } else if header > 0 && header <= len && len > 16 && header < 1 << 27 {
-        "this looks like a safetensors file, which lacks the configuration; give its folder".into()
-    } else if magic.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
-        "this is a text file".into()
-    } else {
-        "this is not a model file".into()
+    /// [`Error`]: the architecture is unknown, something is missing or does not fit.
+    pub fn of(package: Package) -> Result<Self, Error> {
+        let (architecture, definition) = package.definition()?;
+        let tokenizer = Arc::new(package.tokenizer()?);
+        check_vocabulary(&*definition, &tokenizer)?;
+        let (name, template) = (package.name()?, package.template()?);
+        let (format, path) = (package.format(), package.path().to_owned());
+        let (config, checkpoint) = package.into_parts();
+        Ok(Self { format, architecture, name, path, definition, checkpoint, tokenizer, template, config })
     }
 }
 

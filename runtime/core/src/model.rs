@@ -13,6 +13,7 @@ use crate::session::{Batch, BatchOptions, DEFAULT_CONTEXT, Engine, Session, Sess
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tern_abi::dtype::F16;
+use tern_formats::{Checkpoint, TensorInfo};
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
 use web_time::Instant;
 
@@ -105,6 +106,18 @@ pub struct TensorSummary {
     pub bytes: u64,
 }
 
+impl TensorSummary {
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Vec<Self> {
+        let summary = |t: &TensorInfo| Self {
+            name: t.name.clone(),
+            dtype: t.dtype.name().to_owned(),
+            shape: t.shape.clone(),
+            bytes: t.bytes,
+        };
+        checkpoint.tensors().iter().map(summary).collect()
+    }
+}
+
 impl Model {
     pub(crate) fn load(opening: Opening, options: &ModelOptions, start: Instant) -> Result<Self, Error> {
         opening.check_memory()?;
@@ -121,18 +134,13 @@ impl Model {
         info.backend = devices[0].backend().name().to_owned();
         info.tier = devices[0].info().tier.clone();
         info.threads = options.threads;
-        let tensors = file.checkpoint.tensors().iter().map(|t| TensorSummary {
-            name: t.name.clone(),
-            dtype: t.dtype.name().to_owned(),
-            shape: t.shape.clone(),
-            bytes: t.bytes,
-        });
+        let tensors = TensorSummary::of(&file.checkpoint);
         info.load_ms = start.elapsed().as_secs_f64() * 1e3;
         let identity = file.identity();
         Ok(Self {
             inner: Arc::new(Inner {
                 info,
-                tensors: tensors.collect(),
+                tensors,
                 definition: file.definition,
                 table,
                 dtypes: resolved.dtypes,

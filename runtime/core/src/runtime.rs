@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::load::{ModelFile, open_part};
 use crate::model::Model;
 use crate::opening::{MemoryPlan, Opening};
+use crate::package::Package;
 use crate::session::SessionOptions;
 use std::fs::File;
 use std::path::Path;
@@ -75,7 +76,7 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    fn read(&self) -> ReadOptions {
+    pub(crate) fn read(&self) -> ReadOptions {
         ReadOptions { i2_s_order: self.i2_s_order, ..ReadOptions::default() }
     }
 }
@@ -117,7 +118,7 @@ impl Runtime {
     /// Everything that can be wrong with a file or a backend: see [`Error`]. Nothing stays open.
     pub fn open(&self, path: impl AsRef<Path>, options: ModelOptions) -> Result<Model, Error> {
         let start = Instant::now();
-        self.load(ModelFile::open(path.as_ref(), options.map, options.read())?, &options, start)
+        self.load(ModelFile::of(Package::open(path, &options)?)?, &options, start)
     }
 
     /// Opens a GGUF file in memory. `name` is for messages.
@@ -158,7 +159,7 @@ impl Runtime {
     /// As [`Runtime::open`].
     pub fn open_source(&self, source: Arc<dyn Source>, options: ModelOptions) -> Result<Model, Error> {
         let start = Instant::now();
-        self.load(ModelFile::from_source(source, options.read())?, &options, start)
+        self.load(ModelFile::of(Package::from_source(source, options.read())?)?, &options, start)
     }
 
     /// Opens a GGUF file of which any one part is called `name`, with its parts wherever `open` finds them: among an
@@ -169,7 +170,7 @@ impl Runtime {
     pub fn open_parts(&self, name: &str, open: &Opener<'_>, options: ModelOptions) -> Result<Model, Error> {
         let start = Instant::now();
         let source = open(name).map_err(|error| Error::Io { path: name.to_owned(), error })?;
-        self.load(ModelFile::from_part(Arc::from(source), name, open, options.read())?, &options, start)
+        self.load(ModelFile::of(Package::from_part(Arc::from(source), name, open, options.read())?)?, &options, start)
     }
 
     /// What opening `path` with these options and running `sequences` sessions would take, without loading anything.
@@ -187,7 +188,7 @@ impl Runtime {
             let found = sequences.to_string();
             return Err(Error::Setting { setting: "sequences", found, expected: "1 to 1024" });
         }
-        let file = ModelFile::open(path.as_ref(), options.map, options.read())?;
+        let file = ModelFile::of(Package::open(path, options)?)?;
         let opening = Opening::new(&self.registry, file, &ModelOptions { max_bytes: None, ..options.clone() })?;
         opening.plan(session, sequences, options.max_bytes)
     }

@@ -68,7 +68,7 @@ impl Settings {
                 let messages: Vec<_> = self.system.iter().cloned().chain([Message::new("user", text)]).collect();
                 self.model.encode_chat(&messages, true)
             }
-            Source::Text(text) => self.encode.encode(&self.model, text),
+            Source::Text(text) => self.encode.encode(self.model.tokenizer(), text),
             Source::Messages(messages) => self.model.encode_chat(&messages, true),
         };
         Ok((tokens.map_err(|e| Problem::from(&e))?, options))

@@ -1,35 +1,21 @@
 //! Models in GGUF.
 
-use super::{ModelFile, check_vocabulary, read_definition};
+use super::read_definition;
 use crate::error::Error;
-use crate::models::{ConfigError, Hyper};
-use std::sync::Arc;
-use tern_formats::gguf::{Gguf, Metadata};
+use crate::models::{ConfigError, Definition, Hyper};
+use tern_formats::gguf::{ARCHITECTURE_KEY, Gguf, Metadata};
 use tern_text::{BpeSpec, Merges, SpecialIds, TokenType, Tokenizer};
 
-pub fn open(file: Gguf) -> Result<ModelFile, Error> {
-    let path = file.metadata.file().to_owned();
-    let (metadata, checkpoint) = (&file.metadata, file.checkpoint);
-    let name = metadata.require_str("general.architecture")?.to_owned();
-    let hyper = Hyper::Gguf { metadata, checkpoint: &checkpoint, architecture: &name };
+/// The architecture's name and its hyper-parameters.
+pub fn definition(file: &Gguf) -> Result<(String, Box<dyn Definition>), Error> {
+    let name = file.metadata.require_str(ARCHITECTURE_KEY)?.to_owned();
+    let hyper = Hyper::Gguf { metadata: &file.metadata, checkpoint: &file.checkpoint, architecture: &name };
     let definition = read_definition(&name, &hyper)?;
-    let tokenizer = Arc::new(tokenizer(metadata)?);
-    check_vocabulary(&*definition, &tokenizer)?;
-    Ok(ModelFile {
-        format: "gguf",
-        name: metadata.str("general.name")?.map(str::to_owned),
-        template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
-        architecture: name,
-        path,
-        definition,
-        checkpoint,
-        tokenizer,
-        config: None,
-    })
+    Ok((name, definition))
 }
 
 /// The tokenizer of a GGUF file. Keys: see [`BpeSpec`].
-fn tokenizer(m: &Metadata) -> Result<Tokenizer, Error> {
+pub fn tokenizer(m: &Metadata) -> Result<Tokenizer, Error> {
     let model = m.require_str("tokenizer.ggml.model")?;
     if model != "gpt2" {
         let (key, supported) = ("tokenizer.ggml.model".to_owned(), "gpt2 (byte-level BPE)".to_owned());

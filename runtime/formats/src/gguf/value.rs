@@ -162,7 +162,7 @@ impl Value {
     }
 
     /// The value for a message: short, on one line.
-    pub(super) fn brief(&self) -> String {
+    pub fn brief(&self) -> String {
         match self {
             Self::F32(v) => v.to_string(),
             Self::F64(v) => v.to_string(),
