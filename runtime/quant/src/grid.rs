@@ -1,12 +1,32 @@
 //! What the IQ formats share: codebooks of points, and signs.
 //!
+//! ```text
+//! grid/tables.rs   the points, measured
+//! grid/signs.rs    signs
+//! grid/search.rs   the nearest point of a codebook
+//! grid/sub.rs      coding a sub-block at a given scale
+//! grid/fit.rs      encoding a block: all scales
+//! ```
+//!
 //! They code 8 or 4 neighbouring weights together, as an index into a list of points that occur often.
 
+mod fit;
+mod search;
+mod signs;
+mod sub;
 mod tables;
+
+pub(crate) use fit::{Format, fit};
+pub(crate) use signs::{Signs, even_signs, signed};
+pub(crate) use sub::{Code, Sums, search_eights, search_fours, search_shifted};
 
 /// Points with `G` elements, by index. `N` is a power of two.
 pub(crate) struct Codebook<const N: usize, const G: usize> {
     points: [[i8; G]; N],
+    /// By index, the numbers that the levels of the first and of the second half form.
+    halves: [(u8, u8); N],
+    /// By the number of the second half, the first index that has it or a greater one; a last entry ends the last.
+    starts: [u16; 82],
 }
 
 const LEVELS_2: [i8; 3] = [8, 25, 43];
@@ -22,10 +42,15 @@ impl<const N: usize, const G: usize> Codebook<N, G> {
     /// Expands a set of points; `tables.rs` says how it is stored.
     const fn new(set: &[u64], levels: &[i8]) -> Self {
         assert!(N.is_power_of_two());
-        let mut book = Self { points: [[0; G]; N] };
+        let mut book = Self { points: [[0; G]; N], halves: [(0, 0); N], starts: [N as u16; 82] };
+        let half = levels.len().pow(G as u32 / 2);
         let (mut index, mut number) = (0, 0);
-        while number < levels.len().pow(G as u32) {
+        while number < half * half {
+            if number.is_multiple_of(half) {
+                book.starts[number / half] = index as u16;
+            }
             if set[number / 64] >> (number % 64) & 1 == 1 {
+                book.halves[index] = ((number % half) as u8, (number / half) as u8);
                 let (mut rest, mut i) = (number, 0);
                 while i < G {
                     book.points[index][i] = levels[rest % levels.len()];
@@ -45,31 +70,6 @@ impl<const N: usize, const G: usize> Codebook<N, G> {
     pub(crate) fn point(&self, index: usize) -> [i8; G] {
         self.points[index % N]
     }
-}
-
-/// By a byte of signs: all ones for the elements whose bit is set.
-static MASKS: [[i8; 8]; 256] = {
-    let mut masks = [[0; 8]; 256];
-    let mut i = 0;
-    while i < 256 * 8 {
-        masks[i / 8][i % 8] = -(((i / 8) >> (i % 8) & 1) as i8);
-        i += 1;
-    }
-    masks
-};
-
-/// The elements of a point, negative where the bit of `signs` is set.
-#[inline]
-pub(crate) fn signed(point: [i8; 8], signs: u8) -> [i8; 8] {
-    let mask = MASKS[usize::from(signs)];
-    core::array::from_fn(|i| (point[i] ^ mask[i]).wrapping_sub(mask[i]))
-}
-
-/// Eight signs from the seven that are stored: their number of minuses is even.
-#[inline]
-pub(crate) fn even_signs(seven: u8) -> u8 {
-    let seven = seven & 127;
-    seven | ((seven.count_ones() & 1) as u8) << 7
 }
 
 /// Two points of 4 as one of 8.

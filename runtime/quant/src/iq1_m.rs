@@ -11,7 +11,8 @@
 //! d is a half-precision number whose bits 4k..4k+4 are in word k.
 
 use crate::f16_to_f32;
-use crate::grid::{IQ1_S, shifted};
+use crate::grid::{Code, Format, IQ1_S, Signs, Sums, fit, search_shifted, shifted};
+use crate::search::ScaleTooLarge;
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -49,5 +50,46 @@ impl Block<'_> {
                 shifted(out, IQ1_S.point(index), nibble & 8 != 0, scale);
             }
         }
+    }
+}
+
+/// Encodes finite weights, keeping the squared error small, in which elements count as `importance` says. Searches the
+/// scale of every sub-block, and the nearest points of the codebook exactly; ggml tries nearby ones.
+///
+/// # Errors
+/// [`ScaleTooLarge`] where d exceeds half precision.
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let fit = fit::<Iq1M>(src, importance)?;
+    out[32..48].fill(0);
+    for (g, code) in fit.codes[..32].iter().enumerate() {
+        out[g] = code.index as u8;
+        out[32 + g / 2] |= ((code.index >> 8) as u8 | u8::from(code.down) << 3) << (g % 2 * 4);
+    }
+    for (k, (word, numbers)) in out[48..].as_chunks_mut().0.iter_mut().zip(fit.numbers.as_chunks::<4>().0).enumerate() {
+        let scales = (0..4).fold(0, |bits, i| bits | u16::from(numbers[i]) << (3 * i));
+        *word = (scales | (fit.d >> (4 * k) & 15) << 12).to_le_bytes();
+    }
+    Ok(())
+}
+
+/// What the search for codes needs to know.
+struct Iq1M;
+
+impl Format for Iq1M {
+    const SUB: usize = SUB_LEN;
+    const GROUP: usize = 8;
+    const SCALES: u8 = 8;
+    const FACTOR: (f32, f32) = (1.0, 2.0);
+    const LEVELS: &'static [f32] = &[-1.0, 0.0, 1.0];
+    const SIGNS: Signs = Signs::InPoints;
+
+    #[inline]
+    fn search(x: &[f32], w: &[f32], scale: f32, codes: &mut [Code]) -> Sums {
+        let mut sums = Sums::default();
+        // Each group has a shift of its own.
+        for ((x, w), code) in x.chunks_exact(8).zip(w.chunks_exact(8)).zip(codes.chunks_exact_mut(1)) {
+            sums.add(search_shifted(x, w, scale, code));
+        }
+        sums
     }
 }

@@ -12,7 +12,8 @@
 //! shift negative.
 
 use crate::f16_to_f32;
-use crate::grid::{IQ1_S, shifted};
+use crate::grid::{Code, Format, IQ1_S, Signs, Sums, fit, search_shifted, shifted};
+use crate::search::ScaleTooLarge;
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -45,5 +46,43 @@ impl Block<'_> {
                 shifted(out, IQ1_S.point(index), word >> 15 == 1, scale);
             }
         }
+    }
+}
+
+/// Encodes finite weights, keeping the squared error small, in which elements count as `importance` says. Searches the
+/// scale of every sub-block, and the nearest points of the codebook exactly; ggml tries nearby ones.
+///
+/// # Errors
+/// [`ScaleTooLarge`] where d exceeds half precision.
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let fit = fit::<Iq1S>(src, importance)?;
+    out[..2].copy_from_slice(&fit.d.to_le_bytes());
+    let (lows, words) = out[2..].split_at_mut(32);
+    let subs = lows.as_chunks_mut::<4>().0.iter_mut().zip(words.as_chunks_mut().0);
+    for ((lows, word), (codes, number)) in subs.zip(fit.codes.as_chunks::<4>().0.iter().zip(fit.numbers)) {
+        let mut bits = u16::from(number) << 12 | u16::from(codes[0].down) << 15;
+        for g in 0..4 {
+            lows[g] = codes[g].index as u8;
+            bits |= (codes[g].index >> 8) << (3 * g);
+        }
+        *word = bits.to_le_bytes();
+    }
+    Ok(())
+}
+
+/// What the search for codes needs to know.
+struct Iq1S;
+
+impl Format for Iq1S {
+    const SUB: usize = SUB_LEN;
+    const GROUP: usize = 8;
+    const SCALES: u8 = 8;
+    const FACTOR: (f32, f32) = (1.0, 2.0);
+    const LEVELS: &'static [f32] = &[-1.0, 0.0, 1.0];
+    const SIGNS: Signs = Signs::InPoints;
+
+    #[inline]
+    fn search(x: &[f32], w: &[f32], scale: f32, codes: &mut [Code]) -> Sums {
+        search_shifted(x, w, scale, codes)
     }
 }

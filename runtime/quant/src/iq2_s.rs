@@ -10,7 +10,8 @@
 //! | 74..82 | scales, even sub-blocks in bits 0..4, odd ones in bits 4..8 |
 
 use crate::f16_to_f32;
-use crate::grid::{IQ2_S, scaled, signed};
+use crate::grid::{Code, Format, IQ2_S, Signs, Sums, fit, scaled, search_eights, signed};
+use crate::search::ScaleTooLarge;
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -44,5 +45,42 @@ impl Block<'_> {
                 scaled(out, signed(point, self.0[34 + g]), scale);
             }
         }
+    }
+}
+
+/// Encodes finite weights, keeping the squared error small, in which elements count as `importance` says. Searches the
+/// scale of every sub-block, and the nearest points of the codebook exactly; ggml tries nearby ones.
+///
+/// # Errors
+/// [`ScaleTooLarge`] where d exceeds half precision.
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let fit = fit::<Iq2S>(src, importance)?;
+    out[..2].copy_from_slice(&fit.d.to_le_bytes());
+    out[34..66].copy_from_slice(&fit.signs);
+    out[66..74].fill(0);
+    for (g, code) in fit.codes[..32].iter().enumerate() {
+        out[2 + g] = code.index as u8;
+        out[66 + g / 4] |= ((code.index >> 8) as u8) << (g % 4 * 2);
+    }
+    for (byte, [even, odd]) in out[74..].iter_mut().zip(fit.numbers.as_chunks().0) {
+        *byte = even | odd << 4;
+    }
+    Ok(())
+}
+
+/// What the search for codes needs to know.
+struct Iq2S;
+
+impl Format for Iq2S {
+    const SUB: usize = SUB_LEN;
+    const GROUP: usize = 8;
+    const SCALES: u8 = 16;
+    const FACTOR: (f32, f32) = (0.125, 0.25);
+    const LEVELS: &'static [f32] = &[8.0, 25.0, 43.0];
+    const SIGNS: Signs = Signs::Free;
+
+    #[inline]
+    fn search(x: &[f32], w: &[f32], scale: f32, codes: &mut [Code]) -> Sums {
+        search_eights(&IQ2_S, x, w, scale, codes)
     }
 }

@@ -10,7 +10,8 @@
 //! The sign of a group's last element is not stored: the number of minuses is even.
 
 use crate::f16_to_f32;
-use crate::grid::{IQ2_XS, even_signs, scaled, signed};
+use crate::grid::{Code, Format, IQ2_XS, Signs, Sums, even_signs, fit, scaled, search_eights, signed};
+use crate::search::ScaleTooLarge;
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -43,5 +44,40 @@ impl Block<'_> {
                 scaled(out, signed(IQ2_XS.point(usize::from(word)), even_signs((word >> 9) as u8)), scale);
             }
         }
+    }
+}
+
+/// Encodes finite weights, keeping the squared error small, in which elements count as `importance` says. Searches the
+/// scale of every sub-block, and the nearest points of the codebook exactly; ggml tries nearby ones.
+///
+/// # Errors
+/// [`ScaleTooLarge`] where d exceeds half precision.
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let fit = fit::<Iq2Xs>(src, importance)?;
+    out[..2].copy_from_slice(&fit.d.to_le_bytes());
+    let groups = fit.codes.iter().zip(fit.signs);
+    for (bytes, (code, signs)) in out[2..66].as_chunks_mut().0.iter_mut().zip(groups) {
+        *bytes = (code.index | u16::from(signs & 127) << 9).to_le_bytes();
+    }
+    for (byte, [even, odd]) in out[66..].iter_mut().zip(fit.numbers.as_chunks().0) {
+        *byte = even | odd << 4;
+    }
+    Ok(())
+}
+
+/// What the search for codes needs to know.
+struct Iq2Xs;
+
+impl Format for Iq2Xs {
+    const SUB: usize = SUB_LEN;
+    const GROUP: usize = 8;
+    const SCALES: u8 = 16;
+    const FACTOR: (f32, f32) = (0.125, 0.25);
+    const LEVELS: &'static [f32] = &[8.0, 25.0, 43.0];
+    const SIGNS: Signs = Signs::Even;
+
+    #[inline]
+    fn search(x: &[f32], w: &[f32], scale: f32, codes: &mut [Code]) -> Sums {
+        search_eights(&IQ2_XS, x, w, scale, codes)
     }
 }

@@ -10,7 +10,8 @@
 //! bits 28..32 are the scale.
 
 use crate::f16_to_f32;
-use crate::grid::{IQ2_XXS, even_signs, scaled, signed};
+use crate::grid::{Code, Format, IQ2_XXS, Signs, Sums, even_signs, fit, scaled, search_eights, signed};
+use crate::search::ScaleTooLarge;
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -43,5 +44,42 @@ impl Block<'_> {
                 scaled(out, signed(IQ2_XXS.point(usize::from(sub[g])), signs), scale);
             }
         }
+    }
+}
+
+/// Encodes finite weights, keeping the squared error small, in which elements count as `importance` says. Searches the
+/// scale of every sub-block, and the nearest points of the codebook exactly; ggml tries nearby ones.
+///
+/// # Errors
+/// [`ScaleTooLarge`] where d exceeds half precision.
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let fit = fit::<Iq2Xxs>(src, importance)?;
+    out[..2].copy_from_slice(&fit.d.to_le_bytes());
+    let groups = fit.codes.as_chunks::<4>().0.iter().zip(fit.signs.as_chunks::<4>().0);
+    for ((sub, (codes, signs)), number) in out[2..].as_chunks_mut::<8>().0.iter_mut().zip(groups).zip(fit.numbers) {
+        let mut word = u32::from(number) << 28;
+        for g in 0..4 {
+            sub[g] = codes[g].index as u8;
+            word |= u32::from(signs[g] & 127) << (7 * g);
+        }
+        sub[4..].copy_from_slice(&word.to_le_bytes());
+    }
+    Ok(())
+}
+
+/// What the search for codes needs to know.
+struct Iq2Xxs;
+
+impl Format for Iq2Xxs {
+    const SUB: usize = SUB_LEN;
+    const GROUP: usize = 8;
+    const SCALES: u8 = 16;
+    const FACTOR: (f32, f32) = (0.125, 0.25);
+    const LEVELS: &'static [f32] = &[8.0, 25.0, 43.0];
+    const SIGNS: Signs = Signs::Even;
+
+    #[inline]
+    fn search(x: &[f32], w: &[f32], scale: f32, codes: &mut [Code]) -> Sums {
+        search_eights(&IQ2_XXS, x, w, scale, codes)
     }
 }

@@ -10,7 +10,8 @@
 //! | 106..110 | scales, even sub-blocks in bits 0..4, odd ones in bits 4..8 |
 
 use crate::f16_to_f32;
-use crate::grid::{IQ3_S, joined, scaled, signed};
+use crate::grid::{Code, Format, IQ3_S, Signs, Sums, fit, joined, scaled, search_fours, signed};
+use crate::search::ScaleTooLarge;
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -44,5 +45,45 @@ impl Block<'_> {
                 scaled(out, signed(joined(point(2 * p), point(2 * p + 1)), signs[p]), scale);
             }
         }
+    }
+}
+
+/// Encodes finite weights, keeping the squared error small, in which elements count as `importance` says. Searches the
+/// scale of every sub-block, and the nearest points of the codebook exactly; ggml tries nearby ones.
+///
+/// # Errors
+/// [`ScaleTooLarge`] where d exceeds half precision.
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let fit = fit::<Iq3S>(src, importance)?;
+    out[..2].copy_from_slice(&fit.d.to_le_bytes());
+    out[66..74].fill(0);
+    for (g, code) in fit.codes.iter().enumerate() {
+        out[2 + g] = code.index as u8;
+        out[66 + g / 8] |= ((code.index >> 8) as u8) << (g % 8);
+    }
+    out[74..106].copy_from_slice(&fit.signs);
+    for (byte, [even, odd]) in out[106..].iter_mut().zip(fit.numbers.as_chunks().0) {
+        *byte = even | odd << 4;
+    }
+    Ok(())
+}
+
+/// What the search for codes needs to know.
+struct Iq3S;
+
+/// Values of elements.
+const LEVELS: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
+
+impl Format for Iq3S {
+    const SUB: usize = SUB_LEN;
+    const GROUP: usize = 4;
+    const SCALES: u8 = 16;
+    const FACTOR: (f32, f32) = (1.0, 2.0);
+    const LEVELS: &'static [f32] = &LEVELS;
+    const SIGNS: Signs = Signs::Free;
+
+    #[inline]
+    fn search(x: &[f32], w: &[f32], scale: f32, codes: &mut [Code]) -> Sums {
+        search_fours(&IQ3_S, LEVELS, x, w, scale, codes)
     }
 }

@@ -12,7 +12,8 @@
 //! minuses even; bits 28..32 are the scale.
 
 use crate::f16_to_f32;
-use crate::grid::{IQ3_XXS, even_signs, joined, scaled, signed};
+use crate::grid::{Code, Format, IQ3_XXS, Signs, Sums, even_signs, fit, joined, scaled, search_fours, signed};
+use crate::search::ScaleTooLarge;
 
 /// Elements per block.
 pub const LEN: usize = 256;
@@ -46,5 +47,44 @@ impl Block<'_> {
                 scaled(out, signed(joined(point(2 * p), point(2 * p + 1)), signs), scale);
             }
         }
+    }
+}
+
+/// Encodes finite weights, keeping the squared error small, in which elements count as `importance` says. Searches the
+/// scale of every sub-block, and the nearest points of the codebook exactly; ggml tries nearby ones.
+///
+/// # Errors
+/// [`ScaleTooLarge`] where d exceeds half precision.
+pub fn encode(src: &[f32; LEN], importance: Option<&[f32; LEN]>, out: &mut [u8; BYTES]) -> Result<(), ScaleTooLarge> {
+    let fit = fit::<Iq3Xxs>(src, importance)?;
+    out[..2].copy_from_slice(&fit.d.to_le_bytes());
+    for (byte, code) in out[2..66].iter_mut().zip(fit.codes) {
+        *byte = code.index as u8;
+    }
+    let subs = fit.signs.as_chunks::<4>().0.iter().zip(fit.numbers);
+    for (bytes, (signs, number)) in out[66..].as_chunks_mut().0.iter_mut().zip(subs) {
+        let signs = (0..4).fold(0, |word, p| word | u32::from(signs[p] & 127) << (7 * p));
+        *bytes = (signs | u32::from(number) << 28).to_le_bytes();
+    }
+    Ok(())
+}
+
+/// What the search for codes needs to know.
+struct Iq3Xxs;
+
+/// Values of elements.
+const LEVELS: [f32; 8] = [4.0, 12.0, 20.0, 28.0, 36.0, 44.0, 52.0, 62.0];
+
+impl Format for Iq3Xxs {
+    const SUB: usize = SUB_LEN;
+    const GROUP: usize = 4;
+    const SCALES: u8 = 16;
+    const FACTOR: (f32, f32) = (0.25, 0.5);
+    const LEVELS: &'static [f32] = &LEVELS;
+    const SIGNS: Signs = Signs::Even;
+
+    #[inline]
+    fn search(x: &[f32], w: &[f32], scale: f32, codes: &mut [Code]) -> Sums {
+        search_fours(&IQ3_XXS, LEVELS, x, w, scale, codes)
     }
 }

@@ -8,7 +8,7 @@ use common::Lcg;
 use tern_quant::{DType, QuantError, dequantize, quantize, quantize_weighted};
 
 /// All block formats that are encoded here.
-const BLOCKS: [DType; 21] = [
+const BLOCKS: [DType; 28] = [
     DType::Q4_0,
     DType::Q4_1,
     DType::Q5_0,
@@ -20,6 +20,13 @@ const BLOCKS: [DType; 21] = [
     DType::Q5_K,
     DType::Q6_K,
     DType::Q8_K,
+    DType::IQ1_S,
+    DType::IQ1_M,
+    DType::IQ2_XXS,
+    DType::IQ2_XS,
+    DType::IQ2_S,
+    DType::IQ3_XXS,
+    DType::IQ3_S,
     DType::IQ4_NL,
     DType::IQ4_XS,
     DType::TQ1_0,

@@ -22,6 +22,7 @@ LIB = ctypes.CDLL(sys.argv[1])
 ENCODE = sys.argv[2]
 MODELS = [a for a in sys.argv[3:] if a.endswith(".gguf")]
 LIB.ggml_quantize_chunk.restype = ctypes.c_size_t
+LIB.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
 COLUMNS, ROWS = 1536, 128
 
 # Name, ggml's id, elements and bytes per block.
@@ -36,6 +37,13 @@ TYPES = {
     "Q4_K": (12, 256, 144),
     "Q5_K": (13, 256, 176),
     "Q6_K": (14, 256, 210),
+    "IQ1_S": (19, 256, 50),
+    "IQ1_M": (29, 256, 56),
+    "IQ2_XXS": (16, 256, 66),
+    "IQ2_XS": (17, 256, 74),
+    "IQ2_S": (22, 256, 82),
+    "IQ3_XXS": (18, 256, 98),
+    "IQ3_S": (21, 256, 110),
     "IQ4_NL": (20, 32, 18),
     "IQ4_XS": (23, 256, 136),
     "TQ1_0": (34, 256, 54),
@@ -61,6 +69,9 @@ def decode(name, data, n):
 def ggml(name, x, importance):
     code, length, size = TYPES[name]
     rows, columns = x.shape
+    LIB.ggml_quantize_init(code)  # Tables, made once.
+    if importance is None and LIB.ggml_quantize_requires_imatrix(code):
+        importance = np.ones(columns, np.float32)
     out = np.zeros(x.size // length * size, np.uint8)
     args = [ctypes.c_int(code), pointer(x), pointer(out), ctypes.c_int64(0), ctypes.c_int64(rows), ctypes.c_int64(columns)]
     start = time.perf_counter()
