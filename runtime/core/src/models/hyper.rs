@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
-use tern_formats::gguf::Metadata;
+use tern_formats::gguf::{Metadata, Value};
 use tern_formats::hf::Config;
 use tern_formats::{Checkpoint, FormatError};
 
@@ -121,7 +121,7 @@ impl Hyper<'_> {
             return Ok(value);
         }
         let found = match self {
-            Self::Gguf { metadata, .. } => metadata.u64(&self.key(gguf))?,
+            Self::Gguf { metadata, architecture, .. } => uniform(metadata, architecture, &self.key(gguf))?,
             Self::Hf { config, .. } => first(hf, |path| config.u64(path))?,
             Self::Recorded { .. } => None,
         };
@@ -240,6 +240,24 @@ impl Hyper<'_> {
 
     fn need<T>(&self, found: Option<T>, default: Option<T>, gguf: &str, hf: &[&str]) -> Result<T> {
         found.or(default).ok_or_else(|| ConfigError::Missing { key: self.name(gguf, hf) })
+    }
+}
+
+/// An integer that may also be an array with one value per layer, which must all be the same: no architecture here has
+/// layers that differ in it.
+fn uniform(metadata: &Metadata, architecture: &str, key: &str) -> Result<Option<u64>> {
+    if !matches!(metadata.get(key), Some(Value::Array(_))) {
+        return Ok(metadata.u64(key)?);
+    }
+    let layers = metadata.require_u32(&format!("{architecture}.block_count"))?;
+    let values = metadata.u32_per_layer(key, layers as usize)?.unwrap_or_default();
+    match values.iter().find(|&v| Some(v) != values.first()) {
+        Some(other) => Err(ConfigError::Unsupported {
+            key: key.to_owned(),
+            found: format!("{} and {other}", values.first().unwrap_or(other)),
+            supported: "one value for all layers".to_owned(),
+        }),
+        None => Ok(values.first().map(|&v| v.into())),
     }
 }
 
