@@ -1,24 +1,13 @@
 //! Finding added tokens (control and user-defined) in a text: leftmost first, the longest among those that begin there.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex_automata::meta::Regex;
 
 use crate::error::TextError;
 use crate::limits::MAX_ADDED_TOKEN_BYTES;
-
-/// How one added token is matched; the names are those of `tokenizer.json`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct AddedToken {
-    pub id: u32,
-    pub text: String,
-    /// Found only where the caller parses special tokens.
-    pub control: bool,
-    /// Swallows whitespace before it.
-    pub lstrip: bool,
-    /// Swallows whitespace after it.
-    pub rstrip: bool,
-    /// Matches only where neither neighbour is a letter, digit or underscore.
-    pub single_word: bool,
-}
+use crate::spec::AddedToken;
 
 /// A token found: bytes `start..end`, whitespace it swallows included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +99,13 @@ impl AddedTokens {
         None
     }
 
+    /// Bytes of the longest token that a text begins with, whatever its flags.
+    pub(crate) fn at_start(&self, text: &str) -> Option<usize> {
+        let first = *text.as_bytes().first()?;
+        let may = self.first.get(usize::from(first)).copied().unwrap_or(false);
+        may.then(|| self.longest(text.as_bytes(), usize::MAX)).flatten().map(|token| token.text.len())
+    }
+
     /// The longest token at the start of `bytes`; control tokens have `room` bytes.
     fn longest(&self, bytes: &[u8], room: usize) -> Option<&AddedToken> {
         let (mut range, mut best) = (&self.sorted[..], None);
@@ -128,8 +124,13 @@ impl AddedTokens {
 }
 
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    !text[..start].chars().next_back().is_some_and(word) && !text[end..].chars().next().is_some_and(word)
+    !text[..start].chars().next_back().is_some_and(is_word) && !text[end..].chars().next().is_some_and(is_word)
+}
+
+/// What Unicode's annex on regular expressions counts as part of a word: marks and joiners, too.
+fn is_word(c: char) -> bool {
+    static WORD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\w$").ok());
+    WORD.as_ref().is_some_and(|word| word.is_match(&*c.encode_utf8(&mut [0; 4])))
 }
 
 fn widened(text: &str, from: usize, mut start: usize, mut end: usize, token: &AddedToken) -> Found {

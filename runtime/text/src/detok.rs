@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::decode::DecodeState;
 use crate::error::TextError;
 use crate::tokenizer::{DecodeOptions, Tokenizer};
 
@@ -60,14 +61,22 @@ impl Utf8Stream {
 pub struct Detokenizer {
     tokenizer: Arc<Tokenizer>,
     options: DecodeOptions,
+    state: DecodeState,
     stream: Utf8Stream,
     bytes: Vec<u8>,
 }
 
 impl Detokenizer {
-    /// For one stream.
+    /// For one stream, a text from its beginning: the space that a SentencePiece tokenizer puts in front is removed.
     pub fn new(tokenizer: Arc<Tokenizer>, options: DecodeOptions) -> Self {
-        Self { tokenizer, options, stream: Utf8Stream::default(), bytes: Vec::new() }
+        let state = tokenizer.decode_state(false);
+        Self { tokenizer, options, state, stream: Utf8Stream::default(), bytes: Vec::new() }
+    }
+
+    /// For a stream that goes on after other text: a space in front belongs to it.
+    pub fn continuing(tokenizer: Arc<Tokenizer>, options: DecodeOptions) -> Self {
+        let state = tokenizer.decode_state(true);
+        Self { tokenizer, options, state, stream: Utf8Stream::default(), bytes: Vec::new() }
     }
 
     /// Takes the next id; gives the whole characters that it completes, often none.
@@ -77,7 +86,7 @@ impl Detokenizer {
     pub fn push(&mut self, id: u32) -> Result<String, TextError> {
         let mut out = String::new();
         self.bytes.clear();
-        self.tokenizer.decode_bytes_into(&[id], self.options, &mut self.bytes)?;
+        self.tokenizer.decode_next(&mut self.state, id, self.options, &mut self.bytes)?;
         self.stream.push(&self.bytes, &mut out);
         Ok(out)
     }
@@ -85,6 +94,9 @@ impl Detokenizer {
     /// The end of the stream: what was held back. The detokenizer can then be used for another stream.
     pub fn finish(&mut self) -> String {
         let mut out = String::new();
+        self.bytes.clear();
+        self.tokenizer.decode_end(&mut self.state, &mut self.bytes);
+        self.stream.push(&self.bytes, &mut out);
         self.stream.finish(&mut out);
         out
     }

@@ -12,6 +12,12 @@ pub enum TextError {
         /// Its value in the file.
         found: String,
     },
+    /// GGUF names a pre-tokenizer that this crate does not have.
+    #[error("unknown tokenizer.ggml.pre {found:?}; known are {}", crate::PRE_TOKENIZER_NAMES.join(", "))]
+    UnknownPre {
+        /// The name, shortened.
+        found: String,
+    },
     /// A field is missing or has another form than the format says.
     #[error("bad {field}: expected {expected}, found {found}")]
     BadField {
@@ -69,6 +75,40 @@ pub enum TextError {
         first: u32,
         /// The higher id.
         second: u32,
+    },
+    /// A token's score is not a number to compare with.
+    #[error("the score of token {id} is {score}, expected a finite number")]
+    BadScore {
+        /// The token.
+        id: u32,
+        /// Its score.
+        score: f64,
+    },
+    /// A table of replacements (`precompiled_charsmap`) does not hold together.
+    #[error("precompiled_charsmap: {what} is {found}, expected {expected}")]
+    BadCharsmap {
+        /// What was looked at.
+        what: &'static str,
+        /// Its value.
+        found: usize,
+        /// What the table's other parts ask for.
+        expected: usize,
+    },
+    /// SentencePiece's `tokenizer.model` is not the protocol buffer that it should be.
+    #[error("tokenizer.model: {what} at byte {at}")]
+    BadProto {
+        /// What is wrong.
+        what: &'static str,
+        /// Where, from the beginning of the file.
+        at: usize,
+    },
+    /// A tokenizer cannot be written as GGUF metadata without changing its tokens.
+    #[error("GGUF cannot express this tokenizer's {part}: {found}")]
+    NotInGguf {
+        /// The part: `normalizer`, `pre-tokenizer`, ...
+        part: &'static str,
+        /// What it is, shortened.
+        found: String,
     },
     /// A merge is not two texts joined by one space.
     #[error("merge {index} is {text:?}, expected two tokens with a space between")]

@@ -93,7 +93,6 @@ pub(crate) struct PairTable {
     /// Key in the first word; rank and merged id in the second.
     slots: Vec<(u64, u64)>,
     mask: usize,
-    len: usize,
 }
 
 const EMPTY: u64 = u64::MAX;
@@ -102,7 +101,7 @@ impl PairTable {
     /// Room for `n` pairs.
     pub(crate) fn new(n: usize) -> Self {
         let size = (n.saturating_mul(2)).next_power_of_two().max(16);
-        Self { slots: vec![(EMPTY, 0); size], mask: size - 1, len: 0 }
+        Self { slots: vec![(EMPTY, 0); size], mask: size - 1 }
     }
 
     fn key(left: u32, right: u32) -> u64 {
@@ -118,7 +117,6 @@ impl PairTable {
             let (k, v) = self.slots[at];
             if k == EMPTY {
                 self.slots[at] = (key, u64::from(rank) << 32 | u64::from(merged));
-                self.len += 1;
                 return Inserted::New;
             }
             if k == key {
@@ -143,11 +141,6 @@ impl PairTable {
             }
         }
         None
-    }
-
-    /// Number of pairs.
-    pub(crate) fn len(&self) -> usize {
-        self.len
     }
 }
 
@@ -174,6 +167,6 @@ mod tests {
             assert_eq!(pairs.insert(id / 300, id % 300, id, id), Inserted::New);
         }
         assert_eq!(pairs.insert(1, 2, 9, 9), Inserted::Known(302));
-        assert_eq!((pairs.get(1, 2), pairs.get(2, 301), pairs.len()), (Some((302, 302)), None, 100_000));
+        assert_eq!((pairs.get(1, 2), pairs.get(2, 301)), (Some((302, 302)), None));
     }
 }

@@ -9,25 +9,32 @@
 
 mod added;
 mod alphabet;
-mod bpe;
 mod chat;
+mod decode;
 mod detok;
 mod error;
+mod gguf;
 mod hash;
 mod hf;
 mod jinja;
 mod limits;
+mod model;
+mod normalize;
 mod pretok;
+mod sentencepiece;
 mod spec;
 mod stop;
 mod tokenizer;
-mod vocab;
 
 pub use chat::{ChatTemplate, DEFAULT_NOW, Message, RenderOptions, Segment};
 pub use detok::{Detokenizer, Utf8Stream};
 pub use error::TextError;
+pub use gguf::GgufTokenizer;
 pub use limits::*;
 pub use pretok::PRE_TOKENIZER_NAMES;
-pub use spec::{BpeSpec, Merges, SpecialIds, TokenType};
+pub use spec::{
+    AddedToken, Behavior, BpeSpec, Decoder, Merges, ModelSpec, Normalizer, Pattern, PreStep, Prepend, SpecialIds,
+    TokenType, TokenizerSpec,
+};
 pub use stop::{StopMatcher, Stopped};
 pub use tokenizer::{Bos, DecodeOptions, EncodeOptions, Tokenizer};

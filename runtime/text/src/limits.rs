@@ -13,6 +13,21 @@ pub const MAX_MERGES: usize = 1 << 23;
 /// The search is bounded by this length per input byte.
 pub const MAX_ADDED_TOKEN_BYTES: usize = 1 << 10;
 
+/// Most bytes in a token of a Unigram or WordPiece model: every place of a text may cost as many steps.
+pub const MAX_TRIE_TOKEN_BYTES: usize = 1 << 10;
+
+/// Most normalizing or decoding steps in a sequence.
+pub const MAX_NORMALIZER_STEPS: usize = 32;
+
+/// Most bytes of normalized text per byte of text, besides 1 KiB. Unicode's own longest decomposition has 18 characters.
+pub const MAX_NORMALIZED_FACTOR: usize = 64;
+
+/// Most bytes of an entry in a table of replacements (`precompiled_charsmap`), and of its replacement.
+pub const MAX_CHARSMAP_ENTRY_BYTES: usize = 256;
+
+/// Most bytes of such a table; the published ones have about 500 KB.
+pub const MAX_CHARSMAP_BYTES: usize = 64 << 20;
+
 /// Most bytes in a `tokenizer.json`; the largest published ones have about 35 MB.
 pub const MAX_TOKENIZER_JSON_BYTES: usize = 256 << 20;
 

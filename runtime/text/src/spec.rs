@@ -1,10 +1,19 @@
-//! What a byte-level BPE tokenizer is made of, apart from any file format.
+//! What a tokenizer is made of, apart from any file format.
+//!
+//! [`TokenizerSpec`] is the one description between the files (`hf`, `gguf`, `sentencepiece` read it, `gguf` also writes it)
+//! and the [`Tokenizer`](crate::Tokenizer) that is built from it.
+
+mod steps;
+
+pub use steps::{Behavior, Decoder, Normalizer, Pattern, PreStep, Prepend};
+
+use std::borrow::Cow;
 
 /// What kind of token an id is; the numbers are GGUF's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
 pub enum TokenType {
-    /// Ordinary text, in GPT-2's byte alphabet.
+    /// Ordinary text, in the model's own spelling.
     #[default]
     Normal = 1,
     /// Stands for what has no token.
@@ -38,9 +47,9 @@ impl TokenType {
 #[derive(Debug, Clone)]
 pub enum Merges<'a> {
     /// `"left right"`, as GGUF and older `tokenizer.json` have them.
-    Joined(Vec<&'a str>),
+    Joined(Vec<Cow<'a, str>>),
     /// `["left", "right"]`, as newer `tokenizer.json` have them.
-    Pairs(Vec<(&'a str, &'a str)>),
+    Pairs(Vec<(Cow<'a, str>, Cow<'a, str>)>),
 }
 
 impl Merges<'_> {
@@ -69,57 +78,131 @@ pub struct SpecialIds {
     pub eot: Option<u32>,
     /// Padding.
     pub pad: Option<u32>,
-    /// For what has no token. Only emitted when it is not a control token; else such bytes are left out, as the
-    /// reference implementations do.
+    /// For what has no token. What a model emits is said by its [`ModelSpec`].
     pub unk: Option<u32>,
+    /// Separates two texts and ends one (BERT).
+    pub sep: Option<u32>,
+    /// A place to be filled in (BERT).
+    pub mask: Option<u32>,
 }
 
-/// A byte-level BPE tokenizer's parts. From GGUF metadata:
-///
-/// | field | key | when absent |
-/// |---|---|---|
-/// | (must be `gpt2`) | `tokenizer.ggml.model` | error |
-/// | `tokens` | `tokenizer.ggml.tokens` | error |
-/// | `types` | `tokenizer.ggml.token_type`, each through [`TokenType::from_gguf`] | empty: see `types` |
-/// | `merges` | `tokenizer.ggml.merges` as [`Merges::Joined`] | error |
-/// | `pre` | `tokenizer.ggml.pre` | `"default"` |
-/// | `special.bos` ... | `tokenizer.ggml.{bos,eos,eot,padding,unknown}_token_id` | `None` |
-/// | `add_bos`, `add_eos` | `tokenizer.ggml.add_bos_token`, `.add_eos_token` | [`BpeSpec::gguf_adds_bos`], false |
-/// | `ignore_merges` | (no key) [`BpeSpec::gguf_ignores_merges`] of `pre` | |
-/// | `add_prefix_space` | false: `tokenizer.ggml.add_space_prefix` speaks of SentencePiece only | |
-///
-/// `clean_up_tokenization_spaces` of Hugging Face has no field: it rewrites decoded text (`" ."` to `"."`), so that decoding
-/// would lose what the model wrote and a stream could not be given out piece by piece.
+/// A token that is searched for in the text before anything else; the flags are those of `tokenizer.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AddedToken {
+    /// Its id.
+    pub id: u32,
+    /// Its text.
+    pub text: String,
+    /// Found only where the caller parses special tokens.
+    pub control: bool,
+    /// Swallows whitespace before it.
+    pub lstrip: bool,
+    /// Swallows whitespace after it.
+    pub rstrip: bool,
+    /// Matches only where neither neighbour is a letter, digit or underscore.
+    pub single_word: bool,
+    /// Searched for in the normalized text, in its own normalized form; else in the text as given.
+    pub normalized: bool,
+    /// Not a token of the model: found by this search only.
+    pub outside: bool,
+}
+
+/// How pieces of text become tokens.
+#[derive(Debug, Clone)]
+pub enum ModelSpec<'a> {
+    /// Merges of known pairs by rank. Over bytes where the last pre-tokenizing step is [`PreStep::Bytes`], else over characters.
+    Bpe(BpeSpec<'a>),
+    /// SentencePiece's BPE: any two neighbours whose joined text is a token are merged, the highest score first, the leftmost
+    /// among equals. Characters without a token become their bytes' tokens (`<0xNN>`), or `unk`.
+    ScoredBpe {
+        /// Score of each token.
+        scores: Vec<f32>,
+        /// Emitted for a character that has neither a token nor byte tokens.
+        unk: Option<u32>,
+        /// Whether neighbouring unknown characters become one `unk`.
+        fuse_unk: bool,
+    },
+    /// The cut with the highest sum of scores (Kudo 2018, "Subword Regularization").
+    Unigram {
+        /// Log-probability of each token from id 0; tokens beyond are no part of the model.
+        scores: Vec<f64>,
+        /// Emitted for a run of characters without tokens.
+        unk: Option<u32>,
+        /// Whether such a run becomes its bytes' tokens (`<0xNN>`) where all exist.
+        byte_fallback: bool,
+        /// Whether sums are rounded to single precision, as SentencePiece does: it decides between cuts that are equally good.
+        single_precision: bool,
+    },
+    /// The longest token at each place of a word, from the left (BERT).
+    WordPiece {
+        /// What tokens inside a word begin with: `##`.
+        prefix: Cow<'a, str>,
+        /// A word of more characters is `unk`.
+        max_chars: usize,
+        /// Emitted for a word that cannot be cut into tokens.
+        unk: u32,
+    },
+}
+
+/// Settings of byte-pair encoding.
 #[derive(Debug, Clone)]
 pub struct BpeSpec<'a> {
-    /// Text of each id; ordinary tokens in GPT-2's byte alphabet.
-    pub tokens: Vec<&'a str>,
-    /// Kind of each id. Empty: all are normal, but for bos, eos and eot and well-known end texts, which are control tokens.
-    pub types: Vec<TokenType>,
     /// The merges.
     pub merges: Merges<'a>,
-    /// Name of the pre-tokenizer, one of [`crate::PRE_TOKENIZER_NAMES`].
-    pub pre: &'a str,
-    /// Ids with a meaning.
-    pub special: SpecialIds,
-    /// Whether [`crate::Bos::Auto`] puts BOS in front.
-    pub add_bos: bool,
-    /// Whether [`crate::Bos::Auto`] puts EOS behind.
-    pub add_eos: bool,
     /// Whether a piece that is a token as a whole is that token, whatever the merges say (Llama 3).
     pub ignore_merges: bool,
-    /// Whether text that does not begin with a space gets one.
-    pub add_prefix_space: bool,
+    /// Emitted for a character (or byte) without a token; left out where there is none.
+    pub unk: Option<u32>,
+    /// Whether neighbouring unknown characters become one `unk`.
+    pub fuse_unk: bool,
+    /// Whether an unknown character becomes its bytes' tokens (`<0xNN>`) where all exist.
+    pub byte_fallback: bool,
+    /// What a character that does not begin its piece is prefixed with.
+    pub prefix: Cow<'a, str>,
+    /// What the last character of a piece is followed by.
+    pub suffix: Cow<'a, str>,
 }
 
-impl BpeSpec<'_> {
-    /// Whether a GGUF file with this `tokenizer.ggml.pre` looks whole pieces up before merging.
-    pub fn gguf_ignores_merges(pre: &str) -> bool {
-        crate::pretok::table::ignores_merges(pre)
+impl<'a> BpeSpec<'a> {
+    /// Merges alone; all else off.
+    pub fn new(merges: Merges<'a>) -> Self {
+        Self {
+            merges,
+            ignore_merges: false,
+            unk: None,
+            fuse_unk: false,
+            byte_fallback: false,
+            prefix: Cow::Borrowed(""),
+            suffix: Cow::Borrowed(""),
+        }
     }
+}
 
-    /// Whether a GGUF file with this `tokenizer.ggml.pre` adds BOS where it does not say.
-    pub fn gguf_adds_bos(pre: &str) -> bool {
-        crate::pretok::table::adds_bos(pre)
-    }
+/// A tokenizer's parts.
+///
+/// `clean_up_tokenization_spaces` of Hugging Face has no field: it rewrites decoded text (`" ."` to `"."`), so that decoding
+/// would lose what the model wrote and a stream could not be given out piece by piece. Truncation and padding settings have
+/// none either: they belong to a training batch, not to the text.
+#[derive(Debug, Clone)]
+pub struct TokenizerSpec<'a> {
+    /// Text of each id, as the file has it.
+    pub tokens: Vec<Cow<'a, str>>,
+    /// Kind of each id.
+    pub types: Vec<TokenType>,
+    /// How pieces become tokens.
+    pub model: ModelSpec<'a>,
+    /// Tokens searched for in the text first.
+    pub added: Vec<AddedToken>,
+    /// What is done to the text between added tokens, in order.
+    pub normalizers: Vec<Normalizer>,
+    /// How it is then cut into pieces, in order.
+    pub pre: Vec<PreStep>,
+    /// How tokens become text again, in order. Empty: texts joined by spaces, as Hugging Face does.
+    pub decoders: Vec<Decoder>,
+    /// Ids with a meaning.
+    pub special: SpecialIds,
+    /// What [`crate::Bos::Auto`] puts before a text.
+    pub before: Vec<u32>,
+    /// What it puts behind.
+    pub after: Vec<u32>,
 }

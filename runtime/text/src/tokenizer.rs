@@ -3,16 +3,17 @@
 pub(crate) mod build;
 mod cache;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use unicode_normalization::{UnicodeNormalization, is_nfc};
-
 use crate::added::{AddedTokens, Special};
-use crate::bpe::{Bpe, Scratch};
+use crate::decode::{DecodeState, Decoders};
 use crate::error::TextError;
+use crate::model::vocab::Vocab;
+use crate::model::{Model, Scratch};
+use crate::normalize::Normalizers;
 use crate::pretok::PreTokenizer;
 use crate::spec::{SpecialIds, TokenType};
-use crate::vocab::Vocab;
 use cache::PieceCache;
 
 /// Whether to put the begin-of-sequence token in front.
@@ -43,21 +44,18 @@ pub struct DecodeOptions {
     pub skip_special: bool,
 }
 
-/// The part that differs between kinds of tokenizers.
-enum Model {
-    /// Byte-level BPE.
-    Bpe(Bpe),
-}
-
 /// A model's tokenizer. Immutable; share it in an `Arc` among threads and sessions.
 pub struct Tokenizer {
     vocab: Vocab,
     model: Model,
+    normalizers: Normalizers,
     pre: PreTokenizer,
-    nfc: bool,
+    decoders: Decoders,
     /// Matched in the text as given, before normalization; then the ones matched after it, in what lies between.
     raw: AddedTokens,
     normalized: AddedTokens,
+    /// Added tokens whose text in decoded text is their normalized one.
+    shown: BTreeMap<u32, String>,
     special: SpecialIds,
     /// What [`Bos::Auto`] puts around the text.
     before: Vec<u32>,
@@ -67,10 +65,9 @@ pub struct Tokenizer {
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Model::Bpe(bpe) = &self.model;
         f.debug_struct("Tokenizer")
+            .field("model", &self.model.name())
             .field("tokens", &self.vocab.len())
-            .field("merges", &bpe.merges())
             .field("special", &self.special)
             .field("ends", &self.ends)
             .finish_non_exhaustive()
@@ -119,46 +116,58 @@ impl Tokenizer {
     ) -> Result<(), TextError> {
         let mut at = 0;
         while let Some(found) = self.raw.find(text, at, special) {
-            self.encode_unmarked(&text[at..found.start], special.from(at), work, out)?;
+            self.encode_unmarked(&text[at..found.start], at == 0, special.from(at), work, out)?;
             out.push(found.id);
             at = found.end;
         }
-        self.encode_unmarked(&text[at..], special.from(at), work, out)
+        self.encode_unmarked(&text[at..], at == 0, special.from(at), work, out)
     }
 
+    /// A stretch between added tokens; `first` if it begins the whole text.
     fn encode_unmarked(
         &self,
         text: &str,
+        first: bool,
         special: Special<'_>,
         work: &mut Work,
         out: &mut Vec<u32>,
     ) -> Result<(), TextError> {
-        let composed: String;
-        let (text, special) = if self.nfc && !is_nfc(text) {
-            composed = text.nfc().collect();
-            // Ranges of user bytes no longer fit: then no byte counts as the template's.
-            let special = if let Special::Outside { .. } = special { Special::Nowhere } else { special };
-            (composed.as_str(), special)
-        } else {
-            (text, special)
+        if self.normalizers.is_empty() {
+            return self.encode_normalized(text, first, special, work, out);
+        }
+        let normalized = self.normalizers.apply(text, first)?;
+        // In a changed text the ranges of user bytes no longer fit: then no byte counts as the template's.
+        let special = match special {
+            Special::Outside { .. } if *normalized.text != *text => Special::Nowhere,
+            other => other,
         };
+        self.encode_normalized(&normalized.text, normalized.first, special, work, out)
+    }
+
+    fn encode_normalized(
+        &self,
+        text: &str,
+        first: bool,
+        special: Special<'_>,
+        work: &mut Work,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TextError> {
         let mut at = 0;
         while let Some(found) = self.normalized.find(text, at, special) {
-            self.encode_plain(&text[at..found.start], work, out)?;
+            self.encode_plain(&text[at..found.start], first && at == 0, work, out)?;
             out.push(found.id);
             at = found.end;
         }
-        self.encode_plain(&text[at..], work, out)
+        self.encode_plain(&text[at..], first && at == 0, work, out)
     }
 
-    fn encode_plain(&self, text: &str, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
-        let Model::Bpe(bpe) = &self.model;
-        self.pre.split(text, &mut |piece| {
+    fn encode_plain(&self, text: &str, first: bool, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
+        self.pre.split(text, first, &mut |piece| {
             let start = out.len();
             if work.cache.copy(piece, out) {
                 return Ok(());
             }
-            bpe.encode(&self.vocab, piece, &mut work.scratch, out);
+            self.model.encode(&self.vocab, piece, &mut work.scratch, out);
             work.cache.keep(piece, start, out.len());
             Ok(())
         })
@@ -174,29 +183,59 @@ impl Tokenizer {
         Ok(String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
-    /// Appends the bytes of ids.
+    /// Appends the bytes of ids, which are a text from its beginning.
     ///
     /// # Errors
-    /// [`TextError::UnknownId`]; `out` then holds the bytes of the ids before it.
+    /// [`TextError::UnknownId`]; `out` then holds what was certain before it.
     pub fn decode_bytes_into(&self, ids: &[u32], options: DecodeOptions, out: &mut Vec<u8>) -> Result<(), TextError> {
+        let mut state = self.decoders.begin();
         for &id in ids {
-            if options.skip_special && self.is_control(id) {
-                continue;
-            }
-            if !self.vocab.bytes_into(id, out) {
-                return Err(TextError::UnknownId { id, vocab: self.vocab.len() });
-            }
+            self.decode_next(&mut state, id, options, out)?;
         }
+        self.decoders.finish(&mut state, out);
         Ok(())
     }
 
-    /// The bytes that a token stands for, which need not be whole characters.
-    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.vocab.bytes_into(id, &mut bytes).then_some(bytes)
+    /// The state of decoding at the beginning of a text, or in the middle of one.
+    pub(crate) fn decode_state(&self, inside: bool) -> DecodeState {
+        if inside { self.decoders.middle() } else { self.decoders.begin() }
     }
 
-    /// A token's text as the file has it (ordinary tokens in GPT-2's byte alphabet).
+    /// Appends the bytes that are certain with one more id.
+    pub(crate) fn decode_next(
+        &self,
+        state: &mut DecodeState,
+        id: u32,
+        options: DecodeOptions,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TextError> {
+        let (Some(text), Some(kind)) = (self.vocab.text(id), self.vocab.kind(id)) else {
+            return Err(TextError::UnknownId { id, vocab: self.vocab.len() });
+        };
+        if options.skip_special && self.is_control(id) {
+            return Ok(());
+        }
+        // A normalized text has been through the steps that decoding undoes.
+        let (text, kind) = self.shown.get(&id).map_or((text, kind), |shown| (shown.as_str(), TokenType::Normal));
+        self.decoders.push(state, text, kind, out)
+    }
+
+    /// Appends the bytes held back at the end of a text.
+    pub(crate) fn decode_end(&self, state: &mut DecodeState, out: &mut Vec<u8>) {
+        self.decoders.finish(state, out);
+    }
+
+    /// The bytes that a token stands for in the middle of a text; they need not be whole characters.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut state = self.decoders.middle();
+        self.decode_next(&mut state, id, DecodeOptions::default(), &mut bytes).ok()?;
+        // Whether it is the last one is not known; what holds back only that is given out as if another followed.
+        self.decoders.finish(&mut state, &mut bytes);
+        Some(bytes)
+    }
+
+    /// A token's text as the file has it (ordinary tokens in the model's own spelling).
     pub fn token_text(&self, id: u32) -> Option<&str> {
         self.vocab.text(id)
     }

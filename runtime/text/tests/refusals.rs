@@ -6,41 +6,38 @@ mod common;
 
 use common::read;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use tern_text::{
-    Bos, BpeSpec, DecodeOptions, EncodeOptions, MAX_TOKEN_BYTES, Merges, SpecialIds, TextError, TokenType, Tokenizer,
+    Bos, DecodeOptions, EncodeOptions, GgufTokenizer, MAX_TOKEN_BYTES, SpecialIds, TextError, TokenType, Tokenizer,
 };
 
-fn spec() -> BpeSpec<'static> {
-    BpeSpec {
-        tokens: vec!["<s>", "</s>", "a", "b", "ab", "Ġ", "<|im_end|>"],
-        types: vec![
-            TokenType::Control,
-            TokenType::Control,
-            TokenType::Normal,
-            TokenType::Normal,
-            TokenType::Normal,
-            TokenType::Normal,
-            TokenType::Control,
-        ],
-        merges: Merges::Joined(vec!["a b"]),
-        pre: "gpt-2",
+fn spec() -> GgufTokenizer<'static> {
+    let texts = |list: &[&'static str]| list.iter().map(|&text| Cow::Borrowed(text)).collect::<Vec<_>>();
+    GgufTokenizer {
+        model: "gpt2".into(),
+        tokens: texts(&["<s>", "</s>", "a", "b", "ab", "Ġ", "<|im_end|>"]),
+        token_type: Some(vec![3, 3, 1, 1, 1, 1, 3]),
+        merges: Some(texts(&["a b"])),
+        pre: Some("gpt-2".into()),
         special: SpecialIds { bos: Some(0), eos: Some(1), ..SpecialIds::default() },
-        add_bos: true,
-        add_eos: false,
-        ignore_merges: false,
-        add_prefix_space: false,
+        add_bos: Some(true),
+        ..GgufTokenizer::default()
     }
 }
 
-fn refused(change: impl FnOnce(&mut BpeSpec<'static>)) -> TextError {
+fn refused(change: impl FnOnce(&mut GgufTokenizer<'static>)) -> TextError {
     let mut spec = spec();
     change(&mut spec);
-    Tokenizer::from_bpe(spec).unwrap_err()
+    Tokenizer::from_gguf(spec).unwrap_err()
+}
+
+fn merges(list: &[&'static str]) -> Option<Vec<Cow<'static, str>>> {
+    Some(list.iter().map(|&text| Cow::Borrowed(text)).collect())
 }
 
 #[test]
 fn a_small_vocabulary_works() {
-    let tokenizer = Tokenizer::from_bpe(spec()).unwrap();
+    let tokenizer = Tokenizer::from_gguf(spec()).unwrap();
     assert_eq!(tokenizer.encode("ab ba", EncodeOptions::default()).unwrap(), [0, 4, 5, 3, 2]);
     assert_eq!(tokenizer.encode("ab", EncodeOptions { bos: Bos::No, special: false }).unwrap(), [4]);
     assert_eq!((tokenizer.bos(), tokenizer.eos(), tokenizer.vocab_size()), (Some(0), Some(1), 7));
@@ -59,37 +56,33 @@ fn a_small_vocabulary_works() {
 
 #[test]
 fn parts_that_do_not_fit_are_named() {
-    assert!(matches!(refused(|s| s.tokens.clear()), TextError::NoTokens { .. } | TextError::LengthMismatch { .. }));
+    assert!(matches!(refused(|s| s.tokens.clear()), TextError::LengthMismatch { found: 7, expected: 0, .. }));
     assert!(matches!(
         refused(|s| {
-            s.types.pop();
+            s.token_type.as_mut().unwrap().pop();
         }),
         TextError::LengthMismatch { found: 6, expected: 7, .. }
     ));
-    assert!(matches!(refused(|s| s.tokens[3] = "a"), TextError::DuplicateToken { first: 2, second: 3, .. }));
+    assert!(matches!(refused(|s| s.tokens[3] = "a".into()), TextError::DuplicateToken { first: 2, second: 3, .. }));
     assert!(matches!(refused(|s| s.special.eos = Some(7)), TextError::SpecialId { role: "eos", id: 7, vocab: 7 }));
     assert!(matches!(refused(|s| s.special.pad = Some(u32::MAX)), TextError::SpecialId { role: "padding", .. }));
     assert!(matches!(refused(|s| s.special.bos = None), TextError::NoSpecial { role: "bos", .. }));
-    assert!(matches!(refused(|s| s.pre = "unheard-of"), TextError::Unsupported { .. }));
+    assert!(matches!(refused(|s| s.pre = Some("unheard-of".into())), TextError::UnknownPre { .. }));
     for bad in ["ab", "a  b", " a", "a ", "", "a b c"] {
-        assert!(
-            matches!(refused(|s| s.merges = Merges::Joined(vec![bad])), TextError::BadMerge { index: 0, .. }),
-            "{bad:?}"
-        );
+        assert!(matches!(refused(|s| s.merges = merges(&[bad])), TextError::BadMerge { index: 0, .. }), "{bad:?}");
     }
+    assert!(matches!(refused(|s| s.merges = merges(&["a b", "b a"])), TextError::MergeToken { index: 1, .. }));
+    assert!(matches!(refused(|s| s.merges = None), TextError::BadField { .. }));
+    assert!(matches!(refused(|s| s.token_type.as_mut().unwrap()[2] = 9), TextError::BadField { .. }));
+    assert!(matches!(refused(|s| s.token_type.as_mut().unwrap()[2] = 0), TextError::BadField { .. }));
     assert!(matches!(
-        refused(|s| s.merges = Merges::Joined(vec!["a b", "b a"])),
-        TextError::MergeToken { index: 1, .. }
-    ));
-    assert!(matches!(refused(|s| s.merges = Merges::Pairs(vec![("", "ab")])), TextError::MergeToken { index: 0, .. }));
-    assert!(matches!(
-        refused(|s| s.merges = Merges::Joined(vec!["a b", "a b"])),
+        refused(|s| s.merges = merges(&["a b", "a b"])),
         TextError::DuplicateMerge { first: 0, second: 1 }
     ));
     let long: &'static str = "x".repeat(MAX_TOKEN_BYTES + 1).leak();
-    assert!(matches!(refused(|s| s.tokens[3] = long), TextError::TooLarge { .. }));
+    assert!(matches!(refused(|s| s.tokens[3] = long.into()), TextError::TooLarge { .. }));
     assert!(matches!(
-        refused(|s| s.tokens[0] = &long[..2000]),
+        refused(|s| s.tokens[0] = long[..2000].into()),
         TextError::TooLarge { what: "bytes of an added token", .. }
     ));
     assert_eq!(TokenType::from_gguf(0), None);
@@ -99,16 +92,16 @@ fn parts_that_do_not_fit_are_named() {
 #[test]
 fn merges_do_not_make_control_tokens() {
     let mut bad = spec();
-    bad.types[4] = TokenType::Control;
-    let tokenizer = Tokenizer::from_bpe(bad).unwrap();
+    bad.token_type.as_mut().unwrap()[4] = 3;
+    let tokenizer = Tokenizer::from_gguf(bad).unwrap();
     assert_eq!(tokenizer.encode("ab", EncodeOptions { bos: Bos::No, special: false }).unwrap(), [2, 3]);
 }
 
 #[test]
 fn files_without_types_know_their_special_tokens() {
     let mut bare = spec();
-    bare.types.clear();
-    let tokenizer = Tokenizer::from_bpe(bare).unwrap();
+    bare.token_type = None;
+    let tokenizer = Tokenizer::from_gguf(bare).unwrap();
     assert!(tokenizer.is_control(0) && tokenizer.is_control(1) && tokenizer.is_end(6) && !tokenizer.is_control(4));
 }
 
@@ -124,30 +117,20 @@ fn what_is_not_supported_is_named() {
         Err(TextError::Unsupported { .. }) => {}
         other => panic!("{path} {value}: {other:?}"),
     };
-    refused("/model/type", json!("Unigram"));
+    refused("/model/type", json!("WordLevel"));
     refused("/model/dropout", json!(0.1));
     refused("/model/continuing_subword_prefix", json!("##"));
     refused("/model/end_of_word_suffix", json!("</w>"));
-    refused("/model/byte_fallback", json!(true));
-    refused("/normalizer", json!({"type": "Lowercase"}));
-    refused("/normalizer", json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "NFKC"}]}));
-    refused("/decoder", json!({"type": "Metaspace"}));
-    refused("/pre_tokenizer", Value::Null);
-    refused("/pre_tokenizer", json!({"type": "Whitespace"}));
-    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "Punctuation"}));
+    refused("/normalizer", json!({"type": "Unheard"}));
+    refused("/normalizer", json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Unheard"}]}));
+    refused("/decoder", json!({"type": "CTC"}));
+    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "UnicodeScripts"}));
     refused(
         "/pre_tokenizer/pretokenizers/0",
-        json!({"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated"}),
+        json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Scattered"}),
     );
-    refused(
-        "/pre_tokenizer/pretokenizers/0",
-        json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Removed"}),
-    );
-    refused(
-        "/pre_tokenizer/pretokenizers/0",
-        json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Isolated", "invert": true}),
-    );
-    refused("/post_processor", json!({"type": "BertProcessing"}));
+    refused("/post_processor", json!({"type": "Unheard"}));
+    refused("/decoder", json!({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]}));
     assert!(matches!(
         changed(
             "/pre_tokenizer/pretokenizers/0",

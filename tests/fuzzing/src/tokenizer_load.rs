@@ -1,9 +1,10 @@
 //! Loading tokenizers: from `tokenizer.json` and from the parts that GGUF metadata holds. What loads must encode and decode.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tern_text::{BpeSpec, DecodeOptions, Detokenizer, Merges, PRE_TOKENIZER_NAMES, SpecialIds, TokenType, Tokenizer};
+use tern_text::{DecodeOptions, Detokenizer, GgufTokenizer, PRE_TOKENIZER_NAMES, SpecialIds, Tokenizer};
 
 use crate::bytes::Choices;
 use crate::watch::{Budget, within};
@@ -244,27 +245,35 @@ fn load_parts(c: &mut Choices<'_>, text: &str) {
         1 => Some(c.extreme() as u32),
         _ => Some(c.below(tokens.len()) as u32),
     };
-    let special = SpecialIds { bos: id(c), eos: id(c), eot: id(c), pad: id(c), unk: id(c) };
-    let types = match c.below(3) {
-        0 => Vec::new(),
-        1 => vec![TokenType::Normal; c.below(2 * tokens.len())],
-        _ => tokens.iter().map(|_| TokenType::from_gguf(1 + c.below(6) as i32).unwrap_or_default()).collect(),
+    let special = SpecialIds { bos: id(c), eos: id(c), eot: id(c), pad: id(c), unk: id(c), sep: id(c), mask: id(c) };
+    let token_type = match c.below(3) {
+        0 => None,
+        1 => Some(vec![1; c.below(2 * tokens.len())]),
+        _ => Some(tokens.iter().map(|_| 1 + c.below(6) as i32).collect()),
     };
     let size: usize = tokens.iter().chain(&joined).map(|t| t.len() + 8).sum();
     let other = c.text(8);
-    let spec = BpeSpec {
-        tokens: tokens.iter().map(String::as_str).collect(),
-        types,
-        merges: Merges::Joined(joined.iter().map(String::as_str).collect()),
-        pre: if c.once_in(16) { &other } else { c.word(PRE_TOKENIZER_NAMES) },
+    let flag = |c: &mut Choices<'_>| c.once_in(2).then(|| c.once_in(2));
+    let keys = GgufTokenizer {
+        model: Cow::Borrowed(c.word(&["gpt2", "gpt2", "llama", "t5", "bert", "gemma4"])),
+        tokens: tokens.iter().map(|t| Cow::Borrowed(t.as_str())).collect(),
+        token_type,
+        scores: c.once_in(2).then(|| tokens.iter().map(|_| f32::from(c.below(256) as u8) - 200.0).collect()),
+        merges: Some(joined.iter().map(|m| Cow::Borrowed(m.as_str())).collect()),
+        pre: Some(Cow::Borrowed(if c.once_in(16) { &other } else { c.word(PRE_TOKENIZER_NAMES) })),
         special,
-        add_bos: c.once_in(2),
-        add_eos: c.once_in(2),
-        ignore_merges: c.once_in(2),
-        add_prefix_space: c.once_in(2),
+        cls: id(c),
+        add_bos: flag(c),
+        add_eos: flag(c),
+        add_sep: flag(c),
+        add_space_prefix: flag(c),
+        remove_extra_whitespaces: flag(c),
+        precompiled_charsmap: c.once_in(4).then(|| (0..c.below(64)).map(|_| c.below(256) as u8).collect()),
+        lowercase: flag(c),
+        strip_accents: flag(c),
     };
     let budget = Budget::new(PER_BYTE * size + CONSTANT, size);
-    if let Ok(tokenizer) = within(budget, "putting a tokenizer together", || Tokenizer::from_bpe(spec)) {
+    if let Ok(tokenizer) = within(budget, "putting a tokenizer together", || Tokenizer::from_gguf(keys)) {
         use_it(tokenizer, text);
     }
 }

@@ -3,8 +3,9 @@
 use super::read_definition;
 use crate::error::Error;
 use crate::models::{ConfigError, Definition, Hyper};
-use tern_formats::gguf::{ARCHITECTURE_KEY, Gguf, Metadata};
-use tern_text::{BpeSpec, Merges, SpecialIds, TokenType, Tokenizer};
+use std::borrow::Cow;
+use tern_formats::gguf::{ARCHITECTURE_KEY, Array, Gguf, Metadata, Value};
+use tern_text::{GgufTokenizer, SpecialIds, Tokenizer};
 
 /// The architecture's name and its hyper-parameters.
 pub fn definition(file: &Gguf) -> Result<(String, Box<dyn Definition>), Error> {
@@ -14,46 +15,58 @@ pub fn definition(file: &Gguf) -> Result<(String, Box<dyn Definition>), Error> {
     Ok((name, definition))
 }
 
-/// The tokenizer of a GGUF file. Keys: see [`BpeSpec`].
+/// The tokenizer of a GGUF file: its keys as they stand, for [`Tokenizer::from_gguf`] to judge.
 pub fn tokenizer(m: &Metadata) -> Result<Tokenizer, Error> {
-    let model = m.require_str("tokenizer.ggml.model")?;
-    if model != "gpt2" {
-        let (key, supported) = ("tokenizer.ggml.model".to_owned(), "gpt2 (byte-level BPE)".to_owned());
-        return Err(ConfigError::Unsupported { key, found: model.to_owned(), supported }.into());
-    }
-    let texts = |key: &str| -> Result<Vec<&str>, Error> {
-        let array = m.array_str(key)?.ok_or_else(|| ConfigError::Missing { key: key.to_owned() })?;
-        let texts = (0..array.len()).map(|i| array.get_str(i).ok_or(i)).collect::<Result<Vec<_>, _>>();
-        texts.map_err(|i| {
+    let texts = |key: &str| -> Result<Option<Vec<Cow<'_, str>>>, Error> {
+        let Some(array) = m.array_str(key)? else { return Ok(None) };
+        let texts = (0..array.len()).map(|i| array.get_str(i).map(Cow::Borrowed).ok_or(i)).collect::<Result<_, _>>();
+        texts.map(Some).map_err(|i| {
             let supported = "UTF-8".to_owned();
             ConfigError::Unsupported { key: format!("{key}[{i}]"), found: "bytes".to_owned(), supported }.into()
         })
     };
-    let types = m.array_i32("tokenizer.ggml.token_type")?.unwrap_or_default();
-    let types = types.iter().map(|&t| {
-        TokenType::from_gguf(t).ok_or_else(|| {
-            let (key, supported) = ("tokenizer.ggml.token_type".to_owned(), "1 to 6".to_owned());
-            ConfigError::Unsupported { key, found: t.to_string(), supported }
-        })
-    });
     let id = |name: &str| m.u32(&format!("tokenizer.ggml.{name}_token_id"));
-    let pre = m.str("tokenizer.ggml.pre")?.unwrap_or("default");
-    let spec = BpeSpec {
-        tokens: texts("tokenizer.ggml.tokens")?,
-        types: types.collect::<Result<_, _>>()?,
-        merges: Merges::Joined(texts("tokenizer.ggml.merges")?),
-        pre,
+    let flag = |name: &str| m.bool(&format!("tokenizer.ggml.{name}"));
+    let tokens = "tokenizer.ggml.tokens";
+    let keys = GgufTokenizer {
+        model: m.require_str("tokenizer.ggml.model")?.into(),
+        pre: m.str("tokenizer.ggml.pre")?.map(Cow::Borrowed),
+        tokens: texts(tokens)?.ok_or_else(|| ConfigError::Missing { key: tokens.to_owned() })?,
+        token_type: m.array_i32("tokenizer.ggml.token_type")?.map(Cow::into_owned),
+        scores: m.array_f32("tokenizer.ggml.scores")?.map(<[f32]>::to_vec),
+        merges: texts("tokenizer.ggml.merges")?,
         special: SpecialIds {
             bos: id("bos")?,
             eos: id("eos")?,
             eot: id("eot")?,
             pad: id("padding")?,
             unk: id("unknown")?,
+            sep: id("seperator")?,
+            mask: id("mask")?,
         },
-        add_bos: m.bool("tokenizer.ggml.add_bos_token")?.unwrap_or_else(|| BpeSpec::gguf_adds_bos(pre)),
-        add_eos: m.bool("tokenizer.ggml.add_eos_token")?.unwrap_or(false),
-        ignore_merges: BpeSpec::gguf_ignores_merges(pre),
-        add_prefix_space: false,
+        cls: id("cls")?,
+        add_bos: flag("add_bos_token")?,
+        add_eos: flag("add_eos_token")?,
+        add_sep: flag("add_sep_token")?,
+        add_space_prefix: flag("add_space_prefix")?,
+        remove_extra_whitespaces: flag("remove_extra_whitespaces")?,
+        precompiled_charsmap: charsmap(m)?,
+        lowercase: flag("normalizer.lowercase")?,
+        strip_accents: flag("normalizer.strip_accents")?,
     };
-    Ok(Tokenizer::from_bpe(spec)?)
+    Ok(Tokenizer::from_gguf(keys)?)
+}
+
+/// The table of replacements: bytes, which some writers declare as signed.
+fn charsmap(m: &Metadata) -> Result<Option<Cow<'_, [u8]>>, Error> {
+    let key = "tokenizer.ggml.precompiled_charsmap";
+    match m.get(key) {
+        None => Ok(None),
+        Some(Value::Array(Array::U8(bytes))) => Ok(Some(Cow::Borrowed(bytes))),
+        Some(Value::Array(Array::I8(bytes))) => Ok(Some(bytes.iter().map(|&b| b.cast_unsigned()).collect())),
+        Some(other) => {
+            let (found, supported) = (other.describe(), "array of u8".to_owned());
+            Err(ConfigError::Unsupported { key: key.to_owned(), found, supported }.into())
+        }
+    }
 }

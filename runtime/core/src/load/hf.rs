@@ -16,11 +16,14 @@ pub fn definition(folder: &Folder) -> Result<(String, Box<dyn Definition>), Erro
     Ok((name, definition))
 }
 
-/// The tokenizer of `tokenizer.json`, with what `tokenizer_config.json` adds.
+/// The tokenizer of `tokenizer.json`, else of `tokenizer.model`, with what `tokenizer_config.json` adds.
 pub fn tokenizer(files: &TokenizerFiles) -> Result<Tokenizer, Error> {
-    let json = files.tokenizer.as_deref().ok_or_else(|| ConfigError::Missing { key: "tokenizer.json".into() })?;
     let config = files.config.as_ref().map(|c| c.value().to_string());
-    Ok(Tokenizer::from_hf(json, config.as_deref())?)
+    match (&files.tokenizer, &files.sentencepiece) {
+        (Some(json), _) => Ok(Tokenizer::from_hf(json, config.as_deref())?),
+        (None, Some(model)) => Ok(Tokenizer::from_sentencepiece(model, config.as_deref())?),
+        (None, None) => Err(ConfigError::Missing { key: "tokenizer.json or tokenizer.model".into() }.into()),
+    }
 }
 
 /// `chat_template.jinja`, else the template in `tokenizer_config.json` (of several the one called "default").

@@ -141,13 +141,18 @@ impl Generation {
         options.sampling.check()?;
         let stops = StopMatcher::new(&options.stop)?;
         let decode = DecodeOptions { skip_special: !options.special };
-        let detokenizer = Detokenizer::new(Arc::clone(shared.model.tokenizer()), decode);
         let epoch = shared.change();
         shared.push(prompt)?;
         let history = shared.tokens();
         if history.is_empty() {
             return Err(Error::Empty);
         }
+        let tokenizer = Arc::clone(shared.model.tokenizer());
+        // Behind text, the space that the first token may begin with is part of the reply.
+        let detokenizer = match history.last() {
+            Some(&last) if !tokenizer.is_control(last) => Detokenizer::continuing(tokenizer, decode),
+            _ => Detokenizer::new(tokenizer, decode),
+        };
         shared.cancel.reset();
         Ok(Self {
             shared: Arc::clone(shared),

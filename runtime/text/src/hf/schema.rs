@@ -87,7 +87,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for MergeJson<'a> {
 }
 
 /// The vocabulary in the file's order; a map would cost more to fill than to read the file, and would hide duplicates.
-pub(super) struct VocabJson<'a>(pub Vec<(Text<'a>, u32)>);
+#[derive(Default)]
+pub(super) struct VocabJson<'a> {
+    /// Texts and ids.
+    pub entries: Vec<(Text<'a>, u32)>,
+    /// Scores by id, where the file has a list of texts and scores.
+    pub scores: Option<Vec<f64>>,
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for VocabJson<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -95,20 +101,30 @@ impl<'de: 'a, 'a> Deserialize<'de> for VocabJson<'a> {
         impl<'de> Visitor<'de> for Entries {
             type Value = VocabJson<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a map from texts to ids")
+                f.write_str("a map from texts to ids, or a list of texts with scores")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
-                Ok(VocabJson(entries))
+                Ok(VocabJson { entries, scores: None })
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let (mut entries, mut scores) = (Vec::new(), Vec::new());
+                while let Some((text, score)) = list.next_element::<(Text<'de>, f64)>()? {
+                    let id = u32::try_from(entries.len()).map_err(de::Error::custom)?;
+                    entries.push((text, id));
+                    scores.push(score);
+                }
+                Ok(VocabJson { entries, scores: Some(scores) })
             }
         }
-        deserializer.deserialize_map(Entries)
+        deserializer.deserialize_any(Entries)
     }
 }
 
+/// The model: the fields of all kinds side by side.
 #[derive(Deserialize)]
 pub(super) struct ModelJson<'a> {
     #[serde(default, rename = "type")]
@@ -118,9 +134,13 @@ pub(super) struct ModelJson<'a> {
     #[serde(default)]
     pub unk_token: Option<String>,
     #[serde(default)]
+    pub unk_id: Option<u32>,
+    #[serde(default)]
     pub continuing_subword_prefix: Option<String>,
     #[serde(default)]
     pub end_of_word_suffix: Option<String>,
+    #[serde(default)]
+    pub max_input_chars_per_word: Option<usize>,
     #[serde(default)]
     pub fuse_unk: bool,
     #[serde(default)]
@@ -129,51 +149,28 @@ pub(super) struct ModelJson<'a> {
     pub ignore_merges: bool,
     #[serde(borrow)]
     pub vocab: VocabJson<'a>,
-    #[serde(borrow)]
-    pub merges: Vec<MergeJson<'a>>,
+    #[serde(borrow, default)]
+    pub merges: Option<Vec<MergeJson<'a>>>,
 }
 
 impl ModelJson<'_> {
     /// The id of a text; a search through all.
     pub(super) fn id(&self, text: &str) -> Option<u32> {
-        self.vocab.0.iter().find(|(t, _)| t.as_ref() == text).map(|(_, id)| *id)
-    }
-
-    /// Refuses settings that would change the tokens and that this crate does not have.
-    pub(super) fn check(&self) -> Result<(), TextError> {
-        let refuse =
-            |what, found: &dyn ToString| Err(TextError::Unsupported { what, found: short(&found.to_string()) });
-        // Old files leave the type of BPE out; only BPE has merges.
-        if let Some(kind) = self.kind.as_deref().filter(|&k| k != "BPE") {
-            return refuse("model.type", &kind);
-        }
-        if let Some(dropout) = self.dropout.filter(|&d| d != 0.0) {
-            return refuse("model.dropout", &dropout);
-        }
-        for (what, text) in [
-            ("model.continuing_subword_prefix", &self.continuing_subword_prefix),
-            ("model.end_of_word_suffix", &self.end_of_word_suffix),
-        ] {
-            if let Some(text) = text.as_deref().filter(|t| !t.is_empty()) {
-                return refuse(what, &text);
-            }
-        }
-        if self.byte_fallback {
-            return refuse("model.byte_fallback", &true);
-        }
-        if self.fuse_unk && self.unk_token.is_some() {
-            return refuse("model.fuse_unk", &true);
-        }
-        Ok(())
+        self.vocab.entries.iter().find(|(t, _)| t.as_ref() == text).map(|(_, id)| *id)
     }
 }
 
 /// `tokenizer_config.json`, of which a few fields matter here.
 #[derive(Deserialize, Default)]
 #[serde(transparent)]
-pub(super) struct ConfigJson(serde_json::Map<String, Value>);
+pub(crate) struct Config(serde_json::Map<String, Value>);
 
-impl ConfigJson {
+impl Config {
+    /// From the file's contents; an empty one where there is no file.
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self, TextError> {
+        text.map_or_else(|| Ok(Self::default()), |text| super::parse("tokenizer_config.json", text))
+    }
+
     /// A token's text: written as a string or as an object with `content`.
     pub(super) fn text(&self, field: &str) -> Result<Option<&str>, TextError> {
         match self.0.get(field) {
@@ -191,7 +188,7 @@ impl ConfigJson {
     }
 
     /// A flag that is set.
-    pub(super) fn is_true(&self, field: &str) -> bool {
+    pub(crate) fn is_true(&self, field: &str) -> bool {
         self.0.get(field) == Some(&Value::Bool(true))
     }
 }

@@ -1,25 +1,28 @@
-//! Cutting text into the pieces that merging works on.
+//! Cutting text into the pieces that the model works on.
 
+mod cut;
 pub(crate) mod regex;
 pub(crate) mod table;
+mod threes;
 
 pub use table::PRE_TOKENIZER_NAMES;
 
+use unicode_categories::UnicodeCategories;
+
+use crate::alphabet;
 use crate::error::TextError;
 use crate::limits::MAX_PRE_STEPS;
+use crate::spec::{Behavior, Pattern, PreStep, Prepend};
 use regex::Splitter;
 
-/// One way to cut a piece into smaller ones.
-pub(crate) enum Step {
-    /// Matches and the gaps between them.
-    Split(Splitter),
-    /// Runs of digits, or each digit, apart from the rest.
-    Digits {
-        /// Each digit alone.
-        individual: bool,
-    },
-    /// A space in front of a piece that has none.
+/// A step made ready.
+enum Step {
+    Split { splitter: Splitter, behavior: Behavior, invert: bool },
+    Digits { individual: bool },
+    Punctuation(Behavior),
     PrefixSpace,
+    Metaspace { replacement: char, prepend: Prepend, split: bool },
+    Bytes,
 }
 
 /// The steps, applied in order; each sees the pieces of the one before, apart from each other.
@@ -32,7 +35,7 @@ pub(crate) type Sink<'a> = dyn FnMut(&str) -> Result<(), TextError> + 'a;
 
 impl PreTokenizer {
     /// From steps; more than the cap would only serve to use up the stack.
-    pub(crate) fn new(steps: Vec<Step>) -> Result<Self, TextError> {
+    pub(crate) fn new(steps: &[PreStep]) -> Result<Self, TextError> {
         if steps.len() > MAX_PRE_STEPS {
             return Err(TextError::TooLarge {
                 what: "number of pre-tokenizer steps",
@@ -40,54 +43,83 @@ impl PreTokenizer {
                 limit: MAX_PRE_STEPS,
             });
         }
-        Ok(Self { steps })
+        Ok(Self { steps: steps.iter().map(Step::new).collect::<Result<_, _>>()? })
     }
 
-    /// The one that GGUF calls `name`.
-    pub(crate) fn named(name: &str, prefix_space: bool) -> Result<Self, TextError> {
-        let patterns = table::steps(name).ok_or_else(|| TextError::Unsupported {
-            what: "pre-tokenizer (tokenizer.ggml.pre)",
-            found: crate::error::short(name),
-        })?;
-        let mut steps = Vec::new();
-        if prefix_space {
-            steps.push(Step::PrefixSpace);
-        }
-        for pattern in patterns {
-            steps.push(Step::Split(Splitter::new(pattern)?));
-        }
-        Self::new(steps)
-    }
-
-    /// Gives `sink` the pieces of `text` in order.
-    pub(crate) fn split(&self, text: &str, sink: &mut Sink<'_>) -> Result<(), TextError> {
-        run(&self.steps, text, sink)
+    /// Gives `sink` the pieces of `text` in order, none of them empty. `first`: whether the text begins the whole input.
+    pub(crate) fn split(&self, text: &str, first: bool, sink: &mut Sink<'_>) -> Result<(), TextError> {
+        run(&self.steps, text, first, sink)
     }
 }
 
-fn run(steps: &[Step], text: &str, sink: &mut Sink<'_>) -> Result<(), TextError> {
+impl Step {
+    fn new(step: &PreStep) -> Result<Self, TextError> {
+        Ok(match step {
+            PreStep::Split { pattern, behavior, invert } => {
+                let splitter = match pattern {
+                    Pattern::Text(text) => Splitter::literal(text)?,
+                    Pattern::Regex(regex) => Splitter::new(regex)?,
+                };
+                Self::Split { splitter, behavior: *behavior, invert: *invert }
+            }
+            PreStep::Digits { individual } => Self::Digits { individual: *individual },
+            PreStep::Punctuation(behavior) => Self::Punctuation(*behavior),
+            PreStep::PrefixSpace => Self::PrefixSpace,
+            &PreStep::Metaspace { replacement, prepend, split } => Self::Metaspace { replacement, prepend, split },
+            PreStep::Bytes => Self::Bytes,
+        })
+    }
+}
+
+fn run(steps: &[Step], text: &str, first: bool, sink: &mut Sink<'_>) -> Result<(), TextError> {
     if text.is_empty() {
         return Ok(());
     }
     let Some((step, rest)) = steps.split_first() else { return sink(text) };
+    // Of several pieces the one at byte 0 begins the input, if the text did.
+    let cut = &mut |start: usize, end: usize| run(rest, &text[start..end], first && start == 0, sink);
     match step {
-        Step::Split(splitter) => splitter.split(text, &mut |piece| run(rest, piece, sink)),
-        Step::Digits { individual } => digits(text, *individual, &mut |piece| run(rest, piece, sink)),
-        Step::PrefixSpace if text.starts_with(' ') => run(rest, text, sink),
-        Step::PrefixSpace => run(rest, &format!(" {text}"), sink),
+        Step::Split { splitter, behavior, invert } => cut::cut(text, splitter.matches(text), *behavior, *invert, cut),
+        Step::Digits { individual: true } => {
+            cut::cut(text, chars(text, char::is_numeric), Behavior::Isolated, false, cut)
+        }
+        Step::Digits { individual: false } => {
+            cut::cut(text, chars(text, char::is_numeric), Behavior::Contiguous, false, cut)
+        }
+        Step::Punctuation(behavior) => cut::cut(text, chars(text, is_punctuation), *behavior, false, cut),
+        Step::PrefixSpace if text.starts_with(' ') => run(rest, text, first, sink),
+        Step::PrefixSpace => run(rest, &format!(" {text}"), first, sink),
+        Step::Metaspace { replacement, prepend, split } => {
+            let mut changed = text.replace(' ', replacement.encode_utf8(&mut [0; 4]));
+            let wanted = *prepend == Prepend::Always || (*prepend == Prepend::First && first);
+            if wanted && !changed.starts_with(*replacement) {
+                changed.insert(0, *replacement);
+            }
+            if !split {
+                return run(rest, &changed, first, sink);
+            }
+            let spaces = chars(&changed, |c| c == *replacement);
+            cut::cut(&changed, spaces, Behavior::MergedWithNext, false, &mut |start, end| {
+                run(rest, &changed[start..end], first && start == 0, sink)
+            })
+        }
+        Step::Bytes => {
+            let mut spelled = String::with_capacity(text.len() * 2);
+            alphabet::spell(text.as_bytes(), &mut spelled);
+            run(rest, &spelled, first, sink)
+        }
     }
 }
 
-fn digits(text: &str, individual: bool, sink: &mut Sink<'_>) -> Result<(), TextError> {
-    let mut start = 0;
-    let mut inside = false;
-    for (at, c) in text.char_indices() {
-        let digit = c.is_numeric();
-        if at > start && (digit != inside || (digit && individual)) {
-            sink(&text[start..at])?;
-            start = at;
-        }
-        inside = digit;
-    }
-    sink(&text[start..])
+/// ASCII's punctuation and Unicode's general category P, as of Unicode 8 like Hugging Face's.
+pub(crate) fn is_punctuation(c: char) -> bool {
+    c.is_ascii_punctuation() || c.is_punctuation()
+}
+
+/// The characters for which `is` holds, each a match.
+fn chars<'t>(
+    text: &'t str,
+    is: impl Fn(char) -> bool + 't,
+) -> impl Iterator<Item = Result<(usize, usize), TextError>> + 't {
+    text.char_indices().filter(move |&(_, c)| is(c)).map(|(at, c)| Ok((at, at + c.len_utf8())))
 }

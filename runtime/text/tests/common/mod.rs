@@ -27,3 +27,11 @@ impl Random {
         ((self.0 >> 33) % n as u64) as usize
     }
 }
+
+/// Bytes out of base64.
+pub fn base64(text: &str) -> Vec<u8> {
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let values = text.bytes().filter_map(|c| digits.iter().position(|&d| d == c));
+    let bits: Vec<u8> = values.flat_map(|v| (0..6).rev().map(move |bit| (v >> bit & 1) as u8)).collect();
+    bits.chunks_exact(8).map(|byte| byte.iter().fold(0, |all, bit| all << 1 | bit)).collect()
+}

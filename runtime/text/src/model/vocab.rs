@@ -1,10 +1,15 @@
 //! The vocabulary: texts of all tokens in one allocation, and the way from a text to its id.
 
-use crate::alphabet;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use crate::decode::hex_byte;
 use crate::error::{TextError, short};
 use crate::hash::{self, IdTable, Inserted, MAX_PROBES};
 use crate::limits::{MAX_TOKEN_BYTES, MAX_TOKENS};
 use crate::spec::TokenType;
+
+use super::NONE;
 
 /// Token texts and types by id.
 pub(crate) struct Vocab {
@@ -12,12 +17,18 @@ pub(crate) struct Vocab {
     /// Where each token's text ends in `text`.
     ends: Vec<u32>,
     types: Vec<TokenType>,
+    /// Added tokens that the model does not have.
+    outside: BTreeSet<u32>,
     ids: IdTable,
 }
 
 impl Vocab {
     /// Checks and stores the tokens. `types` is as long as `tokens`.
-    pub(crate) fn new(tokens: &[&str], types: Vec<TokenType>) -> Result<Self, TextError> {
+    pub(crate) fn new(
+        tokens: &[Cow<'_, str>],
+        types: Vec<TokenType>,
+        outside: BTreeSet<u32>,
+    ) -> Result<Self, TextError> {
         if tokens.is_empty() {
             return Err(TextError::NoTokens { limit: MAX_TOKENS });
         }
@@ -42,6 +53,7 @@ impl Vocab {
             text: String::with_capacity(total),
             ends: Vec::with_capacity(tokens.len()),
             types,
+            outside,
             ids: IdTable::new(tokens.len()),
         };
         for (id, token) in tokens.iter().enumerate() {
@@ -84,21 +96,28 @@ impl Vocab {
         self.ids.get(hash::bytes(bytes), |id| bytes_of(&self.text, &self.ends, id) == bytes)
     }
 
-    /// Appends the bytes that a token stands for; false if there is no such token.
-    pub(crate) fn bytes_into(&self, id: u32, out: &mut Vec<u8>) -> bool {
-        let (Some(text), Some(kind)) = (self.text(id), self.kind(id)) else { return false };
-        match kind {
-            TokenType::Normal => alphabet::read(text, out),
-            TokenType::Byte => match hex_byte(text) {
-                Some(byte) => out.push(byte),
-                None => alphabet::read(text, out),
-            },
-            // Texts of added tokens are written plainly.
-            TokenType::Unknown | TokenType::Control | TokenType::UserDefined | TokenType::Unused => {
-                out.extend_from_slice(text.as_bytes());
+    /// Whether ordinary text may become this token.
+    pub(crate) fn is_text(&self, id: u32) -> bool {
+        match self.kind(id) {
+            Some(TokenType::Normal) => true,
+            Some(TokenType::UserDefined) => !self.outside.contains(&id),
+            _ => false,
+        }
+    }
+
+    /// The tokens `<0xNN>` of all bytes; [`NONE`] where there is none.
+    pub(super) fn hex_tokens(&self) -> [u32; 256] {
+        let mut table = [NONE; 256];
+        for id in 0..self.len() as u32 {
+            if self.kind(id) == Some(TokenType::Byte)
+                && let Some(byte) = self.text(id).and_then(hex_byte)
+                && let slot = &mut table[usize::from(byte)]
+                && *slot == NONE
+            {
+                *slot = id;
             }
         }
-        true
+        table
     }
 }
 
@@ -113,10 +132,4 @@ fn text_of<'a>(text: &'a str, ends: &[u32], id: u32) -> &'a str {
     let id = id as usize;
     let start = if id == 0 { 0 } else { ends[id - 1] as usize };
     &text[start..ends[id] as usize]
-}
-
-/// The byte of `<0xNN>`.
-pub(crate) fn hex_byte(text: &str) -> Option<u8> {
-    let digits = text.strip_prefix("<0x")?.strip_suffix('>')?;
-    (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }

@@ -1,0 +1,130 @@
+//! The cut of a text with the highest sum of its tokens' scores (Viterbi).
+
+use super::trie::{ROOT, Trie};
+use super::vocab::Vocab;
+use super::{NONE, Scratch, check_scores};
+use crate::error::TextError;
+
+/// How much worse than the worst token an unknown character is: SentencePiece's constant.
+const UNKNOWN_PENALTY: f64 = 10.0;
+
+/// Scores and a trie of the tokens.
+pub(crate) struct Unigram {
+    trie: Trie,
+    scores: Vec<f64>,
+    unk: Option<u32>,
+    unk_score: f64,
+    /// Tokens `<0xNN>`, if unknown characters become them.
+    fallback: Option<[u32; 256]>,
+    single_precision: bool,
+}
+
+/// The best cut of a text up to a place.
+#[derive(Clone, Copy)]
+pub(super) struct Best {
+    score: f64,
+    /// Where its last token begins; [`NONE`] where no cut ends.
+    start: u32,
+    /// That token; [`NONE`] for an unknown character.
+    token: u32,
+}
+
+impl Unigram {
+    pub(super) fn new(
+        vocab: &Vocab,
+        scores: &[f64],
+        unk: Option<u32>,
+        byte_fallback: bool,
+        single_precision: bool,
+    ) -> Result<Self, TextError> {
+        check_scores(scores)?;
+        if scores.len() > vocab.len() {
+            return Err(TextError::LengthMismatch { what: "scores", found: scores.len(), expected: vocab.len() });
+        }
+        let lowest = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let ids: Vec<u32> = (0..scores.len() as u32).filter(|&id| Some(id) != unk && vocab.is_text(id)).collect();
+        Ok(Self {
+            trie: Trie::new(vocab, ids)?,
+            scores: scores.to_vec(),
+            unk,
+            unk_score: rounded(lowest - UNKNOWN_PENALTY, single_precision),
+            fallback: byte_fallback.then(|| vocab.hex_tokens()),
+            single_precision,
+        })
+    }
+
+    /// Appends the tokens of a piece.
+    pub(super) fn encode(&self, vocab: &Vocab, piece: &str, scratch: &mut Scratch, out: &mut Vec<u32>) {
+        let best = &mut scratch.best;
+        self.search(piece, best);
+        // From the end back; tokens of a run of unknown characters count as one.
+        let first = out.len();
+        let (mut end, mut unknown_to) = (piece.len(), None);
+        while end > 0 {
+            let Best { start, token, .. } = best[end];
+            let start = start as usize;
+            if token == NONE {
+                unknown_to = unknown_to.or(Some(end));
+            } else {
+                if let Some(to) = unknown_to.take() {
+                    self.unknown(vocab, &piece[end..to], out);
+                }
+                out.push(token);
+            }
+            end = start;
+        }
+        if let Some(to) = unknown_to {
+            self.unknown(vocab, &piece[..to], out);
+        }
+        out[first..].reverse();
+    }
+
+    fn search(&self, piece: &str, best: &mut Vec<Best>) {
+        best.clear();
+        best.resize(piece.len() + 1, Best { score: 0.0, start: NONE, token: NONE });
+        for (start, c) in piece.char_indices() {
+            let so_far = best[start].score;
+            let mut alone = false;
+            let mut node = ROOT;
+            for (offset, &byte) in piece.as_bytes()[start..].iter().enumerate() {
+                let Some(child) = self.trie.child(node, byte) else { break };
+                node = child;
+                if let Some(token) = self.trie.token(node) {
+                    alone |= offset + 1 == c.len_utf8();
+                    let score = self.scores[token as usize] + so_far;
+                    self.improve(&mut best[start + offset + 1], Best { score, start: start as u32, token });
+                }
+            }
+            if !alone {
+                let score = rounded(self.unk_score + so_far, self.single_precision);
+                let unknown = Best { score, start: start as u32, token: NONE };
+                self.improve(&mut best[start + c.len_utf8()], unknown);
+            }
+        }
+    }
+
+    /// Keeps the better cut. In single precision only what is kept is rounded, as in SentencePiece.
+    fn improve(&self, place: &mut Best, with: Best) {
+        if place.start == NONE || with.score > place.score {
+            *place = Best { score: rounded(with.score, self.single_precision), ..with };
+        }
+    }
+
+    /// The tokens of unknown characters, in reverse.
+    fn unknown(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
+        // Joined, they may be a token whose score is below that of its parts.
+        if let Some(id) = vocab.id(text).filter(|&id| vocab.is_text(id)) {
+            out.push(id);
+        } else if let Some(tokens) = &self.fallback
+            && text.bytes().all(|b| tokens[usize::from(b)] != NONE)
+        {
+            out.extend(text.bytes().rev().map(|b| tokens[usize::from(b)]));
+        } else {
+            out.extend(self.unk);
+        }
+    }
+}
+
+fn rounded(score: f64, single_precision: bool) -> f64 {
+    if single_precision { f64::from(score as f32) } else { score }
+}

@@ -1,0 +1,203 @@
+//! What is done to text before it is cut.
+
+mod chars;
+mod charsmap;
+mod sentencepiece;
+
+use std::borrow::Cow;
+
+use unicode_normalization_alignments::UnicodeNormalization;
+
+use crate::alphabet;
+use crate::error::TextError;
+use crate::limits::{MAX_NORMALIZED_FACTOR, MAX_NORMALIZER_STEPS};
+use crate::pretok::regex::Splitter;
+use crate::spec::{Normalizer, Pattern};
+use charsmap::Charsmap;
+use sentencepiece::SentencePiece;
+
+/// The steps, made ready.
+pub(crate) struct Normalizers {
+    steps: Vec<Step>,
+}
+
+enum Step {
+    /// What needs no preparation.
+    Plain(Normalizer),
+    Replace {
+        splitter: Splitter,
+        content: String,
+    },
+    Charsmap(Charsmap),
+    SentencePiece(SentencePiece),
+}
+
+/// A text on its way through the steps.
+pub(crate) struct Normalized<'t> {
+    /// The text so far.
+    pub text: Cow<'t, str>,
+    /// Whether it begins the whole input: with its very first character, as Hugging Face counts it.
+    pub first: bool,
+}
+
+impl Normalizers {
+    /// From steps.
+    ///
+    /// # Errors
+    /// [`TextError::TooLarge`], [`TextError::Regex`], [`TextError::BadCharsmap`].
+    pub(crate) fn new(steps: &[Normalizer]) -> Result<Self, TextError> {
+        if steps.len() > MAX_NORMALIZER_STEPS {
+            let (what, limit) = ("number of normalizer steps", MAX_NORMALIZER_STEPS);
+            return Err(TextError::TooLarge { what, found: steps.len(), limit });
+        }
+        let ready = |step: &Normalizer| {
+            Ok(match step {
+                Normalizer::Replace { pattern, content } => {
+                    Step::Replace { splitter: splitter(pattern)?, content: content.clone() }
+                }
+                Normalizer::Charsmap(table) => Step::Charsmap(Charsmap::new(table)?),
+                Normalizer::SentencePiece { charsmap, remove_extra_whitespaces, prepend, symbols } => {
+                    Step::SentencePiece(SentencePiece::new(charsmap, *remove_extra_whitespaces, *prepend, symbols)?)
+                }
+                other => Step::Plain(other.clone()),
+            })
+        };
+        Ok(Self { steps: steps.iter().map(ready).collect::<Result<_, _>>()? })
+    }
+
+    /// The normalized form of a token that is searched for in normalized text. (SentencePiece's tokens are in it.)
+    pub(crate) fn token(&self, text: &str) -> Result<String, TextError> {
+        if self.steps.iter().any(|step| matches!(step, Step::SentencePiece(_))) {
+            return Ok(text.to_owned());
+        }
+        Ok(self.apply(text, true)?.text.into_owned())
+    }
+
+    /// True if there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The normalized text. `first`: whether `text` begins the whole input.
+    ///
+    /// # Errors
+    /// [`TextError::TooLarge`] for steps that blow the text up, [`TextError::RegexLimit`].
+    pub(crate) fn apply<'t>(&self, text: &'t str, first: bool) -> Result<Normalized<'t>, TextError> {
+        let limit = text.len().saturating_mul(MAX_NORMALIZED_FACTOR).saturating_add(1 << 10);
+        let mut state = Normalized { text: Cow::Borrowed(text), first };
+        for step in &self.steps {
+            if state.text.is_empty() {
+                break;
+            }
+            let changed = match step {
+                Step::Plain(step) => plain(step, &state.text, &mut state.first),
+                Step::Replace { splitter, content } => {
+                    replace(splitter, content, &state.text, limit, &mut state.first)?
+                }
+                Step::Charsmap(map) => Some(map.by_grapheme(&state.text, limit)?),
+                Step::SentencePiece(step) => Some(step.apply(&state.text, state.first, limit)?),
+            };
+            if let Some(changed) = changed {
+                check(changed.len(), limit)?;
+                state.text = Cow::Owned(changed);
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// A pattern, compiled.
+pub(crate) fn splitter(pattern: &Pattern) -> Result<Splitter, TextError> {
+    match pattern {
+        Pattern::Text(text) => Splitter::literal(text),
+        Pattern::Regex(regex) => Splitter::new(regex),
+    }
+}
+
+fn check(bytes: usize, limit: usize) -> Result<(), TextError> {
+    if bytes > limit {
+        return Err(TextError::TooLarge { what: "bytes of normalized text", found: bytes, limit });
+    }
+    Ok(())
+}
+
+/// The text with `content` for every match.
+fn replace(
+    splitter: &Splitter,
+    content: &str,
+    text: &str,
+    limit: usize,
+    first: &mut bool,
+) -> Result<Option<String>, TextError> {
+    let mut out = String::new();
+    let mut at = 0;
+    let mut any = false;
+    for found in splitter.matches(text) {
+        let (start, end) = found?;
+        any = true;
+        // What replaces several characters stands in the place of the last of them.
+        if start == 0 && (text[..end].chars().nth(1).is_some() || (content.is_empty() && end > 0)) {
+            *first = false;
+        }
+        out.push_str(&text[at..start]);
+        out.push_str(content);
+        check(out.len(), limit)?;
+        at = end;
+    }
+    if !any {
+        return Ok(None);
+    }
+    out.push_str(&text[at..]);
+    Ok(Some(out))
+}
+
+/// Steps on characters alone. Clears `first` when what began the text is removed.
+fn plain(step: &Normalizer, text: &str, first: &mut bool) -> Option<String> {
+    let changed: String = match step {
+        // ASCII is normalized already.
+        Normalizer::Nfc | Normalizer::Nfd | Normalizer::Nfkc | Normalizer::Nfkd if text.is_ascii() => return None,
+        Normalizer::Nfc => text.nfc().map(|(c, _)| c).collect(),
+        Normalizer::Nfd => text.nfd().map(|(c, _)| c).collect(),
+        Normalizer::Nfkc => text.nfkc().map(|(c, _)| c).collect(),
+        Normalizer::Nfkd => text.nfkd().map(|(c, _)| c).collect(),
+        Normalizer::Lowercase => text.chars().flat_map(char::to_lowercase).collect(),
+        Normalizer::Strip { left, right } => {
+            let mut rest = text;
+            if *left {
+                rest = rest.trim_start();
+                *first &= rest.len() == text.len();
+            }
+            if *right {
+                rest = rest.trim_end();
+            }
+            rest.to_owned()
+        }
+        Normalizer::StripAccents => chars::keep(text, first, |c| !chars::is_mark(c)),
+        Normalizer::Prepend(prefix) => format!("{prefix}{text}"),
+        Normalizer::Nmt => chars::nmt(text, first),
+        Normalizer::Bert { clean_text, chinese_chars, strip_accents, lowercase } => {
+            let mut out = text.to_owned();
+            if *clean_text {
+                out = chars::clean(&out, first);
+            }
+            if *chinese_chars {
+                out = chars::space_chinese(&out);
+            }
+            if *strip_accents {
+                let apart: String = out.nfd().map(|(c, _)| c).collect();
+                out = chars::keep(&apart, first, |c| !chars::is_non_spacing(c));
+            }
+            if *lowercase {
+                out = out.chars().flat_map(char::to_lowercase).collect();
+            }
+            out
+        }
+        Normalizer::Bytes => {
+            let mut out = String::with_capacity(text.len() * 2);
+            alphabet::spell(text.as_bytes(), &mut out);
+            out
+        }
+        Normalizer::Replace { .. } | Normalizer::Charsmap(_) | Normalizer::SentencePiece { .. } => return None,
+    };
+    Some(changed)
+}

@@ -1,0 +1,80 @@
+//! A very small vocabulary of every kind against Hugging Face's tokenizers and sentencepiece (`goldens/kinds.py` made the files).
+
+#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may fail loudly too.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::read;
+use serde::Deserialize;
+use serde_json::Value;
+use tern_text::{Bos, DecodeOptions, Detokenizer, EncodeOptions, Tokenizer};
+
+#[derive(Deserialize)]
+struct Golden {
+    kind: String,
+    file: Value,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    around: Vec<u32>,
+    plain: Vec<u32>,
+    /// Absent where the other side writes something of its own for unknown characters.
+    decoded: Option<String>,
+}
+
+fn check(name: &str) {
+    let golden: Golden = serde_json::from_str(&read(&format!("kinds/{name}.json"))).unwrap();
+    let tokenizer = match golden.kind.as_str() {
+        "hf" => Tokenizer::from_hf(&golden.file.to_string(), None).unwrap(),
+        _ => Tokenizer::from_sentencepiece(&common::base64(golden.file.as_str().unwrap()), None).unwrap(),
+    };
+    let tokenizer = Arc::new(tokenizer);
+    assert!(golden.cases.len() > 25);
+    for case in &golden.cases {
+        let encode = |bos| tokenizer.encode(&case.text, EncodeOptions { special: true, bos }).unwrap();
+        assert_eq!(encode(Bos::No), case.plain, "{name}: {:?}", case.text);
+        assert_eq!(encode(Bos::Auto), case.around, "{name}: {:?}", case.text);
+        let options = DecodeOptions { skip_special: true };
+        let decoded = tokenizer.decode(&case.plain, options).unwrap();
+        assert_eq!(case.decoded.as_ref().unwrap_or(&decoded), &decoded, "{name}: {:?}", case.text);
+        let mut stream = Detokenizer::new(Arc::clone(&tokenizer), options);
+        let mut streamed: String = case.plain.iter().map(|&id| stream.push(id).unwrap()).collect();
+        streamed += &stream.finish();
+        assert_eq!(streamed, decoded, "{name}: {:?}", case.text);
+    }
+}
+
+#[test]
+fn bpe_over_characters() {
+    check("bpe-fallback-prepend");
+    check("bpe-gemma");
+    check("bpe-fuse-unk");
+    check("bpe-word-end");
+    check("bpe-inside-prefix");
+}
+
+#[test]
+fn bpe_with_scores() {
+    check("spm-bpe-bytes");
+    check("spm-bpe-no-prefix");
+}
+
+#[test]
+fn unigram() {
+    check("unigram-t5");
+    check("unigram-never");
+    check("unigram-plain");
+    check("spm-unigram");
+}
+
+#[test]
+fn word_piece() {
+    check("wordpiece-uncased");
+    check("wordpiece-cased");
+    check("wordpiece-inverted");
+}
