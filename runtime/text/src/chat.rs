@@ -47,9 +47,10 @@ impl Message {
 pub struct RenderOptions {
     /// Whether to end with the beginning of a reply.
     pub add_generation_prompt: bool,
-    /// Text of `bos_token`; [`Tokenizer::encode_chat`] fills it in.
+    /// Text of `bos_token`; [`Tokenizer::encode_chat`] fills it in. Where there is none the variable is undefined, as in
+    /// Hugging Face: a template may ask for that, and adding to it is an error.
     pub bos_token: Option<String>,
-    /// Text of `eos_token`; [`Tokenizer::encode_chat`] fills it in.
+    /// Text of `eos_token`, likewise.
     pub eos_token: Option<String>,
     /// Descriptions of tools, usually a list of JSON schemas.
     pub tools: Option<Value>,
@@ -139,8 +140,6 @@ impl ChatTemplate {
             fields.into_iter().chain(message.extra.iter().map(|(k, v)| (k.as_str(), Input::Json(v)))).collect()
         });
         let null = Value::Null;
-        let (bos, eos) =
-            (options.bos_token.as_deref().unwrap_or_default(), options.eos_token.as_deref().unwrap_or_default());
         let mut globals: Vec<(&str, Input<'_>)> =
             options.extra.iter().map(|(k, v)| (k.as_str(), Input::Json(v))).collect();
         globals.retain(|(name, _)| {
@@ -148,8 +147,8 @@ impl ChatTemplate {
         });
         globals.push(("messages", Input::Maps(maps.collect())));
         globals.push(("add_generation_prompt", Input::Bool(options.add_generation_prompt)));
-        globals.push(("bos_token", Input::Trusted(bos)));
-        globals.push(("eos_token", Input::Trusted(eos)));
+        let specials = [("bos_token", &options.bos_token), ("eos_token", &options.eos_token)];
+        globals.extend(specials.into_iter().filter_map(|(name, text)| Some((name, Input::Trusted(text.as_deref()?)))));
         globals.push(("tools", Input::Json(options.tools.as_ref().unwrap_or(&null))));
         if !options.extra.contains_key("documents") {
             globals.push(("documents", Input::Json(&null)));

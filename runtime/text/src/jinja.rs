@@ -12,6 +12,7 @@ mod call;
 mod eval;
 mod filters;
 mod format;
+mod groups;
 mod lexer;
 mod meter;
 mod methods;
@@ -85,6 +86,7 @@ impl Template {
             captures: 0,
             out_cap: MAX_RENDERED_BYTES.saturating_add(bytes.saturating_mul(2)),
             loop_depth: 0,
+            recursive: Vec::new(),
             now,
             meter,
         };

@@ -57,6 +57,13 @@ fn endless_and_growing_templates_end() {
         ("recursion", "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}".into()),
         ("mutual recursion", "{% macro a() %}{% if true %}{{ [b()] | first }}{% endif %}{% endmacro %}{% macro b() %}{{ a() | upper }}{% endmacro %}{{ a() }}".into()),
         ("caller recursion", "{% macro a() %}{% call a() %}{{ caller() }}{% endcall %}{% endmacro %}{{ a() }}".into()),
+        ("loop recursion", "{% for x in [1] recursive %}{{ loop([x]) }}{% endfor %}".into()),
+        ("wide loop recursion", "{% for x in range(9) recursive %}{{ loop(range(9)) }}{% endfor %}".into()),
+        ("closures", format!("{{% for i in [1] %}}{}{{% endfor %}}", "{% macro m() %}{{ m }}{% endmacro %}".repeat(20_000))),
+        ("padding", "{{ 'x'.center(10 ** 15) }}".into()),
+        ("zeros", "{{ '-'.zfill(10 ** 15) }}".into()),
+        ("batches", "{{ [1] | batch(10 ** 15, 0) | list }}".into()),
+        ("slices", "{{ [1] | slice(10 ** 15) | list }}".into()),
         ("parentheses", format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000))),
         ("brackets", format!("{{{{ {}{} }}}}", "[".repeat(100_000), "]".repeat(100_000))),
         ("braces", format!("{{{{ {}1{} }}}}", "{1:".repeat(100_000), "}".repeat(100_000))),
@@ -140,7 +147,7 @@ fn errors_say_where_and_what() {
     assert!(matches!(fails("{{ 'x' | nonsense }}"), TextError::Unsupported { what: "chat template filter", .. }));
     assert!(matches!(fails("{{ 'x'.nonsense() }}"), TextError::Unsupported { what: "chat template method", .. }));
     assert!(matches!(fails("{{ 'x' is nonsense }}"), TextError::Unsupported { what: "chat template test", .. }));
-    for tag in ["include 'x'", "import 'x' as y", "extends 'x'", "from 'x' import y", "block b"] {
+    for tag in ["include 'x'", "import 'x' as y", "extends 'x'", "from 'x' import y", "autoescape true"] {
         assert!(
             matches!(fails(&format!("{{% {tag} %}}")), TextError::Unsupported { what: "chat template tag", .. }),
             "{tag}"

@@ -31,7 +31,8 @@ fn check(file: Vec<u8>, valid: bool) {
         Ok(header) => header,
         Err(error) => {
             assert!(!valid, "refused a valid file: {error}");
-            assert!(error.to_string().len() < 4 << 10, "an error of {} bytes", error.to_string().len());
+            // It may quote a key, which may be long.
+            assert!(error.to_string().len() < len + (4 << 10), "an error of {} bytes", error.to_string().len());
             let _ = Header::read_with(&source, ReadOptions { allow_trailing: true, ..ReadOptions::default() });
             return;
         }

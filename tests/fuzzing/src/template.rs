@@ -14,6 +14,9 @@ use crate::watch::{Budget, within};
 /// In every string that a user wrote, and in no template: an operation that hides who wrote a byte shows.
 const MARK: char = '\u{e000}';
 
+/// What a byte of a template may turn into: a one-character token (`(`, `~`, `1`), then a node of the tree.
+const PARSED_PER_BYTE: usize = 192;
+
 /// One case.
 pub fn case(data: &[u8]) {
     let (source, message) = match crate::raw(data) {
@@ -30,7 +33,7 @@ pub fn case(data: &[u8]) {
 }
 
 fn check(source: &str, content: Value) {
-    let budget = Budget::new(64 * source.len() + (64 << 10), source.len());
+    let budget = Budget::new(PARSED_PER_BYTE * source.len() + (64 << 10), source.len());
     let Ok(template) = within(budget, "parsing a template", || ChatTemplate::new(source)) else { return };
     let messages = [
         Message::new("system", format!("Be brief.{MARK}")),

@@ -98,7 +98,7 @@ pub(crate) struct Args {
 #[derive(Debug, Clone)]
 pub(crate) enum Target {
     Name(String),
-    Tuple(Vec<String>),
+    Tuple(Vec<Target>),
     /// `namespace.attribute`
     Attr(String, String),
 }
@@ -139,6 +139,12 @@ pub(crate) enum StmtKind {
         callee: usize,
         call: Expr,
     },
+    /// A named block. Nothing extends a chat template, so it stands where it is written; it sees the variables around it only
+    /// where it says `scoped`.
+    Block {
+        scoped: bool,
+        body: Vec<Stmt>,
+    },
     Break,
     Continue,
 }
@@ -150,6 +156,8 @@ pub(crate) struct For {
     pub condition: Option<Expr>,
     pub body: Vec<Stmt>,
     pub otherwise: Vec<Stmt>,
+    /// Whether `loop(items)` in it runs it again, a level deeper.
+    pub recursive: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -157,6 +165,16 @@ pub(crate) struct Macro {
     pub name: String,
     pub params: Vec<(String, Option<Expr>)>,
     pub body: Vec<Stmt>,
+    pub uses: Uses,
+}
+
+/// Which of the names that stand for what a call brings besides the parameters occur in a macro. One that does not occur is
+/// not accepted in a call.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Uses {
+    pub varargs: bool,
+    pub kwargs: bool,
+    pub caller: bool,
 }
 
 /// A parsed template.

@@ -8,7 +8,7 @@ use super::format;
 use super::ops;
 use super::strftime::strftime;
 use super::text::Text;
-use super::value::{Frames, Namespace, Value, runtime};
+use super::value::{Closure, Namespace, Value, runtime};
 use crate::error::{TextError, short};
 
 type Result<T> = std::result::Result<T, TextError>;
@@ -70,6 +70,7 @@ impl<'t> Interp<'t> {
         match callee {
             Value::Func(name) => self.function(name, given),
             Value::Macro(index, around) => self.call_macro(*index, around.clone(), given, None),
+            Value::Loop(state) => self.loop_again(state, given),
             _ => Err(runtime(format!("a {} cannot be called", callee.kind()))),
         }
     }
@@ -95,8 +96,11 @@ impl<'t> Interp<'t> {
                     _ => Vec::new(),
                 };
                 for (key, value) in &given.named {
-                    entries.retain(|(k, _)| k.as_str() != Some(key));
-                    entries.push((Value::str(&self.meter, key)?, value.clone()));
+                    self.meter.tick(1 + entries.len() / 16)?;
+                    match entries.iter_mut().find(|(k, _)| k.as_str() == Some(key)) {
+                        Some((_, old)) => *old = value.clone(),
+                        None => entries.push((Value::str(&self.meter, key)?, value.clone())),
+                    }
                 }
                 Value::map(&self.meter, entries)
             }
@@ -141,7 +145,7 @@ impl<'t> Interp<'t> {
     pub(super) fn call_macro(
         &mut self,
         index: usize,
-        around: Option<Rc<Frames>>,
+        around: Option<Rc<Closure>>,
         given: &Given,
         caller: Option<Value>,
     ) -> Result<Value> {
@@ -149,8 +153,15 @@ impl<'t> Interp<'t> {
         let Some(definition) = self.ast.macros.get(index) else { return Err(runtime("no such macro")) };
         let (frames, base) = (self.scopes.len(), self.base);
         self.base = frames;
-        self.scopes.extend(around.iter().flat_map(|a| a.iter().cloned()));
-        self.scopes.push(Vec::new());
+        let mut frame = Vec::new();
+        if let Some(around) = around {
+            self.scopes.extend(around.frames.iter().cloned());
+            // It may call itself, though it was not there yet when the closure was made.
+            if definition.name != "caller" {
+                frame.push((definition.name.clone(), Value::Macro(index, Some(around))));
+            }
+        }
+        self.scopes.push(frame);
         let result = self.run_macro(definition, given, caller);
         self.scopes.truncate(frames);
         self.base = base;
@@ -166,16 +177,32 @@ impl<'t> Interp<'t> {
             };
             self.bind(name, value);
         }
-        if given.positional.len() > definition.params.len() {
+        let uses = definition.uses;
+        let more = given.positional.get(definition.params.len()..).unwrap_or_default();
+        if uses.varargs {
+            let more = Value::sequence(&self.meter, more.to_vec(), true)?;
+            self.bind("varargs", more);
+        } else if !more.is_empty() {
             return Err(runtime(format!("macro {} takes {} arguments", definition.name, definition.params.len())));
         }
-        for (name, _) in &given.named {
-            if !definition.params.iter().any(|(param, _)| param == name) {
+        let mut named = Vec::new();
+        for (name, value) in &given.named {
+            if definition.params.iter().any(|(param, _)| param == name) {
+                continue;
+            }
+            if !uses.kwargs {
                 return Err(runtime(format!("macro {} has no parameter {}", definition.name, short(name))));
             }
+            named.push((Value::str(&self.meter, name)?, value.clone()));
         }
-        if let Some(caller) = caller {
-            self.bind("caller", caller);
+        if uses.kwargs {
+            let named = Value::map(&self.meter, named)?;
+            self.bind("kwargs", named);
+        }
+        match caller {
+            Some(_) if !uses.caller => return Err(runtime(format!("macro {} does not use caller", definition.name))),
+            Some(caller) => self.bind("caller", caller),
+            None => {}
         }
         self.capture(&definition.body).map(Value::text)
     }
@@ -199,9 +226,17 @@ impl<'t> Interp<'t> {
             "boolean" => matches!(value, Value::Bool(_)),
             "true" => matches!(value, Value::Bool(true)),
             "false" => matches!(value, Value::Bool(false)),
-            "callable" => matches!(value, Value::Func(_) | Value::Method(_) | Value::Macro(..)),
-            "odd" => value.as_int().is_some_and(|v| v % 2 != 0),
-            "even" => value.as_int().is_some_and(|v| v % 2 == 0),
+            "callable" => {
+                // What is not there can be called as far as Jinja knows, with an error.
+                matches!(
+                    value,
+                    Value::Func(_) | Value::Method(_) | Value::Macro(..) | Value::Loop(_) | Value::Undefined
+                )
+            }
+            "odd" | "even" => {
+                let two = ops::binary(super::ast::Op::Rem, value.clone(), &Value::Int(2), &self.meter)?;
+                two.equals(&Value::Int(i128::from(name == "odd")), &self.meter)?
+            }
             "divisibleby" => {
                 let by = given.need(0, "num", name)?.as_int().filter(|&n| n != 0);
                 matches!((value.as_int(), by), (Some(v), Some(by)) if v.checked_rem(by) == Some(0))

@@ -9,7 +9,7 @@ use super::meter::Meter;
 use super::methods::DICT_METHODS;
 use super::ops;
 use super::text::Text;
-use super::value::{Frames, Loop, Value, runtime};
+use super::value::{Closure, Frames, Loop, Value, runtime};
 use crate::error::TextError;
 
 type Result<T> = std::result::Result<T, TextError>;
@@ -36,6 +36,8 @@ pub(super) struct Interp<'t> {
     pub(super) captures: usize,
     pub(super) out_cap: usize,
     pub(super) loop_depth: usize,
+    /// Recursive loops by when they began, each with the number of frames around it.
+    pub(super) recursive: Vec<(&'t For, usize)>,
     pub(super) now: i64,
 }
 
@@ -83,7 +85,18 @@ impl<'t> Interp<'t> {
                     }
                 }
             }
-            StmtKind::For(statement) => self.for_loop(statement)?,
+            StmtKind::For(statement) => {
+                let source = self.eval(&statement.iter)?;
+                let known = self.recursive.len();
+                if statement.recursive {
+                    self.recursive.push((statement, self.scopes.len()));
+                }
+                let depth = std::mem::replace(&mut self.loop_depth, 0);
+                let result = self.for_loop(statement, &source, statement.recursive.then_some(known));
+                self.loop_depth = depth;
+                self.recursive.truncate(known);
+                result?;
+            }
             StmtKind::Set(target, value) => {
                 let value = self.eval(value)?;
                 self.assign(target, value)?;
@@ -107,9 +120,17 @@ impl<'t> Interp<'t> {
                 return flow;
             }
             StmtKind::Plain(body) => return self.run(body),
+            StmtKind::Block { scoped: true, body } => drop(self.scoped(body)?),
+            StmtKind::Block { scoped: false, body } => {
+                let around = std::mem::replace(&mut self.base, self.scopes.len());
+                let result = self.scoped(body);
+                self.base = around;
+                result?;
+            }
             StmtKind::Macro(index) => {
                 if let Some(definition) = self.ast.macros.get(*index) {
-                    self.bind(&definition.name, Value::Macro(*index, None));
+                    let around = if self.scopes.len() > 1 { Some(self.closure()?) } else { None };
+                    self.bind(&definition.name, Value::Macro(*index, around));
                 }
             }
             StmtKind::CallBlock { callee, call } => self.call_block(*callee, call)?,
@@ -138,16 +159,21 @@ impl<'t> Interp<'t> {
         let Expr::Call { callee: target, args } = call else { return Err(runtime("a call block needs a call")) };
         let Value::Macro(index, around) = self.eval(target)? else { return Err(runtime("a call block calls a macro")) };
         let given = self.given(args)?;
-        let visible: Frames = self.scopes[self.base.min(self.scopes.len())..].to_vec();
-        self.meter.tick(visible.iter().map(Vec::len).sum())?;
-        let caller = Value::Macro(callee, Some(Rc::new(visible)));
+        let caller = Value::Macro(callee, Some(self.closure()?));
         let value = self.call_macro(index, around, &given, Some(caller))?;
         format::display(&value, &mut self.out)
     }
 
-    fn for_loop(&mut self, statement: &'t For) -> Result<()> {
-        let source = self.eval(&statement.iter)?;
-        let mut items = self.iterate(&source)?;
+    /// The variables of the blocks around; those of the outermost are always seen.
+    fn closure(&self) -> Result<Rc<Closure>> {
+        let visible = self.scopes.get(self.base.max(1)..).unwrap_or_default();
+        self.meter.tick(visible.iter().map(Vec::len).sum())?;
+        Closure::new(&self.meter, visible.to_vec())
+    }
+
+    /// Runs a loop over the items of `source`; `again` is its place among the recursive ones.
+    fn for_loop(&mut self, statement: &'t For, source: &Value, again: Option<usize>) -> Result<()> {
+        let mut items = self.iterate(source)?;
         if let Some(condition) = &statement.condition {
             let mut kept = Vec::new();
             for item in items {
@@ -165,40 +191,52 @@ impl<'t> Interp<'t> {
             return self.scoped(&statement.otherwise).map(|_| ());
         }
         let Value::List(items) = Value::list(&self.meter, items)? else { return Ok(()) };
-        let mut state = Rc::new(Loop {
-            items: Rc::clone(&items),
-            index: 0,
-            depth: self.loop_depth,
-            last_changed: Default::default(),
-        });
-        self.loop_depth += 1;
+        let mut state: Option<Rc<Loop>> = None;
         for (index, item) in items.items.iter().enumerate() {
             self.meter.tick(1)?;
-            if index > 0 {
-                let last_changed = std::cell::RefCell::new(state.last_changed.borrow().clone());
-                state = Rc::new(Loop { items: Rc::clone(&items), index, depth: self.loop_depth - 1, last_changed });
-            }
-            self.scopes.push(vec![("loop".to_string(), Value::Loop(Rc::clone(&state)))]);
+            let last_changed = state.take().map(|s| s.last_changed.take()).unwrap_or_default().into();
+            let now = Rc::new(Loop { items: Rc::clone(&items), index, depth: self.loop_depth, again, last_changed });
+            self.scopes.push(vec![("loop".to_string(), Value::Loop(Rc::clone(&now)))]);
             let flow = self.assign(&statement.target, item.clone()).and_then(|()| self.run(&statement.body));
             self.scopes.pop();
+            state = Some(now);
             if flow? == Flow::Break {
                 break;
             }
         }
-        self.loop_depth -= 1;
         Ok(())
+    }
+
+    /// `loop(items)`: the loop again, a level deeper, as text. It sees what the loop saw when it began.
+    pub(super) fn loop_again(&mut self, state: &Loop, given: &Given) -> Result<Value> {
+        let Some(&(statement, frames)) = state.again.and_then(|at| self.recursive.get(at)) else {
+            return Err(runtime("the loop is not recursive"));
+        };
+        let _deeper = self.meter.enter()?;
+        let items = given.need(0, "items", "loop")?.clone();
+        let inner = self.scopes.split_off(frames.min(self.scopes.len()));
+        let depth = std::mem::replace(&mut self.loop_depth, state.depth + 1);
+        let outer = std::mem::replace(&mut self.out, Text::new(&self.meter));
+        self.captures += 1;
+        let result = self.for_loop(statement, &items, state.again);
+        self.captures -= 1;
+        self.loop_depth = depth;
+        self.scopes.truncate(frames);
+        self.scopes.extend(inner);
+        let text = std::mem::replace(&mut self.out, outer);
+        result.map(|()| Value::text(text))
     }
 
     fn assign(&mut self, target: &'t Target, value: Value) -> Result<()> {
         match target {
             Target::Name(name) => self.bind(name, value),
-            Target::Tuple(names) => {
+            Target::Tuple(parts) => {
                 let values = self.iterate(&value)?;
-                if values.len() != names.len() {
-                    return Err(runtime(format!("cannot unpack {} values into {}", values.len(), names.len())));
+                if values.len() != parts.len() {
+                    return Err(runtime(format!("cannot unpack {} values into {}", values.len(), parts.len())));
                 }
-                for (name, value) in names.iter().zip(values) {
-                    self.bind(name, value);
+                for (part, value) in parts.iter().zip(values) {
+                    self.assign(part, value)?;
                 }
             }
             Target::Attr(name, attribute) => match self.lookup(name) {
@@ -224,6 +262,8 @@ impl<'t> Interp<'t> {
         let found = inner.chain(outer).chain([&self.globals]).find_map(|frame| frame.iter().find(|(n, _)| n == name));
         match found {
             Some((_, value)) => value.clone(),
+            // `self` has the blocks of a template as attributes; there are none to be had.
+            None if name == "self" => Value::Namespace(Rc::default()),
             None => FUNCTIONS.iter().find(|f| **f == name).map_or(Value::Undefined, |f| Value::Func(f)),
         }
     }
@@ -248,7 +288,11 @@ impl<'t> Interp<'t> {
                     None => Err(runtime(format!("a {} has no negative", value.kind()))),
                 },
             },
-            Expr::Pos(inner) => self.eval(inner),
+            Expr::Pos(inner) => match self.eval(inner)? {
+                Value::Bool(value) => Ok(Value::Int(i128::from(value))),
+                value @ (Value::Int(_) | Value::Float(_)) => Ok(value),
+                value => Err(runtime(format!("unary + does not take a {}", value.kind()))),
+            },
             Expr::And(left, right) => {
                 let left = self.eval(left)?;
                 if left.is_true() { self.eval(right) } else { Ok(left) }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::call::Given;
 use super::eval::Interp;
 use super::format::{self, JsonStyle};
+use super::methods::DICT_METHODS;
 use super::ops;
 use super::text::Text;
 use super::text_ops::{self, Ends};
@@ -33,19 +34,15 @@ impl Interp<'_> {
             }
             "upper" => Value::text(text_ops::upper(&*text()?)?),
             "lower" => Value::text(text_ops::lower(&*text()?)?),
-            "capitalize" => Value::text(text_ops::capitals(&*text()?, |_| false)?),
-            "title" => Value::text(text_ops::capitals(&*text()?, |c| text_ops::is_space(c) || "-({[<".contains(c))?),
+            "capitalize" => Value::text(text_ops::capitalize(&*text()?)?),
+            "title" => Value::text(text_ops::title_filter(&*text()?)?),
             "string" => Value::Str(text()?),
-            // Autoescape is off: there is nothing that is safe or unsafe.
-            "safe" => of,
-            "escape" | "e" => Value::text(text()?.map_chars(|c, out| match c {
-                '&' => out.push_str("&amp;"),
-                '<' => out.push_str("&lt;"),
-                '>' => out.push_str("&gt;"),
-                '"' => out.push_str("&#34;"),
-                '\'' => out.push_str("&#39;"),
-                c => out.push(c),
-            })?),
+            "safe" => {
+                let text = text()?;
+                Value::text(text.part(0..text.as_str().len())?.marked(true))
+            }
+            "escape" | "e" => Value::text(text()?.escaped()?),
+            "forceescape" => Value::text(text()?.part(0..text()?.as_str().len())?.marked(false).escaped()?),
             "replace" => {
                 let (old, new) = (given.need(0, "old", name)?, given.need(1, "new", name)?);
                 let count = given.get(2, "count").and_then(Value::as_int).and_then(|n| usize::try_from(n).ok());
@@ -89,11 +86,15 @@ impl Interp<'_> {
             },
             "round" => {
                 let value = of.as_float().ok_or_else(|| runtime(format!("cannot round a {}", of.kind())))?;
+                let method = given.get(1, "method").and_then(Value::as_str).unwrap_or("common");
+                if let (Value::Int(_), "common") = (&of, method) {
+                    return Ok(of);
+                }
                 let scale =
                     10f64.powi(given.get(0, "precision").and_then(Value::as_int).unwrap_or(0).clamp(-300, 300) as i32);
-                Value::Float(match given.get(1, "method").and_then(Value::as_str) {
-                    Some("ceil") => (value * scale).ceil() / scale,
-                    Some("floor") => (value * scale).floor() / scale,
+                Value::Float(match method {
+                    "ceil" => (value * scale).ceil() / scale,
+                    "floor" => (value * scale).floor() / scale,
                     _ => (value * scale).round_ties_even() / scale,
                 })
             }
@@ -132,13 +133,16 @@ impl Interp<'_> {
                 )?)?
             }
             "unique" => {
-                let mut out: Vec<Value> = Vec::new();
+                let sensitive = given.get(0, "case_sensitive").is_some_and(Value::is_true);
+                let (mut out, mut keys): (Vec<Value>, Vec<Value>) = Default::default();
                 'items: for item in self.iterate(&of)? {
-                    for seen in &out {
-                        if seen.equals(&item, &meter)? {
+                    let key = self.key(&item, given.get(1, "attribute"), sensitive)?;
+                    for seen in &keys {
+                        if seen.equals(&key, &meter)? {
                             continue 'items;
                         }
                     }
+                    keys.push(key);
                     out.push(item);
                 }
                 list(out)?
@@ -156,24 +160,40 @@ impl Interp<'_> {
                 total
             }
             "min" | "max" => {
-                let mut best: Option<Value> = None;
+                let wanted = if name == "min" { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater };
+                let sensitive = given.get(0, "case_sensitive").is_some_and(Value::is_true);
+                let mut best: Option<(Value, Value)> = None;
                 for item in self.iterate(&of)? {
+                    let key = self.key(&item, given.get(1, "attribute"), sensitive)?;
                     let better = match &best {
                         None => true,
-                        Some(best) => {
-                            item.compare(best, &meter)?
-                                == if name == "min" { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
-                        }
+                        Some((best, _)) => key.compare(best, &meter)? == wanted,
                     };
                     if better {
-                        best = Some(item);
+                        best = Some((key, item));
                     }
                 }
-                best.unwrap_or(Value::Undefined)
+                best.map_or(Value::Undefined, |(_, item)| item)
             }
+            "batch" => list(self.batches(&of, given)?)?,
+            "slice" => list(self.slices(&of, given)?)?,
+            "groupby" => list(self.groups(&of, given)?)?,
+            "center" => {
+                let width = given.get(0, "width").map_or(Some(80), Value::as_int);
+                let width = width.ok_or_else(|| runtime("center takes a number"))?;
+                Value::text(text_ops::pad(&*text()?, width, " ", text_ops::Side::Center)?)
+            }
+            "truncate" => self.truncate(&*text()?, given)?,
+            "wordcount" => Value::Int(text_ops::words(text()?.as_str()) as i128),
+            "urlencode" => Value::text(text_ops::url_encoded(&*text()?)?),
             "attr" => {
                 let attribute = given.need(0, "name", name)?.as_str().unwrap_or_default().to_string();
-                self.attribute(&of, &attribute)?
+                match &of {
+                    // Attributes only: a key is none.
+                    Value::Map(_) if !DICT_METHODS.contains(&attribute.as_str()) => Value::Undefined,
+                    Value::Undefined => Value::Undefined,
+                    _ => self.attribute(&of, &attribute)?,
+                }
             }
             "map" => self.map_filter(&of, given)?,
             "select" | "reject" => self.select(&of, given, name == "select", false)?,
@@ -233,7 +253,7 @@ impl Interp<'_> {
     }
 
     /// One attribute path; `default` stands in for what is not there, at every step.
-    fn path(&mut self, item: Value, path: &Value, default: Option<&Value>) -> Result<Value> {
+    pub(super) fn path(&mut self, item: Value, path: &Value, default: Option<&Value>) -> Result<Value> {
         let or_default = |value: Value| match (&value, default) {
             (Value::Undefined, Some(default)) => default.clone(),
             _ => value,
@@ -249,6 +269,29 @@ impl Interp<'_> {
             value = or_default(ops::item(&value, &index)?);
         }
         Ok(value)
+    }
+
+    /// What an item is sorted or compared by: itself or an attribute, in small letters unless `sensitive`.
+    pub(super) fn key(&mut self, item: &Value, by: Option<&Value>, sensitive: bool) -> Result<Value> {
+        let key = match by {
+            None | Some(Value::None) => item.clone(),
+            Some(path) => match path.as_str() {
+                // Several attributes, one after the other.
+                Some(paths) if paths.contains(',') => {
+                    let mut keys = Vec::new();
+                    for path in paths.split(',') {
+                        let path = Value::str(&self.meter, path)?;
+                        keys.push(self.key(item, Some(&path), sensitive)?);
+                    }
+                    return Value::list(&self.meter, keys);
+                }
+                _ => self.path(item.clone(), path, None)?,
+            },
+        };
+        match &key {
+            Value::Str(text) if !sensitive => Ok(Value::text(text_ops::lower(text)?)),
+            _ => Ok(key),
+        }
     }
 
     fn map_filter(&mut self, of: &Value, given: &Given) -> Result<Value> {
@@ -312,15 +355,7 @@ impl Interp<'_> {
     fn sorted(&mut self, items: Vec<Value>, by: Option<&Value>, reverse: bool, sensitive: bool) -> Result<Vec<Value>> {
         let mut keyed = Vec::with_capacity(items.len());
         for item in items {
-            let key = match by {
-                Some(path) => self.path(item.clone(), path, None)?,
-                None => item.clone(),
-            };
-            let key = match &key {
-                Value::Str(text) if !sensitive => Value::text(text_ops::lower(text)?),
-                _ => key,
-            };
-            keyed.push((key, item));
+            keyed.push((self.key(&item, by, sensitive)?, item));
         }
         let mut error = None;
         keyed.sort_by(|a, b| {

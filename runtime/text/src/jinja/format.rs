@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::sync::LazyLock;
+
+use regex_automata::meta::Regex;
 
 use super::meter::Meter;
 use super::text::Text;
@@ -89,6 +92,12 @@ pub(crate) fn float(value: f64) -> String {
     if plain.contains('.') { plain } else { plain + ".0" }
 }
 
+/// What Python's `repr` writes as an escape: controls, format characters, separators but the space, and what is not assigned.
+fn is_unprintable(c: char) -> bool {
+    static CLASS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\A[\p{C}\p{Z}]").ok());
+    CLASS.as_ref().is_some_and(|class| class.is_match(c.encode_utf8(&mut [0; 4]).as_bytes()))
+}
+
 fn quote_python(text: &Text, out: &mut Text) -> Result<(), TextError> {
     let s = text.as_str();
     let quote = if s.contains('\'') && !s.contains('"') { '"' } else { '\'' };
@@ -98,8 +107,13 @@ fn quote_python(text: &Text, out: &mut Text) -> Result<(), TextError> {
         '\r' => buffer.push_str("\\r"),
         '\t' => buffer.push_str("\\t"),
         c if c == quote => buffer.extend(['\\', c]),
-        c if (c as u32) < 0x20 || c as u32 == 0x7f => {
-            let _ = write!(buffer, "\\x{:02x}", c as u32);
+        c if c.is_ascii() && !c.is_ascii_control() => buffer.push(c),
+        c if is_unprintable(c) => {
+            let _ = match c as u32 {
+                code @ ..0x100 => write!(buffer, "\\x{code:02x}"),
+                code @ ..0x1_0000 => write!(buffer, "\\u{code:04x}"),
+                code => write!(buffer, "\\U{code:08x}"),
+            };
         }
         c => buffer.push(c),
     })?;

@@ -92,6 +92,7 @@ fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
         }
         "splitlines" => list(text_ops::split_lines(text, given.get(0, "keepends").is_some_and(Value::is_true))?)?,
         "startswith" | "endswith" => {
+            let s = s.get(text_ops::window(s, given)).unwrap_or_default();
             let matches = |part: &str| if name == "startswith" { s.starts_with(part) } else { s.ends_with(part) };
             match given.need(0, "prefix", name)? {
                 Value::List(parts) => Value::Bool(parts.items.iter().filter_map(Value::as_str).any(matches)),
@@ -108,22 +109,67 @@ fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
         "removesuffix" => Value::text(text.part(0..s.strip_suffix(need(0)?).unwrap_or(s).len())?),
         "upper" => Value::text(text_ops::upper(text)?),
         "lower" => Value::text(text_ops::lower(text)?),
-        "capitalize" => Value::text(text_ops::capitals(text, |_| false)?),
-        "title" => Value::text(text_ops::capitals(text, |c| !c.is_alphabetic())?),
+        "capitalize" => Value::text(text_ops::capitalize(text)?),
+        "title" => Value::text(text_ops::title_method(text)?),
         "join" => {
             let items = match given.need(0, "items", name)? {
                 Value::List(list) => list.items.clone(),
+                Value::Str(text) => {
+                    text.meter().tick(text.as_str().len())?;
+                    let chars = text.as_str().char_indices();
+                    chars.map(|(at, c)| text.part(at..at + c.len_utf8()).map(Value::text)).collect::<Result<_>>()?
+                }
                 Value::Map(map) => map.entries.iter().map(|(k, _)| k.clone()).collect(),
                 other => return Err(runtime(format!("cannot join a {}", other.kind()))),
             };
             Value::text(text_ops::join(text, &items)?)
         }
+        "center" | "ljust" | "rjust" => {
+            let width =
+                given.need(0, "width", name)?.as_int().ok_or_else(|| runtime(format!("{name} takes a number")))?;
+            let fill = if given.get(1, "fillchar").is_some() { need(1)? } else { " " };
+            let side = match name {
+                "center" => text_ops::Side::Center,
+                "ljust" => text_ops::Side::Left,
+                _ => text_ops::Side::Right,
+            };
+            Value::text(text_ops::pad(text, width, fill, side)?)
+        }
+        "zfill" => {
+            let width = given.need(0, "width", name)?.as_int().ok_or_else(|| runtime("zfill takes a number"))?;
+            let sign = usize::from(s.starts_with(['+', '-']));
+            let digits = text_ops::pad(&text.part(sign..s.len())?, width.saturating_sub(sign as i128), "0", text_ops::Side::Right)?;
+            let mut out = text.part(0..sign)?;
+            out.push_text(&digits)?;
+            Value::text(out)
+        }
+        "partition" | "rpartition" => {
+            let part = need(0)?;
+            if part.is_empty() {
+                return Err(runtime("an empty string separates nothing"));
+            }
+            let cut = match (name == "partition", if name == "partition" { s.find(part) } else { s.rfind(part) }) {
+                (_, Some(at)) => (at, at + part.len()),
+                (true, None) => (s.len(), s.len()),
+                (false, None) => (0, 0),
+            };
+            let parts = [0..cut.0, cut.0..cut.1, cut.1..s.len()].map(|r| text.part(r).map(Value::text));
+            Value::sequence(text.meter(), parts.into_iter().collect::<Result<_>>()?, true)?
+        }
+        "swapcase" => Value::text(text.map_chars(|c, out| {
+            if c.is_uppercase() { out.extend(c.to_lowercase()) } else { out.extend(c.to_uppercase()) }
+        })?),
         "format" => Value::text(text_ops::braces(text, &given.positional, &given.named)?),
-        "count" => Value::Int(s.matches(need(0)?).count() as i128),
+        "count" => {
+            let s = s.get(text_ops::window(s, given)).unwrap_or_default();
+            Value::Int(s.matches(need(0)?).count() as i128)
+        }
         "find" | "rfind" | "index" => {
             let part = need(0)?;
-            match if name == "rfind" { s.rfind(part) } else { s.find(part) } {
-                Some(at) => Value::Int(s[..at].chars().count() as i128),
+            let window = text_ops::window(s, given);
+            let inside = s.get(window.clone()).unwrap_or_default();
+            match if name == "rfind" { inside.rfind(part) } else { inside.find(part) } {
+                Some(at) => Value::Int(s[..window.start + at].chars().count() as i128),
                 None if name == "index" => return Err(runtime("the text is not in the string")),
                 None => Value::Int(-1),
             }

@@ -14,7 +14,18 @@ type Result<T> = std::result::Result<T, TextError>;
 
 /// `left op right`.
 pub(crate) fn binary(op: Op, left: Value, right: &Value, meter: &Rc<Meter>) -> Result<Value> {
-    if op == Op::Concat || (op == Op::Add && matches!((&left, right), (Value::Str(_), Value::Str(_)))) {
+    if op == Op::Add {
+        match (&left, right) {
+            (Value::Str(a), Value::Str(b)) if a.is_safe() || b.is_safe() => {
+                let mut out = a.escaped()?;
+                out.push_text(&b.escaped()?)?;
+                return Ok(Value::text(out));
+            }
+            (Value::Str(_), Value::Str(_)) => return join(left, right, meter),
+            _ => {}
+        }
+    }
+    if op == Op::Concat {
         return join(left, right, meter);
     }
     let left = &left;
@@ -59,8 +70,8 @@ pub(crate) fn binary(op: Op, left: Value, right: &Value, meter: &Rc<Meter>) -> R
 fn join(left: Value, right: &Value, meter: &Rc<Meter>) -> Result<Value> {
     let mut out = match left {
         Value::Str(text) => match Rc::try_unwrap(text) {
-            Ok(own) => own,
-            Err(shared) => shared.part(0..shared.as_str().len())?,
+            Ok(own) => own.marked(false),
+            Err(shared) => shared.part(0..shared.as_str().len())?.marked(false),
         },
         other => {
             let mut out = Text::new(meter);
@@ -187,8 +198,12 @@ pub(crate) fn slice(of: &Value, bounds: [&Value; 3], meter: &Rc<Meter>) -> Resul
     let mut numbers = [None; 3];
     for (number, bound) in numbers.iter_mut().zip(bounds) {
         *number = match bound {
-            Value::None | Value::Undefined => None,
-            _ => Some(bound.as_int().ok_or_else(|| runtime(format!("a {} cannot bound a slice", bound.kind())))?),
+            Value::None => None,
+            _ => match bound.as_int() {
+                Some(number) => Some(number),
+                None if matches!(of, Value::Undefined) => None,
+                None => return Ok(Value::Undefined),
+            },
         };
     }
     match of {
@@ -211,8 +226,9 @@ pub(crate) fn slice(of: &Value, bounds: [&Value; 3], meter: &Rc<Meter>) -> Resul
             }
             Ok(Value::text(out))
         }
-        Value::Undefined => Value::list(meter, Vec::new()),
-        _ => Err(runtime(format!("a {} has no slices", of.kind()))),
+        Value::Undefined => Err(runtime("an undefined value has no slices")),
+        // Jinja takes what cannot be indexed for what is not there.
+        _ => Ok(Value::Undefined),
     }
 }
 

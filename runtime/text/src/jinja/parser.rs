@@ -2,7 +2,7 @@
 
 mod expr;
 
-use super::ast::{Args, Ast, For, Macro, Stmt, StmtKind, Target};
+use super::ast::{Args, Ast, For, Macro, Stmt, StmtKind, Target, Uses};
 use super::lexer::{Tok, Token};
 use crate::error::TextError;
 use crate::limits::MAX_TEMPLATE_NESTING;
@@ -13,11 +13,13 @@ pub(super) struct Parser {
     depth: usize,
     loops: usize,
     macros: Vec<Macro>,
+    /// What the macro being read uses.
+    uses: Uses,
 }
 
 /// Parses a template.
 pub(crate) fn parse(tokens: Vec<Token>) -> Result<Ast, TextError> {
-    let mut parser = Parser { tokens, at: 0, depth: 0, loops: 0, macros: Vec::new() };
+    let mut parser = Parser { tokens, at: 0, depth: 0, loops: 0, macros: Vec::new(), uses: Uses::default() };
     let body = parser.body(&[])?;
     Ok(Ast { body, macros: parser.macros })
 }
@@ -159,6 +161,16 @@ impl Parser {
             "macro" => self.macro_statement(),
             "call" => self.call_statement(),
             "with" => self.with_statement(),
+            // Off is what it is anyway.
+            "autoescape" if self.word("false") || self.word("False") => {
+                Ok(StmtKind::Plain(self.block_body("endautoescape")?))
+            }
+            "block" => self.block_statement(),
+            "print" => {
+                let value = self.tuple_or_expr()?;
+                self.block_end()?;
+                Ok(StmtKind::Emit(value))
+            }
             "filter" => {
                 let filters = self.filter_chain()?;
                 Ok(StmtKind::FilterBlock { filters, body: self.block_body("endfilter")? })
@@ -199,9 +211,7 @@ impl Parser {
         }
         let iter = self.tuple_or_expr_without_if()?;
         let condition = if self.word("if") { Some(self.expr()?) } else { None };
-        if self.word("recursive") {
-            return Err(TextError::Unsupported { what: "chat template tag", found: "recursive for".into() });
-        }
+        let recursive = self.word("recursive");
         self.block_end()?;
         self.loops += 1;
         let body = self.body(&["else", "endfor"])?;
@@ -214,7 +224,7 @@ impl Parser {
         };
         self.at += 1;
         self.block_end()?;
-        Ok(StmtKind::For(Box::new(For { target, iter, condition, body, otherwise })))
+        Ok(StmtKind::For(Box::new(For { target, iter, condition, body, otherwise, recursive })))
     }
 
     fn set_statement(&mut self) -> Result<StmtKind, TextError> {
@@ -231,25 +241,45 @@ impl Parser {
     fn macro_statement(&mut self) -> Result<StmtKind, TextError> {
         let name = self.name("the name of a macro")?;
         let params = self.params()?;
-        let body = self.macro_body("endmacro")?;
-        self.macros.push(Macro { name, params, body });
-        Ok(StmtKind::Macro(self.macros.len() - 1))
+        self.finish_macro(name, params, "endmacro").map(StmtKind::Macro)
     }
 
-    /// A macro's body runs on its own: `break` in it cannot end a loop around it.
-    fn macro_body(&mut self, end: &str) -> Result<Vec<Stmt>, TextError> {
+    /// Reads a macro's body and keeps it. It runs on its own: `break` in it cannot end a loop around it.
+    fn finish_macro(
+        &mut self,
+        name: String,
+        params: Vec<(String, Option<super::ast::Expr>)>,
+        end: &str,
+    ) -> Result<usize, TextError> {
         let loops = std::mem::take(&mut self.loops);
+        let around = std::mem::take(&mut self.uses);
         let body = self.block_body(end)?;
         self.loops = loops;
-        Ok(body)
+        let uses = self.uses;
+        // What an inner macro uses, the outer one counts as using, as in Jinja.
+        self.uses = Uses {
+            varargs: around.varargs || uses.varargs,
+            kwargs: around.kwargs || uses.kwargs,
+            caller: around.caller || uses.caller,
+        };
+        self.macros.push(Macro { name, params, body, uses });
+        Ok(self.macros.len() - 1)
     }
 
     fn call_statement(&mut self) -> Result<StmtKind, TextError> {
         let params = if self.peek() == Some(&Tok::Op("(")) { self.params()? } else { Vec::new() };
         let call = self.expr()?;
-        let body = self.macro_body("endcall")?;
-        self.macros.push(Macro { name: "caller".into(), params, body });
-        Ok(StmtKind::CallBlock { callee: self.macros.len() - 1, call })
+        Ok(StmtKind::CallBlock { callee: self.finish_macro("caller".into(), params, "endcall")?, call })
+    }
+
+    fn block_statement(&mut self) -> Result<StmtKind, TextError> {
+        self.name("the name of a block")?;
+        let scoped = self.word("scoped");
+        self.word("required");
+        let loops = std::mem::take(&mut self.loops);
+        let body = self.block_body("endblock")?;
+        self.loops = loops;
+        Ok(StmtKind::Block { scoped, body })
     }
 
     fn with_statement(&mut self) -> Result<StmtKind, TextError> {
@@ -292,30 +322,42 @@ impl Parser {
         }
     }
 
+    /// What a loop or `set` assigns to: a name, `namespace.attribute`, or several with commas between.
     fn target(&mut self) -> Result<Target, TextError> {
-        let parens = self.op("(");
-        let first = self.name("a name to assign to")?;
-        if !parens && self.op(".") {
-            return Ok(Target::Attr(first, self.name("an attribute")?));
+        let first = self.target_part()?;
+        if let Target::Name(name) = &first
+            && self.op(".")
+        {
+            return Ok(Target::Attr(name.clone(), self.name("an attribute")?));
         }
-        let mut names = vec![first];
-        let mut tuple = false;
+        self.targets_after(first)
+    }
+
+    fn targets_after(&mut self, first: Target) -> Result<Target, TextError> {
+        if self.peek() != Some(&Tok::Op(",")) {
+            return Ok(first);
+        }
+        let mut parts = vec![first];
         while self.op(",") {
-            tuple = true;
             match self.peek() {
-                Some(Tok::Name(n)) if n != "in" => names.push(self.name("a name")?),
+                Some(Tok::Name(n)) if n != "in" => parts.push(self.target_part()?),
+                Some(Tok::Op("(")) => parts.push(self.target_part()?),
                 _ => break,
             }
         }
-        if parens {
-            self.need_op(")")?;
+        Ok(Target::Tuple(parts))
+    }
+
+    fn target_part(&mut self) -> Result<Target, TextError> {
+        if !self.op("(") {
+            return self.name("a name to assign to").map(Target::Name);
         }
-        if tuple || names.len() > 1 {
-            return Ok(Target::Tuple(names));
-        }
-        match names.pop() {
-            Some(name) => Ok(Target::Name(name)),
-            None => self.expected("a name to assign to"),
-        }
+        let depth = self.depth;
+        self.deeper()?;
+        let first = self.target_part()?;
+        let inner = self.targets_after(first)?;
+        self.need_op(")")?;
+        self.depth = depth;
+        Ok(inner)
     }
 }

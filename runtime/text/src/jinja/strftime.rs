@@ -31,6 +31,14 @@ fn civil(days: i64) -> (i64, usize, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month as usize, day)
 }
 
+/// Year and number of the week that a day is in by ISO 8601: those of its Thursday.
+fn iso_week(days: i64) -> (i64, i64) {
+    let thursday = days - (days + 3).rem_euclid(7) + 3;
+    let (year, ..) = civil(thursday);
+    let before = (0..366).find(|back| civil(thursday - back) == (year, 1, 1)).unwrap_or(0);
+    (year, before / 7 + 1)
+}
+
 /// Formats local time given as seconds since 1970-01-01 00:00. Unknown fields stay as they are.
 pub(super) fn strftime(pattern: &str, now: i64) -> String {
     // Ten thousand years around 1970 keep the arithmetic far from overflow.
@@ -82,7 +90,23 @@ pub(super) fn strftime(pattern: &str, now: i64) -> String {
             'a' => write!(out, "{}", &day_name[..3]),
             'p' => write!(out, "{}", if hour < 12 { "AM" } else { "PM" }),
             'F' => write!(out, "{year}-{month:02}-{day:02}"),
-            'T' => write!(out, "{hour:02}:{minute:02}:{second:02}"),
+            'c' => {
+                write!(out, "{} {} {day:2} {hour:02}:{minute:02}:{second:02} {year}", &day_name[..3], &month_name[..3])
+            }
+            'x' => write!(out, "{month:02}/{day:02}/{:02}", year.rem_euclid(100)),
+            'r' => write!(out, "{hour12:02}:{minute:02}:{second:02} {}", if hour < 12 { "AM" } else { "PM" }),
+            'k' => write!(out, "{hour:2}"),
+            'l' => write!(out, "{hour12:2}"),
+            'f' => write!(out, "000000"),
+            'C' => two(year.div_euclid(100)),
+            'P' => write!(out, "{}", if hour < 12 { "am" } else { "pm" }),
+            'u' => write!(out, "{}", if weekday == 0 { 7 } else { weekday }),
+            'U' => two((first_day + 7 - weekday as i64) / 7),
+            'W' => two((first_day + 7 - (weekday as i64 + 6) % 7) / 7),
+            'G' => write!(out, "{}", iso_week(days).0),
+            'g' => two(iso_week(days).0.rem_euclid(100)),
+            'V' => two(iso_week(days).1),
+            'T' | 'X' => write!(out, "{hour:02}:{minute:02}:{second:02}"),
             'D' => write!(out, "{month:02}/{day:02}/{:02}", year.rem_euclid(100)),
             'R' => write!(out, "{hour:02}:{minute:02}"),
             'w' => write!(out, "{weekday}"),

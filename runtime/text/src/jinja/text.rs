@@ -21,6 +21,8 @@ const TEXT_BYTES: usize = 128;
 pub(crate) struct Text {
     text: String,
     user: Vec<Range<usize>>,
+    /// Marked by `safe` or `escape`: what is added to it is escaped, as Python's `Markup` does.
+    safe: bool,
     charged: usize,
     meter: Rc<Meter>,
 }
@@ -34,7 +36,7 @@ impl Drop for Text {
 impl Text {
     /// An empty string, charged to `meter` as it grows.
     pub(crate) fn new(meter: &Rc<Meter>) -> Self {
-        Self { text: String::new(), user: Vec::new(), charged: 0, meter: Rc::clone(meter) }
+        Self { text: String::new(), user: Vec::new(), safe: false, charged: 0, meter: Rc::clone(meter) }
     }
 
     /// A copy of `text`, all of it from the template or all from a user.
@@ -50,6 +52,33 @@ impl Text {
 
     pub(crate) fn meter(&self) -> &Rc<Meter> {
         &self.meter
+    }
+
+    /// Whether `safe` or `escape` marked it.
+    pub(crate) fn is_safe(&self) -> bool {
+        self.safe
+    }
+
+    /// Marked or not.
+    pub(crate) fn marked(mut self, safe: bool) -> Self {
+        self.safe = safe;
+        self
+    }
+
+    /// With `&`, `<`, `>` and quotes as HTML writes them; unchanged where it is marked.
+    pub(crate) fn escaped(&self) -> Result<Text, TextError> {
+        if self.safe {
+            return self.part(0..self.text.len());
+        }
+        let text = self.map_chars(|c, out| match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        })?;
+        Ok(text.marked(true))
     }
 
     /// Appends text.
@@ -85,7 +114,7 @@ impl Text {
     pub(crate) fn part(&self, part: Range<usize>) -> Result<Text, TextError> {
         let mut out = Text::new(&self.meter);
         out.push_part(self, part)?;
-        Ok(out)
+        Ok(out.marked(self.safe))
     }
 
     /// Every character through `map`, which gives its replacement; provenance stays with the character.
@@ -98,7 +127,7 @@ impl Text {
             map(c, &mut buffer);
             out.push(&buffer, self.is_user(at))?;
         }
-        Ok(out)
+        Ok(out.marked(self.safe))
     }
 
     /// Whether the byte at `at` came from a user.

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::call::Given;
 use super::format;
 use super::text::Text;
 use super::value::{Value, runtime};
@@ -148,17 +149,62 @@ pub(crate) fn upper(text: &Text) -> Result<Text> {
     text.map_chars(|c, out| out.extend(c.to_uppercase()))
 }
 
-/// See [`upper`].
+/// See [`upper`]. A sigma at the end of a word has a small letter of its own, so the whole is looked at.
 pub(crate) fn lower(text: &Text) -> Result<Text> {
-    text.map_chars(|c, out| out.extend(c.to_lowercase()))
+    text.meter().tick(text.as_str().len() / 8)?;
+    let whole = text.as_str().to_lowercase();
+    let mut at = 0;
+    text.map_chars(|c, out| {
+        let end = at + c.to_lowercase().map(char::len_utf8).sum::<usize>();
+        out.push_str(whole.get(at..end).unwrap_or_default());
+        at = end;
+    })
 }
 
-/// The first character as a capital, the others small; `begins` says behind which characters a word begins.
-pub(crate) fn capitals(text: &Text, begins: impl Fn(char) -> bool) -> Result<Text> {
+/// What stands for a letter at the beginning of a word; it differs from the capital for letters made of two, and for those
+/// whose alphabet has no such use of capitals. (Unicode's title case.)
+fn title(c: char, out: &mut String) {
+    match c {
+        'Ǆ'..='ǆ' => out.push('ǅ'),
+        'Ǉ'..='ǉ' => out.push('ǈ'),
+        'Ǌ'..='ǌ' => out.push('ǋ'),
+        'Ǳ'..='ǳ' => out.push('ǲ'),
+        'ა'..='ჺ' | 'ჽ'..='ჿ' => out.push(c),
+        'ŉ' => out.extend(c.to_uppercase()),
+        '\u{1f80}'..='\u{1faf}' => out.extend(char::from_u32(c as u32 | 8)),
+        'ᾳ' | 'ῃ' | 'ῳ' => out.extend(char::from_u32(c as u32 + 9)),
+        _ => {
+            let mut letters = c.to_uppercase();
+            out.extend(letters.next());
+            out.extend(letters.flat_map(char::to_lowercase));
+        }
+    }
+}
+
+/// The first letter as [`title`] has it, the others small: Python's `capitalize`.
+pub(crate) fn capitalize(text: &Text) -> Result<Text> {
+    words_begin(text, |_| false, title)
+}
+
+/// The same for every word, which begins behind what is no letter: Python's `title`.
+pub(crate) fn title_method(text: &Text) -> Result<Text> {
+    words_begin(text, |c| !is_cased(c), title)
+}
+
+/// Jinja's `title`: capitals behind spaces, hyphens and opening brackets.
+pub(crate) fn title_filter(text: &Text) -> Result<Text> {
+    words_begin(text, |c| is_space(c) || "-({[<".contains(c), |c, out| out.extend(c.to_uppercase()))
+}
+
+fn is_cased(c: char) -> bool {
+    c.is_uppercase() || c.is_lowercase() || matches!(c, 'ǅ' | 'ǈ' | 'ǋ' | 'ǲ')
+}
+
+fn words_begin(text: &Text, begins: impl Fn(char) -> bool, first: fn(char, &mut String)) -> Result<Text> {
     let mut start = true;
     text.map_chars(|c, out| {
         if start {
-            out.extend(c.to_uppercase())
+            first(c, out)
         } else {
             out.extend(c.to_lowercase())
         }
@@ -219,6 +265,10 @@ pub(crate) fn percent(pattern: &Rc<Text>, value: &Value) -> Result<Text> {
         }
         at += found + 1 + skip + 1;
     }
+    let may_be_left = matches!(value, Value::Map(_)) || matches!(value, Value::List(list) if !list.tuple);
+    if args.next().is_some() && !may_be_left {
+        return Err(runtime("more values than % fields"));
+    }
     out.push_part(pattern, at..s.len())?;
     Ok(out)
 }
@@ -255,15 +305,86 @@ pub(crate) fn braces(pattern: &Rc<Text>, positional: &[Value], named: &[(String,
     Ok(out)
 }
 
-/// `indent`: every line but the first (unless `first`), blank ones only if `blank`.
+/// `indent`: every line but the first (unless `first`), blank ones only if `blank`. Lines then end in `\n`, whatever they
+/// ended in before.
 pub(crate) fn indent(text: &Text, with: &str, first: bool, blank: bool) -> Result<Text> {
+    let mut whole = text.part(0..text.as_str().len())?;
+    whole.push("\n", false)?;
     let mut out = Text::new(text.meter());
-    for (i, line) in split_lines(text, true)?.iter().enumerate() {
+    for (i, line) in split_lines(&whole, false)?.iter().enumerate() {
         let Value::Str(line) = line else { continue };
-        if (i > 0 || first) && (blank || !line.as_str().trim_end_matches(['\n', '\r']).is_empty()) {
+        if i > 0 {
+            out.push("\n", false)?;
+        }
+        if if i == 0 { first } else { blank || !line.as_str().is_empty() } {
             out.push(with, false)?;
         }
         out.push_text(line)?;
     }
-    Ok(out)
+    Ok(out.marked(text.is_safe()))
+}
+
+/// Where `center`, `ljust` and `rjust` put a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Left,
+    Center,
+    Right,
+}
+
+/// Filled up to a width in characters.
+pub(crate) fn pad(text: &Text, width: i128, fill: &str, side: Side) -> Result<Text> {
+    let s = text.as_str();
+    text.meter().tick(s.len() / 64)?;
+    if fill.chars().count() != 1 {
+        return Err(runtime("the fill character must be one character"));
+    }
+    let chars = s.chars().count();
+    let missing = usize::try_from(width).unwrap_or(0).saturating_sub(chars);
+    // Python puts the odd one to the left where the width is odd.
+    let left = match side {
+        Side::Left => 0,
+        Side::Right => missing,
+        Side::Center => missing / 2 + (missing & (missing + chars) & 1),
+    };
+    text.meter().tick(missing)?;
+    let mut out = Text::new(text.meter());
+    (0..left).try_for_each(|_| out.push(fill, false))?;
+    out.push_text(text)?;
+    (left..missing).try_for_each(|_| out.push(fill, false))?;
+    Ok(out.marked(text.is_safe()))
+}
+
+/// The bytes between the bounds that `find` and its kin take behind the text: characters, from the end where negative.
+pub(crate) fn window(s: &str, given: &Given) -> Range<usize> {
+    let bound = |i: usize| given.positional.get(i).and_then(Value::as_int);
+    if given.positional.len() < 2 {
+        return 0..s.len();
+    }
+    let chars = s.chars().count() as i128;
+    let place = |at: i128| if at < 0 { (at + chars).max(0) } else { at.min(chars) };
+    let byte = |at: i128| s.char_indices().nth(at as usize).map_or(s.len(), |(at, _)| at);
+    let (start, end) = (byte(place(bound(1).unwrap_or(0))), byte(place(bound(2).unwrap_or(chars))));
+    start..end.max(start)
+}
+
+/// Runs of letters, digits and underscores.
+pub(crate) fn words(s: &str) -> usize {
+    s.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).count()
+}
+
+/// As in a URL, with `/` kept.
+pub(crate) fn url_encoded(text: &Text) -> Result<Text> {
+    text.map_chars(|c, out| {
+        if c.is_ascii_alphanumeric() || "_.-~/".contains(c) {
+            return out.push(c);
+        }
+        let mut bytes = [0; 4];
+        for byte in c.encode_utf8(&mut bytes).bytes() {
+            out.push('%');
+            out.extend(
+                [byte >> 4, byte & 15].map(|d| char::from_digit(d.into(), 16).unwrap_or('0').to_ascii_uppercase()),
+            );
+        }
+    })
 }

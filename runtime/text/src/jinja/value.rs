@@ -31,8 +31,38 @@ pub(crate) enum Value {
     Func(&'static str),
     /// A method that was named but not called.
     Method(&'static str),
-    /// Index of a macro; for the body of a call block, the variables around it.
-    Macro(usize, Option<Rc<Frames>>),
+    /// Index of a macro; the variables around it, where it stands in a block or is the body of a call block.
+    Macro(usize, Option<Rc<Closure>>),
+}
+
+/// What a macro sees of the blocks around it. A closure may hold others: how deep is bounded, since they are dropped by
+/// recursion.
+#[derive(Debug)]
+pub(crate) struct Closure {
+    pub frames: Frames,
+    depth: usize,
+    bytes: usize,
+    meter: Rc<Meter>,
+}
+
+impl Closure {
+    pub(crate) fn new(meter: &Rc<Meter>, frames: Frames) -> Result<Rc<Self>, TextError> {
+        let variables = frames.iter().flatten();
+        let inner = variables.clone().map(|(_, v)| if let Value::Macro(_, Some(c)) = v { c.depth } else { 0 });
+        let depth = 1 + inner.max().unwrap_or(0);
+        if depth > MAX_VALUE_DEPTH {
+            return Err(TextError::TemplateLimit { limit: "value depth", value: MAX_VALUE_DEPTH });
+        }
+        let bytes = LIST_BYTES + variables.map(|(name, _)| name.len() + 2 * ITEM_BYTES).sum::<usize>();
+        meter.take(bytes)?;
+        Ok(Rc::new(Self { frames, depth, bytes, meter: Rc::clone(meter) }))
+    }
+}
+
+impl Drop for Closure {
+    fn drop(&mut self) {
+        self.meter.release(self.bytes);
+    }
 }
 
 /// Variables by block, the outermost first.
@@ -68,6 +98,8 @@ pub(crate) struct Loop {
     pub items: Rc<List>,
     pub index: usize,
     pub depth: usize,
+    /// Which of the loops that may run again this is.
+    pub again: Option<usize>,
     pub last_changed: RefCell<Option<Value>>,
 }
 

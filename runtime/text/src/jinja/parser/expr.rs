@@ -168,7 +168,15 @@ impl Parser {
                 "false" | "False" => Expr::Const(Const::Bool(false)),
                 "none" | "None" => Expr::Const(Const::None),
                 "and" | "or" | "not" | "in" | "is" | "if" | "else" | "elif" => return self.expected("an expression"),
-                _ => Expr::Name(name),
+                _ => {
+                    match name.as_str() {
+                        "varargs" => self.uses.varargs = true,
+                        "kwargs" => self.uses.kwargs = true,
+                        "caller" => self.uses.caller = true,
+                        _ => {}
+                    }
+                    Expr::Name(name)
+                }
             },
             Tok::Int(value) => Expr::Const(Const::Int(value)),
             Tok::Float(value) => Expr::Const(Const::Float(value)),
