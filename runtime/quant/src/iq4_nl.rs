@@ -58,7 +58,7 @@ pub(crate) static TABLE: Levels = Levels::new(&LEVELS);
 
 /// Where the element of largest magnitude may lie.
 pub(crate) const TARGETS: [Targets; 2] =
-    [Targets { first: -150.0, step: 2.5, count: 18 }, Targets { first: 100.0, step: 4.0, count: 8 }];
+    [Targets { first: -150.0, step: 4.5, count: 10 }, Targets { first: 100.0, step: 8.0, count: 4 }];
 
 /// Encodes finite weights: d is searched for the smallest error, as in ggml, over more candidates.
 ///

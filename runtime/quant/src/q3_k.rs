@@ -83,7 +83,7 @@ impl Block<'_> {
 
 /// Where the element of largest magnitude may lie.
 const TARGETS: [Targets; 2] =
-    [Targets { first: -5.2, step: 0.1, count: 20 }, Targets { first: 2.4, step: 0.2, count: 8 }];
+    [Targets { first: -5.2, step: 0.2, count: 11 }, Targets { first: 2.4, step: 0.3, count: 5 }];
 
 #[inline]
 fn level(x: f32) -> f32 {

@@ -89,7 +89,7 @@ impl Block<'_> {
 
 /// Where the element of largest magnitude may lie.
 const TARGETS: [Targets; 2] =
-    [Targets { first: -33.0, step: 0.1, count: 20 }, Targets { first: 30.0, step: 0.25, count: 8 }];
+    [Targets { first: -33.0, step: 0.2, count: 11 }, Targets { first: 30.2, step: 0.4, count: 5 }];
 
 #[inline]
 fn level(x: f32) -> f32 {

@@ -24,7 +24,7 @@ pub(crate) fn fit_affine<const N: usize>(
     max_code: u8,
     offsets: Offset,
 ) -> (f32, f32) {
-    const GRIDS: u8 = 24;
+    const GRIDS: u8 = 12;
     const REFINEMENTS: u8 = 4;
     let (lo, hi) = range(x);
     let lo = if offsets == Offset::Any { lo } else { lo.min(0.0) };
@@ -58,7 +58,7 @@ pub(crate) fn fit_affine<const N: usize>(
     let mut best = (span / levels, lo, f32::INFINITY);
     for grid in 0..=GRIDS {
         // The grid begins at the best offset so far: with an outlier below, that is far from the minimum.
-        let inverse = (levels - 1.2 + 0.1 * f32::from(grid)) / (hi - best.1);
+        let inverse = (levels - 1.2 + 0.2 * f32::from(grid)) / (hi - best.1);
         let fit = regress(&core::array::from_fn(|i| nearest((x[i] - best.1) * inverse, 0.0, levels)));
         if fit.2 < best.2 {
             best = fit;
