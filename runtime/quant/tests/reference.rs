@@ -1,14 +1,18 @@
-//! Equality with libggml, bit for bit, by checksums. `tests/goldens/quant/make.py` made the table.
+//! Equality with libggml, bit for bit, by checksums; and its errors, which ours must not exceed.
+//! `tests/goldens/quant/make.py` made the tables.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{Lcg, rmse};
-use tern_quant::{DType, dequantize, quantize};
+use common::Lcg;
+use tern_quant::{DType, dequantize, quantize, quantize_weighted};
 
 const BLOCKS: usize = 64;
 const PATTERNS: [u8; 8] = [0x00, 0xff, 0x55, 0xaa, 0x80, 0x7f, 0x01, 0x3c];
+const ROWS: usize = 64;
+const COLUMNS: usize = 512;
+const ERRORS: &str = include_str!("../../../tests/goldens/quant/errors.txt");
 const GOLDENS: &str = include_str!("../../../tests/goldens/quant/blocks.txt");
 
 /// FNV-1a over words.
@@ -50,30 +54,42 @@ fn decoding_and_encoding_equal_libggml() {
     assert_eq!(seen, 26);
 }
 
-type Draw = fn(&mut Lcg) -> f32;
-
-/// RMS errors of ggml's `quantize_row_*_ref` on the same data, measured with its C code of August 2026.
-#[test]
-fn searched_scales_are_no_worse_than_ggmls() {
-    let shapes: [(&str, Draw, f64, f64); 3] = [
-        ("uniform", |r| r.unit(), UNIFORM.0, UNIFORM.1),
-        ("normal", |r| r.normal() * 0.02, NORMAL.0, NORMAL.1),
-        ("outliers", |r| r.normal() * if r.next() % 97 == 0 { 1.0 } else { 0.02 }, OUTLIERS.0, OUTLIERS.1),
-    ];
-    for (name, draw, q4_k, q6_k) in shapes {
-        let mut rng = Lcg(11);
-        let x: Vec<f32> = (0..256 * 512).map(|_| draw(&mut rng)).collect();
-        for (dtype, ggml) in [(DType::Q4_K, q4_k), (DType::Q6_K, q6_k)] {
-            let mut bytes = vec![0; dtype.row_bytes(x.len()).unwrap()];
-            let mut y = vec![0.0; x.len()];
-            quantize(dtype, &x, &mut bytes).unwrap();
-            dequantize(dtype, &bytes, &mut y).unwrap();
-            assert!(rmse(&x, &y) <= ggml, "{dtype} {name}: {} against {ggml}", rmse(&x, &y));
-        }
+/// The distributions of `make.py`, and the importance of the columns.
+fn draws() -> ([(&'static str, Vec<f32>); 3], Vec<f32>) {
+    let mut rng = Lcg(11);
+    let n = ROWS * COLUMNS;
+    let importance =
+        rng.units(COLUMNS).into_iter().enumerate().map(|(i, v)| v * v * if i % 50 == 0 { 100.0 } else { 1.0 });
+    let importance = importance.collect();
+    let mut normal = vec![0.0f32; n];
+    for _ in 0..12 {
+        normal.iter_mut().zip(rng.units(n)).for_each(|(sum, v)| *sum += v / 2.0);
     }
+    let outliers = normal.iter().enumerate().map(|(i, v)| v * if i % 97 == 0 { 1.0 } else { 0.02 }).collect();
+    ([("uniform", rng.units(n)), ("normal", normal), ("outliers", outliers)], importance)
 }
 
-/// Q4_K, Q6_K.
-const UNIFORM: (f64, f64) = (3.1511e-2, 7.6398e-3);
-const NORMAL: (f64, f64) = (1.4038e-3, 3.4899e-4);
-const OUTLIERS: (f64, f64) = (8.0516e-3, 3.3994e-3);
+#[test]
+fn errors_are_no_larger_than_libggmls() {
+    let (draws, importance) = draws();
+    let mut seen = 0;
+    for line in ERRORS.lines().filter(|l| !l.starts_with('#')) {
+        let &[name, draw, plain, weighted] = &line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let dtype: DType = name.parse().unwrap();
+        let (_, x) = draws.iter().find(|(name, _)| *name == draw).unwrap();
+        let ones = vec![1.0; COLUMNS];
+        for (given, counted, theirs) in [(None, &ones, plain), (Some(&importance[..]), &importance, weighted)] {
+            let mut bytes = vec![0; dtype.row_bytes(x.len()).unwrap()];
+            let mut y = vec![0.0; x.len()];
+            quantize_weighted(dtype, x, given, &mut bytes).unwrap();
+            dequantize(dtype, &bytes, &mut y).unwrap();
+            let squares = x.iter().zip(&y).map(|(x, y)| f64::from(x - y).powi(2));
+            let ours: f64 = squares.zip(counted.iter().cycle()).map(|(e, &w)| e * f64::from(w)).sum();
+            // The table has seven digits.
+            let theirs: f64 = theirs.parse().unwrap();
+            assert!(ours <= theirs * 1.000001, "{dtype} {draw}: {ours} against {theirs}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 19 * 3);
+}

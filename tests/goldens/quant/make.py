@@ -1,6 +1,7 @@
-"""Makes blocks.txt: what libggml decodes the same bytes to, and encodes the same numbers to.
+"""Makes blocks.txt, what libggml decodes the same bytes to and encodes the same numbers to, and errors.txt, how
+large the squared error of its encoders is.
 
-Run: python make.py LIBGGML_BASE > blocks.txt
+Run: python make.py LIBGGML_BASE
 LIBGGML_BASE is the shared library in the package llama-cpp-python (llama_cpp/lib/libggml-base.*).
 
 Input comes from a generator that runtime/quant/tests/reference.rs has too, so only checksums and a
@@ -9,14 +10,21 @@ few values are kept: FNV-1a over 32-bit words, NaNs made alike first.
 
 import ctypes
 import sys
+from pathlib import Path
 
 import numpy as np
 
 LIB = ctypes.CDLL(sys.argv[1])
+LIB.ggml_quantize_chunk.restype = ctypes.c_size_t
 BLOCKS = 64
 PATTERNS = [0x00, 0xFF, 0x55, 0xAA, 0x80, 0x7F, 0x01, 0x3C]
 
-# Type, ggml's id, elements and bytes per block, function suffix; whether our plain encoder gives ggml's bytes.
+ROWS, COLUMNS = 64, 512
+
+IDS = {"Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14}
+IDS |= {"IQ4_NL": 20, "IQ4_XS": 23, "TQ1_0": 34, "TQ2_0": 35, "MXFP4": 39, "NVFP4": 40, "Q1_0": 41, "Q2_0": 42}
+
+# Type, elements and bytes per block, function suffix; whether our plain encoder gives ggml's bytes.
 TYPES = [
     ("Q4_0", 32, 18, "q4_0", True),
     ("Q4_1", 32, 20, "q4_1", True),
@@ -57,6 +65,9 @@ class Lcg:
         self.state = (self.state * 6364136223846793005 + 1442695040888963407) % 2**64
         return self.state >> 32
 
+    def units(self, n):
+        return np.array([(self.next() & 0xFFFFFF) / 2**23 - 1 for _ in range(n)], np.float32)
+
 
 def checksum(words):
     h = 0xCBF29CE484222325
@@ -83,15 +94,52 @@ def encode(function, values, size):
     return out
 
 
-print("# Type, checksum of decoded random blocks, of decoded patterns, of encoded numbers or -;")
-print("# the first, the middle and the last decoded value of the random blocks, as bits.")
-for name, length, size, function, same_bytes in TYPES:
-    rng = Lcg(size)
-    data = np.array([rng.next() & 255 for _ in range(BLOCKS * size)], np.uint8)
-    numbers = np.array([(rng.next() & 0xFFFFFF) / 2**23 - 1 for _ in range(BLOCKS * length)], np.float32)
-    patterns = np.repeat(np.array(PATTERNS, np.uint8), size)
-    blocks = decode(function, data, BLOCKS * length)
-    edges = decode(function, patterns, len(PATTERNS) * length)
-    encoded = f"{checksum(encode(function, numbers, BLOCKS * size)):016x}" if same_bytes else "-"
-    spelled = " ".join(f"{blocks[at]:08x}" for at in (0, len(blocks) // 2, -1))
-    print(f"{name} {checksum(blocks):016x} {checksum(edges):016x} {encoded} {spelled}")
+HERE = Path(__file__).parent
+
+
+def blocks():
+    yield "# Type, checksum of decoded random blocks, of decoded patterns, of encoded numbers or -;"
+    yield "# the first, the middle and the last decoded value of the random blocks, as bits."
+    for name, length, size, function, same_bytes in TYPES:
+        rng = Lcg(size)
+        data = np.array([rng.next() & 255 for _ in range(BLOCKS * size)], np.uint8)
+        numbers = rng.units(BLOCKS * length)
+        patterns = np.repeat(np.array(PATTERNS, np.uint8), size)
+        decoded = decode(function, data, BLOCKS * length)
+        edges = decode(function, patterns, len(PATTERNS) * length)
+        encoded = f"{checksum(encode(function, numbers, BLOCKS * size)):016x}" if same_bytes else "-"
+        spelled = " ".join(f"{decoded[at]:08x}" for at in (0, len(decoded) // 2, -1))
+        yield f"{name} {checksum(decoded):016x} {checksum(edges):016x} {encoded} {spelled}"
+
+
+def errors():
+    yield "# Type, distribution, squared error of libggml's encoder, weighted error of the same with importance."
+    rng = Lcg(11)
+    n = ROWS * COLUMNS
+    importance = rng.units(COLUMNS) ** 2 * np.where(np.arange(COLUMNS) % 50 == 0, np.float32(100), np.float32(1))
+    normal = np.zeros(n, np.float32)
+    for _ in range(12):
+        normal += rng.units(n) / 2
+    outliers = normal * np.where(np.arange(n) % 97 == 0, np.float32(1), np.float32(0.02))
+    draws = {"uniform": rng.units(n), "normal": normal, "outliers": outliers}
+    for name, length, size, function, _ in TYPES:
+        if name.startswith(("IQ1", "IQ2", "IQ3")):
+            continue  # Not without importance, and not before tables are made.
+        for label, x in draws.items():
+            row = f"{name} {label}"
+            for weights in (None, importance):
+                # Q8_K is no type of weights there.
+                if name == "Q8_K":
+                    out = encode(function, x, n // length * size)
+                else:
+                    out = np.zeros(n // length * size, np.uint8)
+                    sizes = ctypes.c_int64(0), ctypes.c_int64(ROWS), ctypes.c_int64(COLUMNS)
+                    given = None if weights is None else pointer(weights)
+                    LIB.ggml_quantize_chunk(IDS[name], pointer(x), pointer(out), *sizes, given)
+                rest = (x - decode(function, out, n).view(np.float32)).reshape(ROWS, COLUMNS).astype(np.float64)
+                row += f" {np.sum(rest**2 * (1 if weights is None else weights)):.6e}"
+            yield row
+
+
+for name, lines in (("blocks.txt", blocks()), ("errors.txt", errors())):
+    (HERE / name).write_text("".join(line + "\n" for line in lines))
