@@ -4,6 +4,7 @@
 //! tokens.rs    activations in tiles of a few tokens, quantized or not
 //! blocks.rs    quantized weights: integer dot products
 //! floats.rs    float weights
+//! ternary.rs   ternary weights: integer dot products over whole groups
 //! kernels.rs   the table: kernels by format and tier
 //! strip.rs     32 rows of a matrix times all tokens
 //! share.rs     who multiplies which strips
@@ -16,6 +17,7 @@ pub mod floats;
 pub mod kernels;
 pub mod share;
 pub mod strip;
+pub mod ternary;
 pub mod tokens;
 
 /// Bytes ahead of the reader that kernels ask for, into a second-level cache: what keeps enough cache lines on their way to use

@@ -4,6 +4,7 @@
 //! matrix.rs   matrices: sizes, packing on all threads, reading rows back
 //! format.rs   panels and what a block format says about itself
 //! nibble.rs, byte.rs, q4_k.rs, q6_k.rs, float.rs   the formats that have kernels
+//! ternary.rs  ternary ones
 //! coded.rs    the others
 //! ```
 //!
@@ -19,6 +20,7 @@ mod matrix;
 mod nibble;
 mod q4_k;
 mod q6_k;
+mod ternary;
 
 pub use byte::Q8_0;
 pub use coded::row as decode_row;
@@ -27,6 +29,7 @@ pub use matrix::{Format, Matrix, STRIP};
 pub use nibble::{Q4_0, Q4_1, Q5_0};
 pub use q4_k::Q4K;
 pub use q6_k::Q6K;
+pub use ternary::{GROUP_BYTES, SCALES_BYTES, has_group_scales};
 
 use crate::memory::Memory;
 use crate::pool::Pool;
@@ -72,8 +75,8 @@ impl Prepared {
         matrix: impl FnOnce(DType, [usize; 3]) -> Result<Matrix>,
     ) -> Result<Self> {
         let (dtype, form) = form(spec)?;
-        let expected = form.elements().and_then(|n| dtype.row_bytes(n));
-        if expected != Some(bytes.len()) {
+        let expected = form.elements().and_then(|n| dtype.tensor_bytes(n as u64));
+        if expected != Some(bytes.len() as u64) {
             return Err(named(
                 spec,
                 PluginError::argument(format!(

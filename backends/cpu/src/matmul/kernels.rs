@@ -1,11 +1,11 @@
 //! The table of kernels: one row per format, filled for a tier.
 
-use super::blocks;
 use super::floats::{self, BF16, F16, F32};
 use super::{Product, Unpacked};
+use super::{blocks, ternary};
 use crate::simd::Simd;
 use crate::tier::{Tier, tier_fn};
-use crate::weight::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0};
+use crate::weight::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0, has_group_scales};
 use tern_quant::DType;
 
 /// Kernels of a format on a tier. All give the same bits for the same row and token.
@@ -29,6 +29,8 @@ pub enum Products {
         /// Multiplies as `Floats` does.
         product: unsafe fn(&Product),
     },
+    /// With ternary weights, tiles of 1, 2, 4 and all tokens.
+    Ternary([unsafe fn(&Product); 4]),
     /// With block formats.
     Blocks {
         /// From packed weights, for tiles of 1, 2 and 4 tokens.
@@ -88,6 +90,44 @@ block_kernels! {
     q6_k: Q6K,
 }
 
+macro_rules! ternary_kernels {
+    ($($name:ident: $grouped:literal,)+) => {$(
+        mod $name {
+            use super::*;
+            #[inline(always)]
+            unsafe fn one<S: Simd>(a: &Product) {
+                // SAFETY: passed on.
+                unsafe { ternary::product::<S, 1, $grouped>(a) }
+            }
+            #[inline(always)]
+            unsafe fn two<S: Simd>(a: &Product) {
+                // SAFETY: passed on.
+                unsafe { ternary::product::<S, 2, $grouped>(a) }
+            }
+            #[inline(always)]
+            unsafe fn four<S: Simd>(a: &Product) {
+                // SAFETY: passed on.
+                unsafe { ternary::product::<S, 4, $grouped>(a) }
+            }
+            #[inline(always)]
+            unsafe fn eight<S: Simd>(a: &Product) {
+                // SAFETY: passed on.
+                unsafe { ternary::product::<S, 8, $grouped>(a) }
+            }
+            tier_fn! {
+                pub fn product1(a: &Product) = self::one;
+                pub fn product2(a: &Product) = self::two;
+                pub fn product4(a: &Product) = self::four;
+                pub fn product8(a: &Product) = self::eight;
+            }
+        }
+    )+};
+}
+ternary_kernels! {
+    ternary_groups: true,
+    ternary_whole: false,
+}
+
 tier_fn! {
     fn f32s(a: &Product) = f32_product;
     fn f16s(a: &Product) = f16_product;
@@ -119,6 +159,13 @@ impl Kernels {
                 Self { products: Products::Blocks { small, unpack: $m::unpack(tier), full: $m::tile(tier) }, tile }
             }};
         }
+        macro_rules! ternaries {
+            ($m:ident) => {{
+                let full = if tile == 8 { $m::product8(tier) } else { $m::product4(tier) };
+                let products = [$m::product1(tier), $m::product2(tier), $m::product4(tier), full];
+                Self { products: Products::Ternary(products), tile }
+            }};
+        }
         let floats = |product| Self { products: Products::Floats(product), tile: float_tile };
         match format {
             Format::Q4_0 => blocks!(q4_0),
@@ -127,6 +174,8 @@ impl Kernels {
             Format::Q8_0 => blocks!(q8_0),
             Format::Q4K => blocks!(q4_k),
             Format::Q6K => blocks!(q6_k),
+            Format::Ternary(dtype) if has_group_scales(dtype) => ternaries!(ternary_groups),
+            Format::Ternary(_) => ternaries!(ternary_whole),
             Format::F32 => floats(f32s(tier)),
             Format::F16 => floats(f16s(tier)),
             Format::BF16 => floats(bf16s(tier)),

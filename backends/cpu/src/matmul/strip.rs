@@ -45,7 +45,7 @@ impl Multiplier {
     /// Bytes of a worker's memory for [`open`](Self::open), a multiple of 64.
     pub fn scratch_bytes(&self) -> usize {
         match self.kernels.products {
-            Products::Floats(_) => 0,
+            Products::Floats(_) | Products::Ternary(_) => 0,
             Products::Decoded { .. } => STRIP * self.columns * 4,
             // Codes, scales of both halves, minima.
             Products::Blocks { .. } => STRIP / ROWS * (self.columns / BLOCK) * (8 * QUAD + 3 * ROWS * 4),
@@ -87,7 +87,7 @@ impl Multiplier {
                     }
                 }
             }
-            Products::Blocks { .. } | Products::Floats(_) => {}
+            Products::Blocks { .. } | Products::Floats(_) | Products::Ternary(_) => {}
         }
     }
 
@@ -114,6 +114,12 @@ impl Multiplier {
                     let panel_bytes = self.columns * 4;
                     f(&Product { w: scratch, panel_bytes, ..product });
                 }
+                Products::Ternary(products) => match tile.width {
+                    1 => products[0](&product),
+                    2 => products[1](&product),
+                    4 => products[2](&product),
+                    _ => products[3](&product),
+                },
                 Products::Blocks { full, .. } if tile.width == self.kernels.tile && tiling.is_many(tile.width) => {
                     full(&product, &self.unpacked(scratch));
                 }

@@ -7,10 +7,24 @@ use crate::pool::Pool;
 use crate::tier::Tier;
 use crate::weight::{BLOCK, Matrix, Prepared, STRIP};
 use tern_abi::plugin::WeightSpec;
-use tern_quant::{DType, dequantize, q4_0, q4_1, q4_k, q5_0, q6_k, q8_0, quantize};
+use tern_quant::{DType, dequantize, i2_s, q4_0, q4_1, q4_k, q5_0, q6_k, q8_0, quantize};
 
-const DTYPES: [DType; 9] =
-    [DType::F32, DType::F16, DType::BF16, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q8_0, DType::Q4_K, DType::Q6_K];
+const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+const BLOCKS: [DType; 6] = [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q8_0, DType::Q4_K, DType::Q6_K];
+const TERNARY: [DType; 4] = [DType::TQ1_0, DType::TQ2_0, DType::I2_S, DType::I2_S_ARM];
+/// Some of the formats without kernels: every block length, and a table of levels.
+const CODED: [DType; 5] = [DType::Q5_1, DType::NVFP4, DType::Q1_0, DType::Q3_K, DType::IQ4_XS];
+
+fn dtypes() -> impl Iterator<Item = DType> {
+    FLOATS.into_iter().chain(BLOCKS).chain(TERNARY).chain(CODED)
+}
+
+/// Noise, encoded: all of a matrix, with the tail that some formats have.
+fn encoded(dtype: DType, rows: usize, columns: usize, seed: u32) -> Vec<u8> {
+    let mut bytes = vec![0; dtype.tensor_bytes((rows * columns) as u64).unwrap() as usize];
+    quantize(dtype, &noise(rows * columns, seed), &mut bytes).unwrap();
+    bytes
+}
 
 fn noise(n: usize, seed: u32) -> Vec<f32> {
     let mut s = seed.wrapping_mul(2_654_435_761) | 1;
@@ -110,12 +124,25 @@ fn block(dtype: DType, row: &[u8], b: usize) -> ([i32; BLOCK], [f32; 2], f32) {
 }
 
 /// One product, as the kernels' documentation says it is done.
-fn expected(dtype: DType, row: &[u8], x: &[f32], tier: Tier) -> f32 {
+fn expected(dtype: DType, row: &[u8], w: &[f32], scale: Option<f32>, x: &[f32], tier: Tier) -> f32 {
     let fma = |a: f32, b: f32, c: f32| if tier == Tier::Scalar { a * b + c } else { a.mul_add(b, c) };
     let mut sum = 0.0f32;
-    if !dtype.is_quantized() {
-        let mut w = vec![0.0; x.len()];
-        dequantize(dtype, row, &mut w).unwrap();
+    if TERNARY.contains(&dtype) {
+        let top = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let inverse = if top >= 1e-36 { 127.0 / top } else { 0.0 };
+        let token = if top >= 1e-36 { top / 127.0 } else { 0.0 };
+        for (group, (x, w)) in x.chunks(256).zip(w.chunks(256)).enumerate() {
+            let d = scale.unwrap_or_else(|| {
+                let block = &row[group * dtype.block_bytes()..][..dtype.block_bytes()];
+                tern_quant::f16_to_f32(u16::from_le_bytes(*block.last_chunk().unwrap()))
+            });
+            let code = |w: f32| if d == 0.0 { 0 } else { (w / d).round() as i32 };
+            let dot: i32 = x.iter().zip(w).map(|(x, &w)| (x * inverse).round_ties_even() as i32 * code(w)).sum();
+            sum = if scale.is_some() { sum + dot as f32 } else { fma(dot as f32, d, sum) };
+        }
+        return scale.map_or(sum, |d| sum * d) * token;
+    }
+    if !BLOCKS.contains(&dtype) {
         let mut chains = [0.0f32; 16];
         for (k, (&w, &x)) in w.iter().zip(x).enumerate() {
             chains[k % 16] = fma(w, x, chains[k % 16]);
@@ -151,6 +178,7 @@ fn check(dtype: DType, rows: usize, columns: usize, bytes: &[u8], x: &[f32], nam
     let w = pack(dtype, rows, columns, bytes, &pool);
     let m = w.matrix().unwrap();
     let row_bytes = dtype.row_bytes(columns).unwrap();
+    let scale = if dtype.tail_bytes() > 0 { i2_s::split(bytes).map(|(_, scale)| scale) } else { None };
     let mut plain = vec![0.0; rows * columns];
     dequantize(dtype, bytes, &mut plain).unwrap();
     let mut back = vec![0.0; rows * columns];
@@ -161,7 +189,8 @@ fn check(dtype: DType, rows: usize, columns: usize, bytes: &[u8], x: &[f32], nam
         let want: Vec<f32> = (0..all * rows)
             .map(|i| {
                 let (t, r) = (i / rows, i % rows);
-                expected(dtype, &bytes[r * row_bytes..][..row_bytes], &x[t * columns..][..columns], tier)
+                let row = &bytes[r * row_bytes..][..row_bytes];
+                expected(dtype, row, &plain[r * columns..][..columns], scale, &x[t * columns..][..columns], tier)
             })
             .collect();
         for tokens in [1, 2, 3, 5, 8, 17, 24, 64].into_iter().filter(|&t| t <= all) {
@@ -177,18 +206,16 @@ fn check(dtype: DType, rows: usize, columns: usize, bytes: &[u8], x: &[f32], nam
 
 #[test]
 fn products_are_what_they_should_be() {
-    for dtype in DTYPES {
+    for dtype in dtypes() {
         for (rows, blocks) in [(1, 1), (16, 3), (33, 2), (50, 5), (96, 1)] {
             let columns = blocks * dtype.block_len().max(BLOCK);
-            let mut bytes = vec![0; rows * dtype.row_bytes(columns).unwrap()];
-            quantize(dtype, &noise(rows * columns, 7), &mut bytes).unwrap();
+            let bytes = encoded(dtype, rows, columns, 7);
             check(dtype, rows, columns, &bytes, &noise(64 * columns, 9), "noise");
         }
     }
-    for dtype in [DType::F32, DType::F16, DType::BF16] {
+    for dtype in FLOATS {
         for (rows, columns) in [(35, 53), (18, 1100), (18, 4100)] {
-            let mut bytes = vec![0; rows * dtype.row_bytes(columns).unwrap()];
-            quantize(dtype, &noise(rows * columns, 3), &mut bytes).unwrap();
+            let bytes = encoded(dtype, rows, columns, 3);
             check(dtype, rows, columns, &bytes, &noise(24 * columns, 4), "odd columns");
         }
     }
@@ -196,17 +223,23 @@ fn products_are_what_they_should_be() {
 
 #[test]
 fn extreme_codes_do_not_saturate() {
-    for dtype in DTYPES.into_iter().filter(|d| d.is_quantized()) {
+    for dtype in BLOCKS.into_iter().chain(TERNARY) {
         let columns = 512;
-        let (rows, row_bytes) = (17, dtype.row_bytes(columns).unwrap());
+        let rows = 17;
+        let size = dtype.tensor_bytes((rows * columns) as u64).unwrap() as usize;
         let per = dtype.block_bytes();
         for fill in [0x00u8, 0xff, 0x7f, 0x80, 0x0f, 0xf0] {
-            let mut bytes = vec![fill; rows * row_bytes];
-            for b in bytes.chunks_mut(per) {
+            let mut bytes = vec![fill; size];
+            if dtype.tail_bytes() > 0 {
+                let tail = size - dtype.tail_bytes();
+                bytes[tail..][..4].copy_from_slice(&1f32.to_le_bytes());
+            }
+            for b in bytes.chunks_exact_mut(per) {
                 // Scales of one, so that nothing but the codes is extreme.
                 match dtype {
                     DType::Q4_1 | DType::Q4_K => b[..4].copy_from_slice(&[0x00, 0x3c, 0x00, 0x3c]),
-                    DType::Q6_K => b[208..].copy_from_slice(&[0x00, 0x3c]),
+                    DType::Q6_K | DType::TQ1_0 | DType::TQ2_0 => b[per - 2..].copy_from_slice(&[0x00, 0x3c]),
+                    DType::I2_S | DType::I2_S_ARM => {}
                     _ => b[..2].copy_from_slice(&[0x00, 0x3c]),
                 }
             }
@@ -226,10 +259,9 @@ fn extreme_codes_do_not_saturate() {
 
 #[test]
 fn a_bad_number_shows() {
-    for dtype in DTYPES {
+    for dtype in dtypes() {
         let columns = 512;
-        let mut bytes = vec![0; 16 * dtype.row_bytes(columns).unwrap()];
-        quantize(dtype, &noise(16 * columns, 7), &mut bytes).unwrap();
+        let bytes = encoded(dtype, 16, columns, 7);
         let w = pack(dtype, 16, columns, &bytes, &Pool::new(1));
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             for at in [0, 15, 16, 31, 33, 511] {

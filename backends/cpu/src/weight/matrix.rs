@@ -1,11 +1,11 @@
 //! Matrices: which format, where its panels are.
 
 use super::byte::Q8_0;
-use super::{coded, float};
 use super::format::{Blocks, PanelLayout};
 use super::nibble::{Q4_0, Q4_1, Q5_0};
 use super::q4_k::Q4K;
 use super::q6_k::Q6K;
+use super::{coded, float, ternary};
 use crate::matmul::tokens::Form;
 use crate::memory::Memory;
 use crate::pool::Pool;
@@ -30,11 +30,13 @@ pub enum Format {
     Q8_0,
     Q4K,
     Q6K,
+    /// Two bits a code, see [`super::ternary`].
+    Ternary(DType),
     /// Rows as in the file, decoded strip by strip on the way to the kernels of F32: formats without kernels of their own.
     Coded(DType),
 }
 
-/// Calls `$f::<B>($args)` for the block format, or `$else` for those that keep the file's rows.
+/// Calls `$f::<B>($args)` for the block format, or `$else` for the others.
 macro_rules! with_blocks {
     ($format:expr, |$b:ident| $f:expr, else $other:expr) => {
         match $format {
@@ -62,7 +64,7 @@ macro_rules! with_blocks {
                 type $b = Q6K;
                 $f
             }
-            Format::F32 | Format::F16 | Format::BF16 | Format::Coded(_) => $other,
+            Format::F32 | Format::F16 | Format::BF16 | Format::Ternary(_) | Format::Coded(_) => $other,
         }
     };
 }
@@ -80,6 +82,7 @@ impl Format {
             DType::Q8_0 => Self::Q8_0,
             DType::Q4_K => Self::Q4K,
             DType::Q6_K => Self::Q6K,
+            _ if ternary::is_ternary(dtype) => Self::Ternary(dtype),
             _ if dtype.is_quantized() => Self::Coded(dtype),
             _ => return None,
         })
@@ -105,7 +108,11 @@ impl Format {
     }
     /// The form in which its kernels take activations.
     pub fn form(self) -> Form {
-        if self.keeps_rows() { Form::Floats } else { Form::Blocks }
+        match self {
+            _ if self.keeps_rows() => Form::Floats,
+            Self::Ternary(_) => Form::Whole,
+            _ => Form::Blocks,
+        }
     }
     /// Rows of a panel, which is one row where the file's are kept.
     pub fn panel_rows(self) -> usize {
@@ -114,6 +121,7 @@ impl Format {
     fn layout(self, columns: usize) -> Option<PanelLayout> {
         with_blocks!(self, |B| PanelLayout::of::<B>(columns), else {
             let bytes = match self {
+                Self::Ternary(dtype) => return ternary::layout(dtype, columns),
                 Self::Coded(dtype) => dtype.row_bytes(columns)?,
                 Self::F32 => columns.checked_mul(4)?,
                 _ => columns.checked_mul(2)?,
@@ -121,20 +129,28 @@ impl Format {
             Some(PanelLayout { codes: bytes, bytes })
         })
     }
-    /// Packs a panel's rows, which follow each other in `src`.
-    fn pack(self, src: &[u8], row_bytes: usize, panel: &mut [u8], layout: PanelLayout) {
+    /// Packs a panel's rows, which follow each other in `src`. `scale` is that of the tensor, where it has one.
+    fn pack(self, src: &[u8], row_bytes: usize, panel: &mut [u8], layout: PanelLayout, scale: Option<f32>) {
         let (codes, meta) = panel.split_at_mut(layout.codes);
         with_blocks!(self, |B| {
             for (row, src) in src.chunks_exact(row_bytes).enumerate() {
                 B::pack(src, row, codes, meta);
             }
-        }, else codes.copy_from_slice(src));
+        }, else match self {
+            Self::Ternary(dtype) => {
+                for (row, src) in src.chunks_exact(row_bytes).enumerate() {
+                    ternary::pack(dtype, src, row, codes, meta, scale);
+                }
+            }
+            _ => codes.copy_from_slice(src),
+        });
     }
     fn row(self, panel: &[u8], row: usize, out: &mut [f32], layout: PanelLayout) {
         let (codes, meta) = panel.split_at(layout.codes);
         with_blocks!(self, |B| B::row(codes, meta, row, out), else match self {
             Self::F32 => float::row_f32(codes, out),
             Self::F16 => float::row_f16(codes, out),
+            Self::Ternary(dtype) => ternary::row(dtype, codes, meta, row, out),
             Self::Coded(dtype) => coded::row(dtype, codes, out),
             _ => float::row_bf16(codes, out),
         });
@@ -225,7 +241,8 @@ impl Matrix {
         let given_up = AtomicBool::new(false);
         // About a quarter of a megabyte at a time: long enough for a claim to cost nothing, short enough to cancel.
         let chunk = ((256 << 10) / this.layout.bytes.max(1)).max(1);
-        let packer = Packer { matrix: &this, to, given_up: &given_up };
+        let scale = ternary::tensor_scale(dtype, src);
+        let packer = Packer { matrix: &this, to, scale, given_up: &given_up };
         // The caller's function must stay on its thread: worker 0, which every run has.
         let cancel = OnWorkerZero(cancel);
         pool.run(&Stop::never(), &|worker| {
@@ -307,6 +324,8 @@ impl OnWorkerZero<'_> {
 struct Packer<'a> {
     matrix: &'a Matrix,
     to: *mut u8,
+    /// Of the whole tensor, where it has one.
+    scale: Option<f32>,
     given_up: &'a AtomicBool,
 }
 
@@ -323,7 +342,7 @@ impl Packer<'_> {
         let panel = unsafe { std::slice::from_raw_parts_mut(to, m.layout.bytes) };
         let at = (index / m.panels * m.rows + first) * row_bytes;
         if let Some(rows) = src.get(at..at + height.min(m.rows - first) * row_bytes) {
-            m.format.pack(rows, row_bytes, panel, m.layout);
+            m.format.pack(rows, row_bytes, panel, m.layout, self.scale);
         }
     }
 }
