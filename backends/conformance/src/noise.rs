@@ -60,7 +60,7 @@ impl Noise {
     /// A prepared weight; `None` where the dtype cannot be encoded or the shape has no whole blocks.
     pub fn weight(&mut self, dtype: DType, shape: &[usize], deviation: f32) -> Option<Input> {
         let n: usize = shape.iter().product();
-        let mut bytes = vec![0; dtype.row_bytes(n)?];
+        let mut bytes = vec![0; usize::try_from(dtype.tensor_bytes(n as u64)?).ok()?];
         dtype.row_bytes(*shape.last()?)?;
         tern_quant::quantize(dtype, &self.reals(n, deviation), &mut bytes).ok()?;
         Some(Input { shape: shape.to_vec(), lead: dim::FIXED, data: Data::Weight(dtype, bytes) })

@@ -65,11 +65,10 @@ impl Device for ReferenceDevice {
     fn weight_layout(&self, spec: &WeightSpec<'_>, _lasting: bool, info: &mut WeightInfo) -> Result<()> {
         let dtype = tern_quant::DType::from_code(spec.dtype);
         let elements = spec.shape.iter().try_fold(1, |n: usize, &d| n.checked_mul(usize::try_from(d).ok()?));
-        let bytes = dtype.zip(elements).and_then(|(dtype, n)| dtype.row_bytes(n));
+        let bytes = dtype.zip(elements).and_then(|(dtype, n)| dtype.tensor_bytes(n as u64));
         let bytes =
             bytes.ok_or_else(|| PluginError::unsupported(format!("weight {}: dtype {}", spec.name, spec.dtype)))?;
-        info.resident_bytes = bytes as u64;
-        info.stream_bytes = bytes as u64;
+        (info.resident_bytes, info.stream_bytes) = (bytes, bytes);
         (info.keeps_source, info.layout) = (0, 0);
         Ok(())
     }

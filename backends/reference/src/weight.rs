@@ -1,6 +1,7 @@
 //! Weights: kept as given, dequantized on the fly.
 
 use crate::{Error, Result};
+use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
 use tern_quant::DType;
 
@@ -23,7 +24,8 @@ impl Weight {
             Some((&columns, outer)) => (outer.iter().product::<usize>(), columns),
             None => return Err(Error::Internal("a weight without dimensions")),
         };
-        let expected = dtype.row_bytes(columns).and_then(|row| row.checked_mul(rows));
+        let blocks = dtype.row_bytes(columns).and_then(|row| row.checked_mul(rows));
+        let expected = blocks.and_then(|blocks| blocks.checked_add(dtype.tail_bytes()));
         if expected != Some(bytes.len()) {
             let expected = expected.unwrap_or(0);
             return Err(Error::WeightBytes { name: name.to_owned(), found: bytes.len(), expected });
@@ -65,7 +67,10 @@ impl Weight {
             return Ok(bytes[range].as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect());
         }
         let mut out = vec![0.0; self.columns()];
-        tern_quant::dequantize(self.dtype, &bytes[range], &mut out).map_err(|source| self.quant(source))?;
+        // What belongs to the whole tensor comes after all rows.
+        let tail = &bytes[bytes.len() - self.dtype.tail_bytes()..];
+        let row = if tail.is_empty() { Cow::from(&bytes[range]) } else { [&bytes[range], tail].concat().into() };
+        tern_quant::dequantize(self.dtype, &row, &mut out).map_err(|source| self.quant(source))?;
         Ok(out.into_iter().map(f64::from).collect())
     }
     /// Replaces rows from `first` on, quantizing to the weight's type.

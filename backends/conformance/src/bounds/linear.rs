@@ -4,30 +4,38 @@ use super::simple::activation_error;
 use super::{EPS, sum_error};
 use crate::case::{Case, Data, Input};
 use tern_abi::ops::{LinearParams, activation};
-
-/// Activations per 8-bit scale.
-const BLOCK: usize = 32;
+use tern_quant::DType;
 
 pub(super) fn is_quantized(input: &Input) -> bool {
-    matches!(&input.data, Data::Weight(dtype, _) if dtype.is_quantized())
+    scale_columns(input).is_some()
 }
 
-/// Error of each activation where they are rounded to 8 bits: half a step of the block's largest over 127, and a
-/// scale in half precision, which moves every value by up to 2^-11 of the largest.
-fn rounding(h: &[f64]) -> Vec<f64> {
+/// Activations that may share an 8-bit scale: 32, or, beside ternary weights, all of a token, as BitNet b1.58 has it
+/// (arXiv 2402.17764). `None` where they are not quantized.
+fn scale_columns(input: &Input) -> Option<usize> {
+    match &input.data {
+        Data::Weight(DType::TQ1_0 | DType::TQ2_0 | DType::I2_S | DType::I2_S_ARM, _) => Some(usize::MAX),
+        Data::Weight(dtype, _) if dtype.is_quantized() => Some(32),
+        _ => None,
+    }
+}
+
+/// Error of each activation where they are rounded to 8 bits, `columns` with one scale: half a step of their largest over
+/// 127, and a scale in half precision, which moves every value by up to 2^-11 of the largest.
+fn rounding(h: &[f64], columns: usize) -> Vec<f64> {
     let block = |block: &[f64]| {
         let largest = block.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         vec![largest * (0.5 / 127.0 + 1.0 / 2048.0); block.len()]
     };
-    h.chunks(BLOCK).flat_map(block).collect()
+    h.chunks(columns).flat_map(block).collect()
 }
 
-/// Error and magnitude of `Σ w h`: f32 sums, plus 8-bit activations where `quantized`.
-fn product(w: &[f64], h: &[f64], quantized: bool) -> (f64, f64) {
+/// Error and magnitude of `Σ w h`: f32 sums, plus 8-bit activations where `scale_columns` of them share a scale.
+fn product(w: &[f64], h: &[f64], scale_columns: Option<usize>) -> (f64, f64) {
     let magnitude: f64 = w.iter().zip(h).map(|(w, h)| (w * h).abs()).sum();
     let mut error = magnitude * sum_error(h.len());
-    if quantized {
-        error += w.iter().zip(rounding(h)).map(|(w, r)| w.abs() * r).sum::<f64>() * 1.01;
+    if let Some(columns) = scale_columns {
+        error += w.iter().zip(rounding(h, columns)).map(|(w, r)| w.abs() * r).sum::<f64>() * 1.01;
     }
     (error, magnitude)
 }
@@ -52,13 +60,13 @@ fn group(case: &Case, h: &[Vec<f64>], w: usize) -> (Vec<f64>, Vec<f64>) {
     let (weight, bias) = (case.values(w), case.values(w + 1));
     let (a, b, index, scales) = (case.values(w + 2), case.values(w + 3), case.values(3), case.values(4));
     let rank = case.shape(w + 2).get(1).copied().unwrap_or(0);
-    let quantized = case.input(w).is_some_and(is_quantized);
+    let scale_columns = case.input(w).and_then(scale_columns);
     let (mut errors, mut values) = (Vec::new(), Vec::new());
     for (t, h) in h.iter().enumerate() {
         let dot = |row: &[f64], x: &[f64]| row.iter().zip(x).map(|(a, b)| a * b).sum::<f64>();
         for i in 0..n {
             let row = &weight[i * k..(i + 1) * k];
-            let (mut error, mut magnitude) = product(row, h, quantized);
+            let (mut error, mut magnitude) = product(row, h, scale_columns);
             let mut value = dot(row, h);
             if let Some(bias) = bias.get(i) {
                 value += bias;
@@ -69,7 +77,7 @@ fn group(case: &Case, h: &[Vec<f64>], w: usize) -> (Vec<f64>, Vec<f64>) {
                 let a = &a[adapter * rank * k..(adapter + 1) * rank * k];
                 let up = &b[(adapter * n + i) * rank..(adapter * n + i + 1) * rank];
                 for (a, up) in a.chunks(k).zip(up) {
-                    let (e, m) = product(a, h, false);
+                    let (e, m) = product(a, h, None);
                     error += scales[adapter].abs() * up.abs() * (e + m * sum_error(rank));
                     magnitude += scales[adapter].abs() * up.abs() * m;
                     value += scales[adapter] * up * dot(a, h);
@@ -123,14 +131,14 @@ pub(super) fn expert(case: &Case) -> Vec<f64> {
     let [_, n, k] = *case.shape(1) else { return Vec::new() };
     let (x, w, bias, ids) = (case.values(0), case.values(1), case.values(2), case.values(3));
     let ranks = case.shape(3).get(1).copied().unwrap_or(1);
-    let quantized = case.input(1).is_some_and(is_quantized);
+    let scale_columns = case.input(1).and_then(scale_columns);
     let per_rank = case.shape(0).len() == 3;
     let mut out = Vec::new();
     for (at, &expert) in ids.iter().enumerate() {
         let row = if per_rank { at } else { at / ranks };
         let x = &x[row * k..(row + 1) * k];
         for i in expert as usize * n..(expert as usize + 1) * n {
-            let (error, _) = product(&w[i * k..(i + 1) * k], x, quantized);
+            let (error, _) = product(&w[i * k..(i + 1) * k], x, scale_columns);
             out.push(error + bias.get(i).map_or(0.0, |b| b.abs()) * 2.0 * EPS);
         }
     }

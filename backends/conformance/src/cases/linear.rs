@@ -125,7 +125,7 @@ fn difficult(of: Of) -> Vec<Case> {
                 Of::Plain => real(18 * k, w),
                 Of::Prepared(dtype) => {
                     let data: Vec<f32> = (0..18 * k).map(w).collect();
-                    let mut bytes = vec![0; dtype.row_bytes(18 * k)?];
+                    let mut bytes = vec![0; usize::try_from(dtype.tensor_bytes(18 * k as u64)?).ok()?];
                     tern_quant::quantize(dtype, &data, &mut bytes).ok()?;
                     Data::Weight(dtype, bytes)
                 }
@@ -151,7 +151,8 @@ fn difficult(of: Of) -> Vec<Case> {
 
 /// Weight types that every option is tried with.
 fn sample() -> Vec<Of> {
-    let prepared = [DType::F32, DType::F16, DType::Q8_0, DType::Q4_0, DType::Q4_K, DType::Q6_K];
+    use DType::{F16, F32, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, TQ2_0};
+    let prepared = [F32, F16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K, TQ2_0];
     prepared.into_iter().map(Of::Prepared).chain([Of::Plain]).collect()
 }
 
@@ -176,8 +177,11 @@ pub(super) fn forward() -> Vec<Case> {
             out.extend(options(of, t, blocks));
         }
     }
-    let mixed = [(Of::Prepared(DType::Q4_K), 20), (Of::Prepared(DType::Q4_K), 9), (Of::Prepared(DType::Q6_K), 9)];
+    let mixed = [(DType::Q4_K, 20), (DType::TQ2_0, 9), (DType::Q5_K, 9), (DType::Q6_K, 9)];
+    let mixed = mixed.map(|(dtype, n)| (Of::Prepared(dtype), n));
     out.extend(linear("mixed dtypes", 7, 256, &mixed, &norm(&Options::default())));
+    let unlike = [(Of::Prepared(DType::TQ2_0), 17), (Of::Prepared(DType::Q5_K), 17)];
+    out.extend(linear("unlike gate and up", 19, 256, &unlike, &norm(&glu(activation::SILU))));
     out
 }
 
