@@ -155,6 +155,12 @@ fn what_cannot_run_is_still_shown() {
     let tokens = run(&["tokenize", text(folder.path()), "-p", "The", "--json"]).json();
     assert_eq!(tokens, run(&["tokenize", text(&tiny()), "-p", "The", "--json"]).json());
     run(&["inspect", text(folder.path()), "--plan"]).failed(3, &["NewestForCausalLM"]);
+    for name in ["config.json", "model.safetensors"] {
+        fs::remove_file(folder.path().join(name)).unwrap();
+    }
+    for path in [folder.path().to_owned(), folder.path().join("tokenizer.json")] {
+        assert_eq!(tokens, run(&["tokenize", text(&path), "-p", "The", "--json"]).json());
+    }
 }
 
 #[test]

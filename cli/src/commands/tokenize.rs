@@ -7,12 +7,12 @@ use crate::terminal::{Out, printable};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use tern::{DecodeOptions, Package, Tokenizer};
+use tern::{DecodeOptions, Tokenizer};
 
 /// Flags of `tern tokenize`.
 #[derive(Debug, Args)]
 pub struct TokenizeArgs {
-    /// A .gguf file, or a Hugging Face folder with config.json and *.safetensors
+    /// A .gguf file, a Hugging Face folder, a tokenizer.json, or a SentencePiece .model file; weights are not needed
     pub model: PathBuf,
     /// From ids to text; ids are numbers apart from each other, a JSON array, or what --json writes
     #[arg(long)]
@@ -47,7 +47,7 @@ pub fn tokenize(backend: &BackendArgs, args: &TokenizeArgs) -> Result<()> {
         (None, file) => input::read_text(file.as_deref().unwrap_or(Path::new("-")))?,
     };
     let ids = if args.decode { parse_ids(&input)? } else { Vec::new() };
-    let tokenizer = Package::open(&args.model, &backend.options())?.tokenizer()?;
+    let tokenizer = tern::open_tokenizer(&args.model, &backend.options())?;
     let mut out = Out::new();
     if args.decode {
         let text = tokenizer.decode(&ids, DecodeOptions::default()).map_err(tern::Error::from)?;

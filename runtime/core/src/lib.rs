@@ -41,7 +41,7 @@ pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
 pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
 pub use opening::MemoryPlan;
-pub use package::Package;
+pub use package::{Package, open_tokenizer};
 pub use runtime::{LoadPhase, LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};

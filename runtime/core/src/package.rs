@@ -8,7 +8,7 @@ use crate::runtime::ModelOptions;
 use std::path::Path;
 use std::sync::Arc;
 use tern_formats::gguf::{self, ARCHITECTURE_KEY, Gguf, ReadOptions};
-use tern_formats::hf::{self, Folder};
+use tern_formats::hf::{self, Folder, TokenizerFiles};
 use tern_formats::{Checkpoint, Opener, Source, folder_opener};
 use tern_text::Tokenizer;
 
@@ -185,6 +185,28 @@ impl Package {
             Contents::Folder(folder) => &folder.checkpoint,
         }
     }
+}
+
+/// Opens a tokenizer alone: that of a model in GGUF, of a folder, which may lack everything else, or a `tokenizer.json` or
+/// SentencePiece `.model` file.
+///
+/// # Errors
+/// [`Error`]: there is no file, there is no tokenizer in it, or it breaks its format.
+pub fn open_tokenizer(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Tokenizer, Error> {
+    let path = path.as_ref();
+    let io = |error| Error::Io { path: path.display().to_string(), error };
+    let read = |file: &Path, _: String| open_file(file, false);
+    if std::fs::metadata(path).map_err(io)?.is_dir() {
+        return load::hf::tokenizer(&TokenizerFiles::open(&folder_opener(path, &read).map_err(io)?)?);
+    }
+    let only = match path.extension().and_then(|e| e.to_str()) {
+        Some("json") => "tokenizer.json",
+        Some("model") => "tokenizer.model",
+        _ => return Package::open(path, options)?.tokenizer(),
+    };
+    let open =
+        |name: &str| if name == only { open_file(path, false) } else { Err(std::io::ErrorKind::NotFound.into()) };
+    load::hf::tokenizer(&TokenizerFiles::open(&open)?)
 }
 
 /// Refuses what is not GGUF with a guess at what it is.
