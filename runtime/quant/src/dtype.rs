@@ -83,19 +83,19 @@ dtypes! {
     Q6_K = 14, "Q6_K", 256 per 210, Quantized;
     /// Signed bytes in super-blocks of 256 with one single-precision scale, and their sums. See [`crate::q8_k`].
     Q8_K = 15, "Q8_K", 256 per 292, Quantized;
-    /// Grid codes of eight magnitudes with shared signs, 2.0625 bits per weight.
+    /// Grid codes of eight magnitudes with shared signs, 2.0625 bits per weight. See [`crate::iq2_xxs`].
     IQ2_XXS = 16, "IQ2_XXS", 256 per 66, Quantized;
-    /// Grid codes of eight magnitudes with 4-bit scales per 16, 2.3125 bits per weight.
+    /// Grid codes of eight magnitudes with 4-bit scales per 16, 2.3125 bits per weight. See [`crate::iq2_xs`].
     IQ2_XS = 17, "IQ2_XS", 256 per 74, Quantized;
-    /// Grid codes of four magnitudes with shared signs, 3.0625 bits per weight.
+    /// Grid codes of four magnitudes with shared signs, 3.0625 bits per weight. See [`crate::iq3_xxs`].
     IQ3_XXS = 18, "IQ3_XXS", 256 per 98, Quantized;
-    /// Grid codes of eight ternary values, 1.5625 bits per weight.
+    /// Grid codes of eight ternary values, 1.5625 bits per weight. See [`crate::iq1_s`].
     IQ1_S = 19, "IQ1_S", 256 per 50, Quantized;
     /// 4-bit codes into a table of sixteen uneven levels, one scale per 32. See [`crate::iq4_nl`].
     IQ4_NL = 20, "IQ4_NL", 32 per 18, Quantized;
-    /// Grid codes of four magnitudes with signs of their own, 3.4375 bits per weight.
+    /// Grid codes of four magnitudes with signs of their own, 3.4375 bits per weight. See [`crate::iq3_s`].
     IQ3_S = 21, "IQ3_S", 256 per 110, Quantized;
-    /// Grid codes of eight magnitudes with signs of their own, 2.5625 bits per weight.
+    /// Grid codes of eight magnitudes with signs of their own, 2.5625 bits per weight. See [`crate::iq2_s`].
     IQ2_S = 22, "IQ2_S", 256 per 82, Quantized;
     /// The levels of IQ4_NL in super-blocks of 256 with 6-bit scales per 32. See [`crate::iq4_xs`].
     IQ4_XS = 23, "IQ4_XS", 256 per 136, Quantized;
@@ -109,7 +109,7 @@ dtypes! {
     I64 = 27, "I64", 1 per 8, Integer;
     /// IEEE 754 double precision.
     F64 = 28, "F64", 1 per 8, Float;
-    /// Grid codes of eight ternary values with 3-bit scales per 16, 1.75 bits per weight.
+    /// Grid codes of eight ternary values with 3-bit scales per 16, 1.75 bits per weight. See [`crate::iq1_m`].
     IQ1_M = 29, "IQ1_M", 256 per 56, Quantized;
     /// The upper half of an `f32`.
     BF16 = 30, "BF16", 1 per 2, Float;

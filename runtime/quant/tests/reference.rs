@@ -91,5 +91,5 @@ fn errors_are_no_larger_than_libggmls() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 19 * 3);
+    assert_eq!(seen, 26 * 3);
 }

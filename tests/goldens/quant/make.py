@@ -16,12 +16,14 @@ import numpy as np
 
 LIB = ctypes.CDLL(sys.argv[1])
 LIB.ggml_quantize_chunk.restype = ctypes.c_size_t
+LIB.ggml_quantize_requires_imatrix.restype = ctypes.c_bool
 BLOCKS = 64
 PATTERNS = [0x00, 0xFF, 0x55, 0xAA, 0x80, 0x7F, 0x01, 0x3C]
 
 ROWS, COLUMNS = 64, 512
 
 IDS = {"Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14}
+IDS |= {"IQ2_XXS": 16, "IQ2_XS": 17, "IQ3_XXS": 18, "IQ1_S": 19, "IQ3_S": 21, "IQ2_S": 22, "IQ1_M": 29}
 IDS |= {"IQ4_NL": 20, "IQ4_XS": 23, "TQ1_0": 34, "TQ2_0": 35, "MXFP4": 39, "NVFP4": 40, "Q1_0": 41, "Q2_0": 42}
 
 # Type, elements and bytes per block, function suffix; whether our plain encoder gives ggml's bytes.
@@ -123,8 +125,6 @@ def errors():
     outliers = normal * np.where(np.arange(n) % 97 == 0, np.float32(1), np.float32(0.02))
     draws = {"uniform": rng.units(n), "normal": normal, "outliers": outliers}
     for name, length, size, function, _ in TYPES:
-        if name.startswith(("IQ1", "IQ2", "IQ3")):
-            continue  # Not without importance, and not before tables are made.
         for label, x in draws.items():
             row = f"{name} {label}"
             for weights in (None, importance):
@@ -134,7 +134,10 @@ def errors():
                 else:
                     out = np.zeros(n // length * size, np.uint8)
                     sizes = ctypes.c_int64(0), ctypes.c_int64(ROWS), ctypes.c_int64(COLUMNS)
-                    given = None if weights is None else pointer(weights)
+                    # Some types are refused without importance: then all columns are alike.
+                    required = weights is None and LIB.ggml_quantize_requires_imatrix(IDS[name])
+                    given = np.ones(COLUMNS, np.float32) if required else weights
+                    given = None if given is None else pointer(given)
                     LIB.ggml_quantize_chunk(IDS[name], pointer(x), pointer(out), *sizes, given)
                 rest = (x - decode(function, out, n).view(np.float32)).reshape(ROWS, COLUMNS).astype(np.float64)
                 row += f" {np.sum(rest**2 * (1 if weights is None else weights)):.6e}"
