@@ -18,13 +18,9 @@ fn model(changes: &[(&str, Option<Value>)], tensors: impl Fn(&str, &[u64]) -> Op
     let mut w = Writer::new("model");
     let mut changes = changes.to_vec();
     for (key, value) in file.metadata.entries() {
-        match changes.iter().position(|c| c.0 == key) {
-            None => drop(w.key(key.as_str(), value.clone()).map(drop).unwrap()),
-            Some(i) => {
-                if let (_, Some(value)) = changes.remove(i) {
-                    w.key(key.as_str(), value).unwrap();
-                }
-            }
+        let changed = changes.iter().position(|c| c.0 == key).map(|i| changes.remove(i).1);
+        if let Some(value) = changed.unwrap_or_else(|| Some(value.clone())) {
+            w.key(key.as_str(), value).unwrap();
         }
     }
     for (key, value) in changes {
