@@ -210,12 +210,13 @@ impl Decoders {
                     text = Cow::Owned(changed);
                 }
                 Step::Strip { content, start, stop } => {
-                    let mut rest = &*text;
-                    for _ in 0..*start {
-                        rest = rest.strip_prefix(*content).unwrap_or(rest);
+                    // The counts are the file's: only as many steps as there is text.
+                    let (mut rest, mut start, mut stop) = (&*text, *start, *stop);
+                    while let Some(inner) = rest.strip_prefix(*content).filter(|_| start > 0) {
+                        (rest, start) = (inner, start - 1);
                     }
-                    for _ in 0..*stop {
-                        rest = rest.strip_suffix(*content).unwrap_or(rest);
+                    while let Some(inner) = rest.strip_suffix(*content).filter(|_| stop > 0) {
+                        (rest, stop) = (inner, stop - 1);
                     }
                     text = Cow::Owned(rest.to_owned());
                 }
@@ -350,5 +351,8 @@ mod tests {
         assert_eq!(decode(&strip(' ', 2, 2), &[" ", " ", " a ", " ", " "]), " a ");
         assert_eq!(decode(&strip('é', 1, 1), &["<0xC3>", "<0xA9>", "<0xC3>"]), "\u{fffd}");
         assert_eq!(decode(&strip(' ', 1, 1), &[" "]), "");
+        let huge = [Decoder::Strip { content: ' ', start: usize::MAX, stop: usize::MAX }, Decoder::Fuse];
+        assert_eq!(decode(&huge, &["  a ", " b"]), "ab");
+        assert_eq!(decode(&strip(' ', usize::MAX, usize::MAX), &[" ", " a ", " "]), "a");
     }
 }

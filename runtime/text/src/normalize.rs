@@ -85,23 +85,28 @@ impl Normalizers {
     pub(crate) fn apply<'t>(&self, text: &'t str, first: bool) -> Result<Normalized<'t>, TextError> {
         let limit = text.len().saturating_mul(MAX_NORMALIZED_FACTOR).saturating_add(1 << 10);
         let mut state = Normalized { text: Cow::Borrowed(text), first };
+        // How many characters come from the very first one of the input.
+        let mut front = usize::from(first);
         for step in &self.steps {
             if state.text.is_empty() {
                 break;
             }
+            let begin = state.text.char_indices().nth(front).map_or(state.text.len(), |(at, _)| at);
             let changed = match step {
-                Step::Plain(step) => plain(step, &state.text, &mut state.first),
-                Step::Replace { splitter, content } => {
-                    replace(splitter, content, &state.text, limit, &mut state.first)?
+                Step::Plain(step) => {
+                    front = plain(step, &state.text[..begin]).map_or(front, |begin| begin.chars().count());
+                    plain(step, &state.text)
                 }
+                Step::Replace { splitter, content } => replace(splitter, content, &state.text, limit, &mut front)?,
                 Step::Charsmap(map) => Some(map.by_grapheme(&state.text, limit)?),
-                Step::SentencePiece(step) => Some(step.apply(&state.text, state.first, limit)?),
+                Step::SentencePiece(step) => Some(step.apply(&state.text, front > 0, limit)?),
             };
             if let Some(changed) = changed {
                 check(changed.len(), limit)?;
                 state.text = Cow::Owned(changed);
             }
         }
+        state.first = front > 0;
         Ok(state)
     }
 }
@@ -127,7 +132,7 @@ fn replace(
     content: &str,
     text: &str,
     limit: usize,
-    first: &mut bool,
+    front: &mut usize,
 ) -> Result<Option<String>, TextError> {
     let mut out = String::new();
     let mut at = 0;
@@ -135,9 +140,10 @@ fn replace(
     for found in splitter.matches(text) {
         let (start, end) = found?;
         any = true;
-        // What replaces several characters stands in the place of the last of them.
-        if start == 0 && (text[..end].chars().nth(1).is_some() || (content.is_empty() && end > 0)) {
-            *first = false;
+        if start == 0 && end > 0 {
+            // What replaces characters stands in the place of the last of them.
+            let (replaced, added) = (text[..end].chars().count(), content.chars().count());
+            *front = if replaced > *front { 0 } else { *front - replaced + added };
         }
         out.push_str(&text[at..start]);
         out.push_str(content);
@@ -151,8 +157,8 @@ fn replace(
     Ok(Some(out))
 }
 
-/// Steps on characters alone. Clears `first` when what began the text is removed.
-fn plain(step: &Normalizer, text: &str, first: &mut bool) -> Option<String> {
+/// Steps on characters alone; `None` where nothing changes.
+fn plain(step: &Normalizer, text: &str) -> Option<String> {
     let changed: String = match step {
         // ASCII is normalized already.
         Normalizer::Nfc | Normalizer::Nfd | Normalizer::Nfkc | Normalizer::Nfkd if text.is_ascii() => return None,
@@ -165,27 +171,25 @@ fn plain(step: &Normalizer, text: &str, first: &mut bool) -> Option<String> {
             let mut rest = text;
             if *left {
                 rest = rest.trim_start();
-                *first &= rest.len() == text.len();
             }
             if *right {
                 rest = rest.trim_end();
             }
             rest.to_owned()
         }
-        Normalizer::StripAccents => chars::keep(text, first, |c| !chars::is_mark(c)),
+        Normalizer::StripAccents => text.chars().filter(|&c| !chars::is_mark(c)).collect(),
         Normalizer::Prepend(prefix) => format!("{prefix}{text}"),
-        Normalizer::Nmt => chars::nmt(text, first),
+        Normalizer::Nmt => chars::nmt(text),
         Normalizer::Bert { clean_text, chinese_chars, strip_accents, lowercase } => {
             let mut out = text.to_owned();
             if *clean_text {
-                out = chars::clean(&out, first);
+                out = chars::clean(&out);
             }
             if *chinese_chars {
                 out = chars::space_chinese(&out);
             }
             if *strip_accents {
-                let apart: String = out.nfd().map(|(c, _)| c).collect();
-                out = chars::keep(&apart, first, |c| !chars::is_non_spacing(c));
+                out = out.nfd().map(|(c, _)| c).filter(|&c| !chars::is_non_spacing(c)).collect();
             }
             if *lowercase {
                 out = out.chars().flat_map(char::to_lowercase).collect();

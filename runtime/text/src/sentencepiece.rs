@@ -122,7 +122,10 @@ impl<'a> TokenizerSpec<'a> {
                 symbols: symbols.collect(),
             }],
             pre: Vec::new(),
-            decoders: Decoder::sentencepiece(rules.prefix),
+            decoders: Decoder::sentencepiece(match (rules.tidy, rules.prefix) {
+                (true, _) => usize::MAX,
+                (false, prefix) => usize::from(prefix),
+            }),
             tokens,
             types,
             special,
@@ -165,8 +168,8 @@ fn added(id: u32, text: &str, kind: TokenType, unigram: bool) -> Option<AddedTok
 /// Scores as SentencePiece uses them: user-defined tokens are better than anything of their length.
 fn unigram_scores(tokens: &[Cow<'_, str>], types: &[TokenType], scores: &[f32]) -> Vec<f64> {
     let normal = scores.iter().zip(types).filter(|(_, kind)| **kind == TokenType::Normal).map(|(score, _)| *score);
-    let best = normal.fold(f32::NEG_INFINITY, f32::max);
-    let best = if best.is_finite() { best } else { 0.0 };
+    // All scores are negative as a rule; SentencePiece then starts from the least positive number.
+    let best = normal.fold(f32::MIN_POSITIVE, f32::max);
     let score = |((text, kind), score): ((&Cow<'_, str>, &TokenType), &f32)| match kind {
         TokenType::UserDefined => f64::from(text.len() as f32 * best) - 0.1,
         _ => f64::from(*score),
@@ -230,12 +233,12 @@ impl SpecialIds {
 }
 
 impl Decoder {
-    /// How SentencePiece's tokens become text; `prepended`: the first space is not part of it.
-    pub(crate) fn sentencepiece(prepended: bool) -> Vec<Self> {
+    /// How SentencePiece's tokens become text; up to `spaces` at the beginning are not part of it.
+    pub(crate) fn sentencepiece(spaces: usize) -> Vec<Self> {
         let (pattern, content) = (Pattern::Text("▁".to_owned()), " ".to_owned());
         let mut steps = vec![Self::Replace { pattern, content }, Self::ByteFallback, Self::Fuse];
-        if prepended {
-            steps.push(Self::Strip { content: ' ', start: 1, stop: 0 });
+        if spaces > 0 {
+            steps.push(Self::Strip { content: ' ', start: spaces, stop: 0 });
         }
         steps
     }

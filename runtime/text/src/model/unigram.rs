@@ -91,22 +91,15 @@ impl Unigram {
                 node = child;
                 if let Some(token) = self.trie.token(node) {
                     alone |= offset + 1 == c.len_utf8();
-                    let score = self.scores[token as usize] + so_far;
-                    self.improve(&mut best[start + offset + 1], Best { score, start: start as u32, token });
+                    let score = rounded(self.scores[token as usize] + so_far, self.single_precision);
+                    improve(&mut best[start + offset + 1], Best { score, start: start as u32, token });
                 }
             }
             if !alone {
                 let score = rounded(self.unk_score + so_far, self.single_precision);
                 let unknown = Best { score, start: start as u32, token: NONE };
-                self.improve(&mut best[start + c.len_utf8()], unknown);
+                improve(&mut best[start + c.len_utf8()], unknown);
             }
-        }
-    }
-
-    /// Keeps the better cut. In single precision only what is kept is rounded, as in SentencePiece.
-    fn improve(&self, place: &mut Best, with: Best) {
-        if place.start == NONE || with.score > place.score {
-            *place = Best { score: rounded(with.score, self.single_precision), ..with };
         }
     }
 
@@ -125,6 +118,13 @@ impl Unigram {
     }
 }
 
+fn improve(place: &mut Best, with: Best) {
+    if place.start == NONE || with.score > place.score {
+        *place = with;
+    }
+}
+
+/// Sums of two single-precision numbers, rounded, are single-precision sums.
 fn rounded(score: f64, single_precision: bool) -> f64 {
     if single_precision { f64::from(score as f32) } else { score }
 }

@@ -3,12 +3,6 @@
 use unicode_categories::UnicodeCategories;
 use unicode_normalization_alignments::char::is_combining_mark;
 
-/// The characters for which `keep` holds. Clears `first` if the first one goes.
-pub(super) fn keep(text: &str, first: &mut bool, keep: impl Fn(char) -> bool) -> String {
-    *first &= text.chars().next().is_none_or(&keep);
-    text.chars().filter(|&c| keep(c)).collect()
-}
-
 /// General category M.
 pub(super) fn is_mark(c: char) -> bool {
     is_combining_mark(c)
@@ -20,10 +14,10 @@ pub(super) fn is_non_spacing(c: char) -> bool {
 }
 
 /// Without control characters, each kind of whitespace a space.
-pub(super) fn clean(text: &str, first: &mut bool) -> String {
+pub(super) fn clean(text: &str) -> String {
     let control = |c: char| !matches!(c, '\t' | '\n' | '\r') && c.is_other();
-    let kept = keep(text, first, |c| !(c == '\0' || c == '\u{fffd}' || control(c)));
-    kept.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).collect()
+    let kept = text.chars().filter(|&c| !(c == '\0' || c == '\u{fffd}' || control(c)));
+    kept.map(|c| if c.is_whitespace() { ' ' } else { c }).collect()
 }
 
 /// Spaces around Chinese characters.
@@ -46,7 +40,7 @@ fn is_chinese(c: char) -> bool {
 }
 
 /// Without control characters; other kinds of whitespace and what has no width become spaces.
-pub(super) fn nmt(text: &str, first: &mut bool) -> String {
+pub(super) fn nmt(text: &str) -> String {
     let removed = |c| matches!(c, '\u{1}'..='\u{8}' | '\u{b}' | '\u{e}'..='\u{1f}' | '\u{7f}' | '\u{8f}' | '\u{9f}');
     let space = |c| {
         matches!(
@@ -55,5 +49,5 @@ pub(super) fn nmt(text: &str, first: &mut bool) -> String {
                 ..='\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{2581}' | '\u{feff}' | '\u{fffd}'
         )
     };
-    keep(text, first, |c| !removed(c)).chars().map(|c| if space(c) { ' ' } else { c }).collect()
+    text.chars().filter(|&c| !removed(c)).map(|c| if space(c) { ' ' } else { c }).collect()
 }
