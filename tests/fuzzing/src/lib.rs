@@ -10,6 +10,7 @@
 //! valid input with a few broken fields reaches code that random bytes never see. Where the generator broke nothing, the
 //! reader must accept.
 
+pub mod adapter;
 pub mod blocks;
 pub mod bytes;
 pub mod gguf;
@@ -33,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("tokenizer_round_trip", tokenizer_round_trip::case),
     ("template", template::case),
     ("blocks", blocks::case),
+    ("adapter", adapter::case),
 ];
 
 /// The input that a case holds as it is, if it does.

@@ -75,4 +75,5 @@ smoke! {
     tokenizer_round_trip = 3,
     template = 4,
     blocks = 5,
+    adapter = 6,
 }
