@@ -142,6 +142,8 @@ fn errors_say_where_and_what() {
     assert!(matches!(fails("{% endif %}"), TextError::Unsupported { .. }));
     assert!(matches!(fails("{% break %}"), TextError::TemplateSyntax { .. }));
     assert!(matches!(fails("\n\n{{ nothing.at_all }}"), TextError::TemplateRuntime { line: 3, .. }));
+    let gaps = "{{ ([0, 'a', [], none, {}, (1,), 0.5] * 99) | sort }}";
+    assert!(matches!(fails(gaps), TextError::TemplateRuntime { .. }));
     assert!(matches!(fails("{{ 1 // 0 }}"), TextError::TemplateRuntime { .. }));
     assert!(matches!(fails("{{ 10 ** 99 }}"), TextError::TemplateRuntime { .. }));
     assert!(matches!(fails("{{ 'x' | nonsense }}"), TextError::Unsupported { what: "chat template filter", .. }));

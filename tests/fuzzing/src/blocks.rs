@@ -10,7 +10,7 @@ pub fn case(data: &[u8]) {
     let dtype = *c.pick(DType::ALL);
     let blocks = 1 + c.below(4);
     let elements = blocks * dtype.block_len();
-    let size = dtype.row_bytes(elements).expect("whole blocks");
+    let size = size(dtype, elements);
     let bytes = c.bytes(size);
     let mut values = vec![0.0f32; elements];
     match dequantize(dtype, &bytes, &mut values) {
@@ -26,8 +26,13 @@ pub fn case(data: &[u8]) {
     encode(dtype, &small);
 }
 
+/// Bytes of a tensor, with what some types have behind their blocks.
+fn size(dtype: DType, elements: usize) -> usize {
+    dtype.tensor_bytes(elements as u64).expect("whole blocks") as usize
+}
+
 fn encode(dtype: DType, values: &[f32]) {
-    let mut bytes = vec![0; dtype.row_bytes(values.len()).expect("whole blocks")];
+    let mut bytes = vec![0; size(dtype, values.len())];
     if quantize(dtype, values, &mut bytes).is_err() {
         return;
     }

@@ -357,18 +357,12 @@ impl Interp<'_> {
         for item in items {
             keyed.push((self.key(&item, by, sensitive)?, item));
         }
-        let mut error = None;
-        keyed.sort_by(|a, b| {
-            let order = a.0.compare(&b.0, &self.meter).unwrap_or_else(|e| {
-                error.get_or_insert(e);
-                std::cmp::Ordering::Equal
-            });
-            if reverse { order.reverse() } else { order }
-        });
-        match error {
-            Some(error) => Err(error),
-            None => Ok(keyed.into_iter().map(|(_, item)| item).collect()),
-        }
+        // Backwards equal items keep their order too.
+        let before = |a: &(Value, Value), b: &(Value, Value)| {
+            let order = a.0.compare(&b.0, &self.meter)?;
+            Ok(if reverse { order.is_gt() } else { order.is_lt() })
+        };
+        Ok(super::groups::sorted(keyed, before)?.into_iter().map(|(_, item)| item).collect())
     }
 }
 

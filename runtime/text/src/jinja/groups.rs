@@ -16,6 +16,32 @@ fn size(given: &Given, index: usize, name: &str) -> Result<usize> {
     size.filter(|n| *n > 0).ok_or_else(|| runtime("the filter takes a number above 0"))
 }
 
+/// Stable sorting by a comparison that can fail: a merge sort, since the library's may panic where an order has gaps, as that
+/// of values has.
+pub(super) fn sorted<T: Clone>(mut items: Vec<T>, mut less: impl FnMut(&T, &T) -> Result<bool>) -> Result<Vec<T>> {
+    let mut width = 1;
+    while width < items.len() {
+        let mut merged = Vec::with_capacity(items.len());
+        for run in items.chunks(2 * width) {
+            let (mut left, mut right) = run.split_at(width.min(run.len()));
+            while let (Some((l, rest_left)), Some((r, rest_right))) = (left.split_first(), right.split_first()) {
+                if less(r, l)? {
+                    merged.push(r.clone());
+                    right = rest_right;
+                } else {
+                    merged.push(l.clone());
+                    left = rest_left;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        items = merged;
+        width *= 2;
+    }
+    Ok(items)
+}
+
 impl Interp<'_> {
     /// `batch(n, fill)`: lists of `n` items, the last filled up.
     pub(super) fn batches(&mut self, of: &Value, given: &Given) -> Result<Vec<Value>> {
@@ -65,16 +91,7 @@ impl Interp<'_> {
             let shown = self.path(item.clone(), by, default)?;
             keyed.push((self.key(&shown, None, sensitive)?, shown, item));
         }
-        let mut error = None;
-        keyed.sort_by(|a, b| {
-            a.0.compare(&b.0, &self.meter).unwrap_or_else(|e| {
-                error.get_or_insert(e);
-                std::cmp::Ordering::Equal
-            })
-        });
-        if let Some(error) = error {
-            return Err(error);
-        }
+        let keyed = sorted(keyed, |a, b| Ok(a.0.compare(&b.0, &self.meter)?.is_lt()))?;
         let mut out: Vec<(Value, Value, Vec<Value>)> = Vec::new();
         for (key, shown, item) in keyed {
             match out.last_mut() {

@@ -138,7 +138,12 @@ fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
         "zfill" => {
             let width = given.need(0, "width", name)?.as_int().ok_or_else(|| runtime("zfill takes a number"))?;
             let sign = usize::from(s.starts_with(['+', '-']));
-            let digits = text_ops::pad(&text.part(sign..s.len())?, width.saturating_sub(sign as i128), "0", text_ops::Side::Right)?;
+            let digits = text_ops::pad(
+                &text.part(sign..s.len())?,
+                width.saturating_sub(sign as i128),
+                "0",
+                text_ops::Side::Right,
+            )?;
             let mut out = text.part(0..sign)?;
             out.push_text(&digits)?;
             Value::text(out)
