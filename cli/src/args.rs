@@ -1,6 +1,8 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
-use crate::commands::{batch, bench, chat, demo, doctor, imatrix, inspect, plan, quantize, run, score, tokenize};
+use crate::commands::{
+    batch, bench, chat, convert, demo, doctor, imatrix, inspect, plan, quantize, run, score, tokenize,
+};
 use crate::failure::EXIT_CODES;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -40,6 +42,8 @@ pub enum Command {
     Quantize(quantize::QuantizeArgs),
     /// Find out which weights matter most, for `tern quantize`
     Imatrix(imatrix::ImatrixArgs),
+    /// Make one .gguf file of a Hugging Face folder
+    Convert(convert::ConvertArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them
     Doctor(doctor::DoctorArgs),
 }

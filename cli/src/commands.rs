@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod bench;
 pub mod chat;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod imatrix;
@@ -32,6 +33,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Plan(args) => plan::plan(&cli.backend, args),
         Command::Quantize(args) => quantize::quantize(&cli.backend, args),
         Command::Imatrix(args) => imatrix::imatrix(&cli.backend, args),
+        Command::Convert(args) => convert::convert(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }

@@ -92,9 +92,9 @@ pub fn convert(
     imatrix_name: String,
 ) -> Result<()> {
     let plan = Plan::new(input, wish)?;
-    notes(&plan, wish);
     let mut out = Out::new();
     let Some(output) = output.filter(|_| !args.dry_run) else {
+        notes(&plan, wish);
         return if args.json { out.json(&record(input, &plan, wish, None)) } else { listing(&mut out, input, &plan) };
     };
     let options =
@@ -109,6 +109,7 @@ pub fn convert(
         });
     })?;
     drop((shown, watch));
+    notes(&plan, wish);
     if args.json {
         return out.json(&record(input, &plan, wish, Some((output, started.elapsed()))));
     }

@@ -2,6 +2,7 @@
 
 use crate::error::ConvertError;
 use crate::input::Tensor;
+use crate::policy::is_ternary;
 use std::sync::{Mutex, PoisonError};
 use tern::CancelFlag;
 use tern_formats::DType;
@@ -66,16 +67,22 @@ impl Recode<'_> {
             return Err(ConvertError::Cancelled);
         }
         self.decode(number, input, row)?;
-        tern_quant::quantize_weighted(self.to, row, self.weights(number), out).map_err(|e| self.failed(number, e))?;
-        self.check_exact(number, row, out)
+        tern_quant::quantize_weighted(self.to, row, self.weights(number), out).map_err(|e| self.failed(number, e))
     }
 
-    /// All of a tensor at once, for types with one scale for all of it. Importance does not count: such weights are
-    /// ternary before.
+    /// All of a tensor at once, for types with one scale for all of it, and for ternary ones that become another: without
+    /// loss, unless rounding is allowed. Importance does not count: such weights are ternary before.
     ///
     /// # Errors
-    /// As [`Recode::rows`]; [`ConvertError::OutOfMemory`].
+    /// As [`Recode::rows`]; [`ConvertError::Ternary`], [`ConvertError::OutOfMemory`].
     pub fn whole(&self, input: &[u8], out: &mut [u8]) -> Result<(), ConvertError> {
+        let from = self.tensor.dtype;
+        if is_ternary(from) && is_ternary(self.to) && !self.requantize {
+            let (rows, columns) = (self.tensor.row_count() as usize, self.tensor.row_len() as usize);
+            let tensor = || self.tensor.name.clone();
+            return tern_quant::ternary::convert(from, &[input, &self.tail].concat(), self.to, out, rows, columns)
+                .map_err(|error| ConvertError::Ternary { tensor: tensor(), to: self.to, error });
+        }
         let (len, elements) = (self.tensor.row_len() as usize, self.tensor.elements());
         let bytes = elements.saturating_mul(4);
         let none = || ConvertError::OutOfMemory { what: self.tensor.name.clone(), bytes };
@@ -91,8 +98,7 @@ impl Recode<'_> {
             }
             self.decode(number, input, row)?;
         }
-        tern_quant::quantize(self.to, &values, out).map_err(|e| self.failed(0, e))?;
-        self.check_exact(0, &values, out)
+        tern_quant::quantize(self.to, &values, out).map_err(|e| self.failed(0, e))
     }
 
     fn decode(&self, number: u64, input: &[u8], row: &mut [f32]) -> Result<(), ConvertError> {
@@ -105,20 +111,6 @@ impl Recode<'_> {
 
     fn failed(&self, row: u64, error: QuantError) -> ConvertError {
         ConvertError::Quantize { tensor: self.tensor.name.clone(), row, error }
-    }
-
-    /// Does the new type hold the very numbers, where it must?
-    fn check_exact(&self, number: u64, row: &[f32], out: &[u8]) -> Result<(), ConvertError> {
-        if self.requantize || !(self.tensor.dtype.is_quantized() && self.to.is_quantized()) {
-            return Ok(());
-        }
-        let mut again = vec![0.0; row.len()];
-        tern_quant::dequantize(self.to, out, &mut again).map_err(|e| self.failed(number, e))?;
-        if row.iter().zip(&again).all(|(a, b)| a == b) {
-            return Ok(());
-        }
-        let (tensor, from) = (self.tensor.name.clone(), self.tensor.dtype);
-        Err(ConvertError::NotExact { tensor, row: number, from, to: self.to })
     }
 
     /// The weights of the columns of a row.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use tern_formats::{DType, FormatError};
 use tern_quant::QuantError;
+use tern_quant::ternary::TernaryError;
 
 /// See the module. Messages are one line.
 #[derive(Debug, thiserror::Error)]
@@ -75,16 +76,15 @@ pub enum ConvertError {
         dtype: DType,
     },
     /// A ternary layout that cannot hold another's numbers.
-    #[error("{tensor}, row {row}: {to} cannot hold the numbers of {from} exactly; --allow-requantize rounds them")]
-    NotExact {
+    #[error("{tensor} cannot become {to} without loss: {error}; --allow-requantize rounds")]
+    Ternary {
         /// The tensor.
         tensor: String,
-        /// The row.
-        row: u64,
-        /// What it is.
-        from: DType,
         /// What it should be.
         to: DType,
+        /// The cause.
+        #[source]
+        error: TernaryError,
     },
     /// Values that a block format refuses, or a format that cannot be read or written.
     #[error("{tensor}, row {row}: {error}")]

@@ -36,10 +36,8 @@ pub struct Tensor {
 pub(crate) enum Rows {
     /// In the file, in this order.
     Stored(TensorInfo),
-    #[expect(dead_code, reason = "for folders")]
     /// In the file, in the order of the half-split rotation; GGUF has the two of a pair side by side.
     Halves { info: TensorInfo, head_dim: u64 },
-    #[expect(dead_code, reason = "for folders")]
     /// Not in the file.
     Computed(Vec<f32>),
 }
@@ -136,11 +134,13 @@ impl Input {
         match &tensor.rows {
             Rows::Stored(info) => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
             Rows::Halves { info, head_dim } => {
-                for (i, row) in (first..).zip(out.chunks_exact_mut(row_bytes.max(1))) {
+                // Of a bias, the elements are what rows are of a matrix.
+                let unit = if tensor.shape.len() > 1 { row_bytes } else { tensor.dtype.block_bytes() };
+                for (i, row) in (first..).zip(out.chunks_exact_mut(unit.max(1))) {
                     // Row 2i+h of a head is row i+h*half of it.
                     let (head, at) = (i / head_dim, i % head_dim);
                     let from = head * head_dim + at / 2 + at % 2 * (head_dim / 2);
-                    self.read_at(info, from.saturating_mul(row_bytes as u64), row)?;
+                    self.read_at(info, from.saturating_mul(unit as u64), row)?;
                 }
                 Ok(())
             }

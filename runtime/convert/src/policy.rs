@@ -115,12 +115,12 @@ pub struct Fallback {
 
 /// Does a conversion keep every value, or start from values that are not rounded to blocks?
 ///
-/// Between ternary types that is checked number by number.
+/// Between ternary types that is checked when it is done.
 fn convertible(from: DType, to: DType) -> bool {
     !from.is_quantized() || to == DType::F32 || (is_ternary(from) && is_ternary(to))
 }
 
-fn is_ternary(dtype: DType) -> bool {
+pub(crate) fn is_ternary(dtype: DType) -> bool {
     matches!(dtype, DType::TQ1_0 | DType::TQ2_0 | DType::I2_S | DType::I2_S_ARM)
 }
 

@@ -4,7 +4,7 @@ use crate::encode::Recode;
 use crate::error::ConvertError;
 use crate::input::{Input, Tensor};
 use crate::place::Place;
-use crate::policy::{Assignment, Plan, Wish};
+use crate::policy::{Assignment, Plan, Wish, is_ternary};
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::Path;
@@ -104,7 +104,8 @@ fn recode(
     };
     let (from, to) = (tensor.row_bytes(tensor.dtype)?, tensor.row_bytes(assignment.to)?);
     // A type with one scale for all needs all at once.
-    let whole = assignment.to.tail_bytes() > 0 && assignment.to != tensor.dtype;
+    let ternary = is_ternary(tensor.dtype) && is_ternary(assignment.to);
+    let whole = assignment.to != tensor.dtype && (ternary || assignment.to.tail_bytes() > 0);
     let piece = if whole { u64::MAX } else { PIECE };
     let per_piece = (piece / tensor.row_len().max(1)).clamp(1, tensor.row_count().max(1));
     let mut stored = buffer(&tensor.name, from, per_piece)?;

@@ -39,6 +39,7 @@ mod taps;
 pub use backend::CancelFlag;
 pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
+pub use load::chat_template;
 pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
 pub use opening::MemoryPlan;
 pub use package::{Package, open_tokenizer};

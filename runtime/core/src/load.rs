@@ -5,6 +5,7 @@ pub mod hf;
 mod source;
 mod weights;
 
+pub use hf::template as chat_template;
 pub use source::{open_file, open_part};
 pub use weights::{Destination, Resolved, constant_bytes, load, resolve};
 

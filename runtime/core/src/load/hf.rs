@@ -27,6 +27,9 @@ pub fn tokenizer(files: &TokenizerFiles) -> Result<Tokenizer, Error> {
 }
 
 /// `chat_template.jinja`, else the template in `tokenizer_config.json` (of several the one called "default").
+///
+/// # Errors
+/// [`Error::Format`] for one that is no text.
 pub fn template(folder: &Folder) -> Result<Option<String>, Error> {
     if folder.chat_template.is_some() {
         return Ok(folder.chat_template.clone());

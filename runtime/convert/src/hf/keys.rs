@@ -1,0 +1,140 @@
+//! Hyper-parameters as GGUF keys.
+
+use crate::error::ConvertError;
+use crate::input::Tensor;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+use tern::models::{ConfigError, Definition, Hyper, Net, NetOptions, Recorded, find};
+use tern_formats::DType;
+use tern_formats::gguf::Value;
+use tern_formats::hf::Folder;
+
+/// A model's hyper-parameters.
+pub struct Hypers {
+    /// Its configuration file, for messages.
+    pub file: String,
+    /// Value of `general.architecture`.
+    pub architecture: &'static str,
+    /// Read and checked.
+    pub definition: Box<dyn Definition>,
+    /// Dimensions of a head.
+    pub head_dim: u64,
+    read: Vec<(String, Recorded)>,
+}
+
+/// The scaling whose parameters GGUF has no keys for: it is a tensor of divisors there.
+const LLAMA3: &str = "llama3";
+
+impl Hypers {
+    /// # Errors
+    /// [`ConvertError::Model`].
+    pub fn read(folder: &Folder) -> Result<Self, ConvertError> {
+        let config = &folder.config;
+        let names = config.strings("architectures")?.unwrap_or_default();
+        let name = names
+            .into_iter()
+            .next()
+            .ok_or_else(|| tern::Error::from(ConfigError::Missing { key: "architectures in config.json".into() }))?;
+        let architecture = find(&name, false).map_err(tern::Error::from)?;
+        let (of, keys) = (Hyper::Hf { config, checkpoint: &folder.checkpoint }, RefCell::default());
+        let definition = (architecture.read)(&Hyper::Recorded { of: &of, keys: &keys }).map_err(tern::Error::from)?;
+        let read = keys.into_inner();
+        let int = |name: &str| {
+            read.iter().find_map(|(k, v)| {
+                if let Recorded::Int(n) = v
+                    && k == name
+                {
+                    Some(*n)
+                } else {
+                    None
+                }
+            })
+        };
+        Ok(Self {
+            file: config.file().to_owned(),
+            architecture: architecture.gguf.first().copied().unwrap_or_default(),
+            definition,
+            head_dim: int("attention.key_length").unwrap_or(0),
+            read,
+        })
+    }
+
+    /// General keys and those of the architecture. The first is `general.architecture`.
+    ///
+    /// # Errors
+    /// [`ConvertError::Format`] for a name that is no text.
+    pub fn entries(&self, path: &Path, folder: &Folder) -> Result<Vec<(String, Value)>, ConvertError> {
+        let stated = folder.config.str("_name_or_path")?.filter(|s| !s.is_empty());
+        let stated = stated.and_then(|s| s.rsplit('/').next()).map(str::to_owned);
+        let folder_name = || path.canonicalize().ok()?.file_name().map(|n| n.to_string_lossy().into_owned());
+        let text = |s: &str| Value::String(s.to_owned());
+        let mut entries = vec![
+            ("general.architecture".to_owned(), text(self.architecture)),
+            ("general.type".to_owned(), text("model")),
+        ];
+        if let Some(name) = stated.or_else(folder_name) {
+            entries.push(("general.name".to_owned(), Value::String(name)));
+        }
+        let llama3 = self.scaling() == Some(LLAMA3);
+        let mut set = |key: &str, value: Value| entries.push((format!("{}.{key}", self.architecture), value));
+        set("vocab_size", Value::U32(narrow(self.definition.common().vocab_rows)));
+        for (key, value) in &self.read {
+            let scaling = key.starts_with("rope.scaling.");
+            match value {
+                // Llama 3's scaling is in the tensor; other programs do not know its name.
+                _ if scaling && llama3 => {}
+                Recorded::Text(t) if scaling && (t == "default" || t == "none") => {}
+                // No window.
+                Recorded::Int(0) => {}
+                Recorded::Int(n) => set(key, Value::U32(narrow(*n))),
+                Recorded::Float(x) => set(key, Value::F32(*x as f32)),
+                Recorded::Text(t) => set(key, text(t)),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn scaling(&self) -> Option<&str> {
+        self.read.iter().find_map(|(k, v)| match v {
+            Recorded::Text(t) if k == "rope.scaling.type" => Some(t.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What frequencies are divided by, where that is not the same for all.
+    pub fn rope_divisors(&self) -> Option<Vec<f32>> {
+        if self.scaling() != Some(LLAMA3) {
+            return None;
+        }
+        let base = self.read.iter().find_map(|(k, v)| match v {
+            Recorded::Float(x) if k == "rope.freq_base" => Some(*x),
+            _ => None,
+        })?;
+        let (table, dtypes) = (self.definition.tensors(), HashMap::new());
+        let options = NetOptions { real: tern_f32(), pages: None, sequences: 1, kv_dtype: tern_f32(), adapters: None };
+        let mut net = Net::new(&table, &dtypes, options);
+        self.definition.build(&mut net);
+        let scaled = &net.computed.get("rope_inv_freq")?.values;
+        let plain = |i: usize| base.powf(-(i as f64) / scaled.len() as f64);
+        Some(scaled.iter().enumerate().map(|(i, f)| (plain(i) / f64::from(*f)) as f32).collect())
+    }
+}
+
+/// The runtime's code for single precision.
+fn tern_f32() -> u32 {
+    DType::F32.code()
+}
+
+/// Readers have checked the ranges.
+fn narrow(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// `general.file_type` of matrices as they are: what most weights are.
+pub fn file_type(tensors: &[Tensor]) -> (String, Value) {
+    let weights = |d: DType| tensors.iter().filter(|t| t.dtype == d).map(Tensor::elements).sum::<u64>();
+    let types = [(DType::F32, 0), (DType::F16, 1), (DType::BF16, 32)];
+    let most = types.iter().max_by_key(|t| weights(t.0)).map_or(0, |t| t.1);
+    ("general.file_type".to_owned(), Value::U32(most))
+}
