@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tern::backend::{Outcome, Registry, default_folders};
 use tern::{CancelFlag, LoadProgress, Model, ModelOptions, Runtime};
+use tern_formats::gguf::ReadOptions;
 
 impl BackendArgs {
     /// All backends: those of the folders that were asked for, those that are part of the program, and those of
@@ -64,6 +65,11 @@ impl BackendArgs {
             check_finite: self.check_finite,
             ..ModelOptions::default()
         }
+    }
+
+    /// How GGUF files are read by these flags.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions { i2_s_order: self.i2_s_order, ..ReadOptions::default() }
     }
 
     /// The folders of `--backend-path`, seen from the current directory: whoever types them means that.

@@ -29,7 +29,7 @@ pub fn convert(backend: &BackendArgs, args: &ConvertArgs) -> Result<()> {
         let what = format!("{} is a file; tern convert makes a .gguf file of a folder", args.input.display());
         return Err(Failure::new(Exit::Usage, what));
     }
-    let input = Input::open(&args.input)?;
+    let input = Input::open(&args.input, backend.read_options())?;
     let wish = Wish { mix: args.mix, ..Wish::default() };
     quantize::convert(backend, &input, args.output.as_deref(), &wish, &args.write, String::new())
 }

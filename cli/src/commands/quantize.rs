@@ -66,7 +66,7 @@ pub struct WriteArgs {
 
 /// Runs `tern quantize`.
 pub fn quantize(backend: &BackendArgs, args: &QuantizeArgs) -> Result<()> {
-    let input = Input::open(&args.input)?;
+    let input = Input::open(&args.input, backend.read_options())?;
     let imatrix = args.imatrix.as_deref().map(Imatrix::read).transpose()?;
     if imatrix.is_none() && args.mix.needs_imatrix() {
         terminal::note(&format!("{} without --imatrix gives a poor model; see tern imatrix", args.mix.name));

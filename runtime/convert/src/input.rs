@@ -79,11 +79,11 @@ impl Tensor {
 }
 
 impl Input {
-    /// Opens a GGUF file (of several parts any one) or a Hugging Face folder.
+    /// Opens a GGUF file (of several parts any one), read as `read` says, or a Hugging Face folder.
     ///
     /// # Errors
     /// [`ConvertError`]: no model, a broken one, or one that is not known here.
-    pub fn open(path: &Path) -> Result<Self, ConvertError> {
+    pub fn open(path: &Path, read: ReadOptions) -> Result<Self, ConvertError> {
         let io = |error| ConvertError::Io { path: path.to_owned(), error };
         if std::fs::metadata(path).map_err(io)?.is_dir() {
             return crate::hf::open(path);
@@ -91,7 +91,7 @@ impl Input {
         let source = FileSource::open(path).map_err(io)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let part = |name: &str| Ok(Box::new(FileSource::open(path.with_file_name(name))?) as Box<dyn Source>);
-        let file = gguf::open_split(Arc::new(source), &name, &part, ReadOptions::default())?;
+        let file = gguf::open_split(Arc::new(source), &name, &part, read)?;
         let tensors = file.checkpoint.tensors().iter().map(|t| Tensor {
             name: t.name.clone(),
             dtype: t.dtype,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tern::backend::Registry;
 use tern::{CancelFlag, KvType, ModelOptions, Runtime, ScoreOptions};
 use tern_convert::{Input, Mix, Plan, Wish, WriteOptions};
-use tern_formats::gguf::{self, Gguf};
+use tern_formats::gguf::{self, Gguf, ReadOptions};
 use tern_formats::{DType, FileSource};
 
 fn golden(name: &str) -> PathBuf {
@@ -15,7 +15,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn convert(name: &str, to: &Path, mix: Option<&str>) -> Gguf {
-    let input = Input::open(&golden(name)).unwrap();
+    let input = Input::open(&golden(name), ReadOptions::default()).unwrap();
     let wish = Wish { mix: mix.and_then(Mix::find), ..Wish::default() };
     let plan = Plan::new(&input, &wish).unwrap();
     let (imatrix_name, cancel) = (String::new(), CancelFlag::new());

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tern::CancelFlag;
 use tern_convert::{ConvertError, Input, Mix, Pattern, Plan, Wish, WriteOptions};
-use tern_formats::gguf::{self, Gguf, Value};
+use tern_formats::gguf::{self, Gguf, ReadOptions, Value};
 use tern_formats::{DType, FileSource};
+use tern_quant::i2_s::Order;
 
 fn options() -> WriteOptions {
     WriteOptions { force: false, threads: 2, imatrix_name: String::new(), cancel: CancelFlag::new() }
@@ -21,7 +22,7 @@ fn wish(mix: &str) -> Wish {
 }
 
 fn quantize(from: &Path, to: &Path, wish: &Wish, options: &WriteOptions) -> Result<Plan, ConvertError> {
-    let input = Input::open(from)?;
+    let input = Input::open(from, ReadOptions { i2_s_order: Some(Order::X86), ..ReadOptions::default() })?;
     let plan = Plan::new(&input, wish)?;
     tern_convert::write(&input, &plan, wish, to, options, &mut |_| {})?;
     Ok(plan)
@@ -95,7 +96,7 @@ fn threads_and_pieces_do_not_change_a_byte() {
 #[test]
 fn kept_tensors_and_patterns_that_match_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let input = Input::open(&model(folder.path(), DType::F32, 256)).unwrap();
+    let input = Input::open(&model(folder.path(), DType::F32, 256), ReadOptions::default()).unwrap();
     let keep = |p: &str, d| (Pattern::new(p).unwrap(), d);
     let keep = vec![keep("blk.0.attn_q", DType::F16), keep("attn_q", DType::Q8_0), keep("attn_z", DType::F32)];
     let plan = Plan::new(&input, &Wish { keep, ..wish("Q4_0") }).unwrap();
@@ -109,7 +110,7 @@ fn kept_tensors_and_patterns_that_match_nothing() {
 #[test]
 fn rows_that_are_no_super_blocks_fall_back() {
     let folder = tempfile::tempdir().unwrap();
-    let input = Input::open(&model(folder.path(), DType::F32, 96)).unwrap();
+    let input = Input::open(&model(folder.path(), DType::F32, 96), ReadOptions::default()).unwrap();
     let plan = Plan::new(&input, &wish("Q4_K_S")).unwrap();
     let a = plan.assignments.iter().find(|a| a.name == "blk.5.attn_q.weight").unwrap();
     assert_eq!((a.wanted, a.to), (DType::Q4_K, DType::Q5_0));
@@ -188,6 +189,27 @@ fn ternary_layouts_become_each_other_without_loss() {
     let refused = quantize(&from, &path("i2.gguf"), &wish("I2_S"), &options());
     assert!(matches!(refused, Err(ConvertError::Ternary { to: DType::I2_S, .. })), "{refused:?}");
     assert!(!path("i2.gguf").exists());
+}
+
+#[test]
+fn one_scale_for_all_goes_to_i2_s_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let from = model(folder.path(), DType::TQ2_0, 256);
+    let mut bytes = std::fs::read(&from).unwrap();
+    for t in open(&from).checkpoint.tensors().iter().filter(|t| t.dtype == DType::TQ2_0) {
+        for block in bytes[t.offset as usize..][..t.bytes as usize].chunks_exact_mut(66) {
+            block[64..].copy_from_slice(&tern_quant::f32_to_f16(0.375).to_le_bytes());
+        }
+    }
+    std::fs::write(&from, bytes).unwrap();
+    quantize(&from, &path("i2.gguf"), &wish("I2_S"), &options()).unwrap();
+    assert!(gguf::open(Arc::new(FileSource::open(path("i2.gguf")).unwrap())).is_err(), "nothing tells the order");
+    quantize(&path("i2.gguf"), &path("back.gguf"), &wish("TQ2_0"), &options()).unwrap();
+    let (before, after) = (open(&from), open(&path("back.gguf")));
+    for t in before.checkpoint.tensors() {
+        assert_eq!(values(&after, &t.name), values(&before, &t.name), "{}", t.name);
+    }
 }
 
 #[test]
