@@ -24,17 +24,12 @@ fn gguf(tensors: u64, pairs: u64, rest: &[u8]) -> Vec<u8> {
 
 #[test]
 fn files_that_are_no_models() {
-    let architecture = {
-        let string = |s: &str| [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat();
-        [string("general.architecture"), 8_u32.to_le_bytes().to_vec(), string("dodo")].concat()
-    };
-    let cases: [(&str, Vec<u8>, &[&str]); 6] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 5] = [
         ("notes.txt", b"To do: buy fish.\n".to_vec(), &["notes.txt", "text file", ".gguf"]),
         ("empty.gguf", Vec::new(), &["empty.gguf", "empty"]),
         ("cut.gguf", gguf(1, 1, &[])[..16].to_vec(), &["cut.gguf"]),
         ("many.gguf", gguf(1 << 60, 0, &[]), &["many.gguf", "tensors"]),
         ("pairs.gguf", gguf(0, 1 << 60, &[]), &["pairs.gguf"]),
-        ("dodo.gguf", gguf(0, 1, &architecture), &["dodo"]),
     ];
     for (name, content, words) in cases {
         let (_folder, path) = file(name, content);
@@ -45,6 +40,21 @@ fn files_that_are_no_models() {
             run(command).failed(3, words);
         }
     }
+}
+
+#[test]
+fn models_that_are_not_known_here() {
+    let string = |s: &str| [&(s.len() as u64).to_le_bytes(), s.as_bytes()].concat();
+    let architecture = [string("general.architecture"), 8_u32.to_le_bytes().to_vec(), string("dodo")].concat();
+    let (_folder, path) = file("dodo.gguf", gguf(0, 1, &architecture));
+    let model = text(&path);
+    for command in [&["run", model, "-p", "x"][..], &["bench", model], &["inspect", model, "--plan"]] {
+        run(command).failed(3, &["dodo"]);
+    }
+    run(&["tokenize", model, "-p", "x"]).failed(3, &["dodo.gguf", "tokenizer.ggml.model"]);
+    let shown = run(&["inspect", model]);
+    assert_eq!(shown.code, 0, "{}", shown.stderr);
+    assert!(shown.stdout.contains("architecture dodo") && shown.stdout.contains("not here"), "{}", shown.stdout);
 }
 
 #[test]
