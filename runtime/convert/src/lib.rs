@@ -5,7 +5,7 @@
 //! hf/          the folder's part of that: names, hyper-parameters, tokenizer
 //! mix.rs       what `Q4_K_M` and other names stand for; role.rs: what a tensor does
 //! policy.rs    which type every tensor gets: a Plan; pattern.rs: which tensors a user means
-//! write.rs     the file, in pieces of bounded size; encode.rs: rows on several threads; place.rs: atomically
+//! write.rs     the file, in pieces of bounded size; encode.rs: rows on several threads; place.rs: where it goes
 //! imatrix/     how much every column of a matrix matters: files, collecting
 //! ```
 //!

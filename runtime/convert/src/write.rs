@@ -3,14 +3,12 @@
 use crate::encode::Recode;
 use crate::error::ConvertError;
 use crate::input::{Input, Tensor};
-use crate::place::Place;
+use crate::place;
 use crate::policy::{Assignment, Plan, Wish, is_ternary};
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 use tern::CancelFlag;
-use tern_formats::TensorStream;
 use tern_formats::gguf::{Value, Writer};
+use tern_formats::{AtomicFile, TensorStream};
 
 /// How to write.
 #[derive(Clone, Debug)]
@@ -58,7 +56,7 @@ pub fn write(
     options: &WriteOptions,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(), ConvertError> {
-    let (place, file) = Place::new(path, &input.files(), options.force)?;
+    let file = place::create(path, &input.files(), options.force)?;
     let mut writer = Writer::new(path.display().to_string());
     for (key, value) in keys(input, plan, wish, options) {
         writer.key(key, value)?;
@@ -66,7 +64,7 @@ pub fn write(
     for (t, a) in input.tensors.iter().zip(&plan.assignments) {
         writer.tensor(&t.name, a.to, &*t.shape)?;
     }
-    let mut body = writer.begin(BufWriter::with_capacity(1 << 20, file))?;
+    let mut body = writer.begin(file)?;
     let total = plan.assignments.iter().map(|a| a.elements).sum();
     let mut done = 0;
     for (i, (tensor, assignment)) in input.tensors.iter().zip(&plan.assignments).enumerate() {
@@ -76,9 +74,7 @@ pub fn write(
         })?;
         done += assignment.elements;
     }
-    let out = body.finish()?;
-    let file = out.into_inner().map_err(|e| ConvertError::Output { path: path.to_owned(), error: e.into_error() })?;
-    place.finish(file)
+    body.finish()?.commit().map_err(|error| place::failed(path, error))
 }
 
 /// One tensor, piece by piece.
@@ -88,7 +84,7 @@ fn recode(
     assignment: &Assignment,
     wish: &Wish,
     options: &WriteOptions,
-    body: &mut TensorStream<BufWriter<File>>,
+    body: &mut TensorStream<AtomicFile>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), ConvertError> {
     let entry = wish.imatrix.as_ref().filter(|_| assignment.weighted).and_then(|m| m.get(&tensor.name));

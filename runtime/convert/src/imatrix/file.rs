@@ -2,9 +2,8 @@
 
 use super::{Entry, Imatrix, check, legacy};
 use crate::error::ConvertError;
-use crate::place::Place;
+use crate::place;
 use std::collections::BTreeMap;
-use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 use tern_formats::gguf::{self, Array, StringArray, Value, Writer};
@@ -38,7 +37,7 @@ impl Imatrix {
     /// # Errors
     /// [`ConvertError::Exists`], [`ConvertError::Format`], [`ConvertError::Output`]; no file is left behind.
     pub fn write(&self, path: &Path, force: bool) -> Result<(), ConvertError> {
-        let (place, file) = Place::new(path, &[], force)?;
+        let file = place::create(path, &[], force)?;
         let mut writer = Writer::new(path.display().to_string());
         writer.key("general.type", Value::String("imatrix".into()))?;
         let datasets = StringArray::new(&self.datasets).unwrap_or_default();
@@ -51,16 +50,12 @@ impl Imatrix {
             writer.tensor(format!("{name}{SUMS}"), DType::F32, [experts, columns])?;
             writer.tensor(format!("{name}{COUNTS}"), DType::F32, [experts, 1])?;
         }
-        let mut body = writer.begin(BufWriter::new(file))?;
+        let mut body = writer.begin(file)?;
         for values in self.entries.values().flat_map(|e| [&e.sums, &e.counts]) {
             let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             body.write(&bytes)?;
         }
-        let file = body
-            .finish()?
-            .into_inner()
-            .map_err(|e| ConvertError::Output { path: path.to_owned(), error: e.into_error() })?;
-        place.finish(file)
+        body.finish()?.commit().map_err(|error| place::failed(path, error))
     }
 }
 

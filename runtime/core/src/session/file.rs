@@ -19,13 +19,10 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::models::PAGE_SIZE;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use tern_formats::safetensors::{self, Safetensors};
-use tern_formats::{Checkpoint, DType, FileSource};
+use tern_formats::{AtomicFile, Checkpoint, DType, Existing, FileSource};
 
 const VERSION: &str = "1";
 const TOKENS: &str = "tokens";
@@ -73,26 +70,25 @@ impl Session {
             writer.tensor(&s.name, DType::I8, [s.units, s.unit_bytes])?;
         }
         writer.tensor(CHECKSUMS, DType::I32, [states.len() as u64])?;
-        replace(path, |file| {
-            let mut body = writer.begin(BufWriter::with_capacity(1 << 20, file))?;
-            body.write(&ints(tokens.iter().copied()))?;
-            let mut sums = Vec::new();
-            for index in 0..states.len() {
-                let (mut sum, mut result) = (crc32fast::Hasher::new(), Ok(()));
-                shared.engine.with(|c| {
-                    c.export_state(shared.place, index, &mut |bytes| {
-                        sum.update(bytes);
-                        if result.is_ok() {
-                            result = body.write(bytes);
-                        }
-                    })
-                })??;
-                result?;
-                sums.push(sum.finalize());
-            }
-            body.write(&ints(sums.into_iter()))?;
-            Ok(body.finish()?)
-        })
+        let failed = |error| Error::Io { path: path.display().to_string(), error };
+        let mut body = writer.begin(AtomicFile::create(path, Existing::Replace).map_err(failed)?)?;
+        body.write(&ints(tokens.iter().copied()))?;
+        let mut sums = Vec::new();
+        for index in 0..states.len() {
+            let (mut sum, mut result) = (crc32fast::Hasher::new(), Ok(()));
+            shared.engine.with(|c| {
+                c.export_state(shared.place, index, &mut |bytes| {
+                    sum.update(bytes);
+                    if result.is_ok() {
+                        result = body.write(bytes);
+                    }
+                })
+            })??;
+            result?;
+            sums.push(sum.finalize());
+        }
+        body.write(&ints(sums.into_iter()))?;
+        body.finish()?.commit().map_err(failed)
     }
 }
 
@@ -219,29 +215,4 @@ impl Stored {
 
 fn ints(values: impl Iterator<Item = u32>) -> Vec<u8> {
     values.flat_map(u32::to_le_bytes).collect()
-}
-
-/// Writes a file beside `path` and moves it there once it is complete.
-fn replace(path: &Path, write: impl FnOnce(File) -> Result<BufWriter<File>, Error>) -> Result<(), Error> {
-    let temporary = beside(path);
-    let failed = |error| Error::Io { path: path.display().to_string(), error };
-    let result = File::create(&temporary).map_err(failed).and_then(|file| {
-        let mut out = write(file)?;
-        out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)?;
-        drop(out);
-        std::fs::rename(&temporary, path).map_err(failed)
-    });
-    if result.is_err() {
-        // The error that counts is the first.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    result
-}
-
-/// A name in the same folder that nobody else uses.
-fn beside(path: &Path) -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}-{}.part", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
-    path.with_file_name(name)
 }
