@@ -89,6 +89,10 @@ pub struct Destination<'a> {
     pub used: &'a [Vec<bool>],
 }
 
+/// Tensors after which what was released is released again: a page that is read brings its neighbours with it (on some systems
+/// several hundred kilobytes), those of the tensor before among them.
+const SWEEP: usize = 16;
+
 /// Prepares every weight on the devices that need it and uploads the constants. `progress` gets bytes done and in all.
 ///
 /// # Errors
@@ -110,6 +114,7 @@ pub fn load(
     let mut done = 0;
     let mut constants: Vec<Constants> = devices.iter().map(|_| Constants::default()).collect();
     let mut loaded = Loaded { fixed: vec![HashMap::new(); devices.len()], resident_bytes: 0 };
+    let mut copied = Vec::new();
     for (e, external) in graph.externals.iter().enumerate() {
         let places = || (0..devices.len()).filter(|&d| used[d][e]);
         if cancel.is_cancelled() {
@@ -136,6 +141,10 @@ pub fn load(
                 if !keeps_source {
                     // Its own copy serves from here on; mapped pages would count as ours otherwise.
                     file.checkpoint.release(t);
+                    copied.push(t);
+                    if copied.len() == SWEEP {
+                        copied.drain(..).for_each(|t| file.checkpoint.release(t));
+                    }
                 }
                 done += t.bytes;
             }
@@ -156,6 +165,7 @@ pub fn load(
         }
         progress(done, total);
     }
+    copied.into_iter().for_each(|t| file.checkpoint.release(t));
     for (d, constants) in constants.into_iter().enumerate() {
         loaded.resident_bytes += constants.bytes.len() as u64;
         loaded.fixed[d].extend(constants.upload(&devices[d])?);
