@@ -228,3 +228,15 @@ fn the_table_is_consistent() {
     assert_eq!(DType::from_ggml_code(DType::U8.code()), None);
     assert!("Q4_7".parse::<DType>().unwrap_err().to_string().contains("Q4_K"));
 }
+
+/// Found by fuzzing: a search for scales among numbers so small that multiplying no longer changes them did not end.
+#[test]
+fn values_far_below_the_largest_of_their_block() {
+    for dtype in DType::ALL.iter().copied().filter(|d| d.is_quantized()) {
+        let n = 256;
+        let mut src = vec![1e-44f32; n];
+        src[n - 1] = 1.0;
+        let mut bytes = vec![0; dtype.tensor_bytes(n as u64).unwrap() as usize];
+        quantize(dtype, &src, &mut bytes).unwrap();
+    }
+}

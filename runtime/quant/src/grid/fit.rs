@@ -58,6 +58,8 @@ pub(crate) struct Fit {
     pub(crate) signs: [u8; 32],
 }
 
+/// Share of a block's largest magnitude below which a value counts as zero.
+const NEGLIGIBLE: f32 = 1e-12;
 /// Sub-blocks without codebook are tried at scales that grow by this factor.
 const COARSE: f32 = 1.08;
 /// The largest of them makes the largest magnitude the largest level and a bit more.
@@ -81,7 +83,8 @@ pub(crate) fn fit<F: Format>(src: &[f32; LEN], importance: Option<&[f32; LEN]>) 
     if unit == 0.0 {
         return Ok(fit);
     }
-    let mut x = src.map(|v| v / unit);
+    // No code tells such values from zero, and scales that are searched for them would not change when multiplied.
+    let mut x = src.map(|v| if (v / unit).abs() < NEGLIGIBLE { 0.0 } else { v / unit });
     // With so few points, importance alone would sacrifice large weights to the many small ones; ggml does not either.
     let mut w = weights(&x, None);
     if let Some(importance) = importance {
