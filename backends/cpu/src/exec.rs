@@ -14,6 +14,9 @@ pub struct Compiled {
     ops: Vec<Box<dyn CompiledOp>>,
     /// First output of each op: an op that makes no rows in a step is passed over.
     makes: Vec<Option<usize>>,
+    /// The next op that reads weights, for the first op and for those that read weights themselves: between the end of
+    /// an op's weights and the beginning of the next one's, memory would otherwise have nothing to do.
+    warms: Vec<Option<usize>>,
     tensors: Vec<Tensor>,
     /// Tensors that ops name; the others are never resolved.
     used: Vec<usize>,
@@ -62,7 +65,10 @@ impl Compiled {
         for &t in &used {
             check_tensor(t, view)?;
         }
+        let next = |i: usize| (i + 1..ops.len()).find(|&j| ops[j].streams());
+        let warms = (0..ops.len()).map(|i| next(i).filter(|_| i == 0 || ops[i].streams())).collect();
         Ok(Self {
+            warms,
             scratch: ops.iter().map(|op| op.scratch_bytes()).max().unwrap_or(0),
             ops,
             makes,
@@ -120,7 +126,12 @@ impl Compiled {
                 }
                 let started = if profiling && worker.index() == 0 { Now::read() } else { None };
                 // SAFETY: the step's tensors were resolved and checked above; all workers run this loop.
-                unsafe { op.run(&step, worker) };
+                unsafe {
+                    op.run(&step, worker);
+                    if let Some(next) = self.warms[i] {
+                        self.ops[next].warm(&step, worker);
+                    }
+                }
                 worker.barrier();
                 shared.profile(i, started);
                 if worker.stopped() {

@@ -1,4 +1,7 @@
-//! Memory: zeroed, aligned to a cache line, large blocks advised to huge pages.
+//! Memory: zeroed, aligned to a cache line, large blocks on huge pages.
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod slab;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
@@ -9,10 +12,9 @@ use tern_abi::plugin::{PluginError, Result};
 pub const ALIGN: usize = 64;
 /// Size of a huge page, where one TLB entry covers it instead of 4 KiB.
 const HUGE: usize = 2 << 20;
-/// From this size on memory is mapped. Blocks below a huge page still profit from the advice: the system puts
-/// new mappings side by side, and one huge page serves several blocks, such as the KV pages of all layers.
+/// From this size on memory is mapped, and lies on huge pages.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const MAPPED: usize = 128 << 10;
+const MAPPED: usize = 16 << 10;
 /// Bytes past the end that may be read (not written), so that kernels can load whole vectors.
 pub const SLACK: usize = 64;
 
@@ -31,7 +33,7 @@ enum Kind {
     Empty,
     Heap(Layout),
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    Mapped(usize),
+    Mapped(#[expect(dead_code, reason = "gives the memory back when it is dropped")] slab::Block),
 }
 
 /// A block of memory. It has no Rust references into it: access goes through pointers, and whoever makes
@@ -57,10 +59,10 @@ impl Memory {
         let padded = len.checked_add(SLACK).filter(|&n| n <= isize::MAX as usize - HUGE).ok_or_else(failed)?;
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if padded >= MAPPED
-            && let Some((ptr, mapped)) = map(padded)
+            && let Some(block) = slab::Block::new(padded)
         {
             USED.fetch_add(len as u64, Ordering::Relaxed);
-            return Ok(Self { ptr, len, kind: Kind::Mapped(mapped) });
+            return Ok(Self { ptr: block.ptr(), len, kind: Kind::Mapped(block) });
         }
         let layout = Layout::from_size_align(padded, ALIGN).map_err(|_| failed())?;
         // SAFETY: the layout's size is not zero.
@@ -90,50 +92,9 @@ impl Drop for Memory {
             // SAFETY: allocated with this layout, freed once.
             Kind::Heap(layout) => unsafe { dealloc(self.ptr.as_ptr(), layout) },
             #[cfg(any(target_os = "linux", target_os = "android"))]
-            // SAFETY: mapped by `map` with this length, unmapped once.
-            Kind::Mapped(len) => unsafe {
-                libc::munmap(self.ptr.as_ptr().cast(), len);
-            },
+            Kind::Mapped(_) => {}
         }
         USED.fetch_sub(self.len as u64, Ordering::Relaxed);
-    }
-}
-
-/// Maps at least `len` bytes, from a huge page's size on at a multiple of it; yields how many.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn map(len: usize) -> Option<(NonNull<u8>, usize)> {
-    let whole = len >= HUGE;
-    let total = if whole { len.checked_add(HUGE)? } else { len };
-    // SAFETY: a fresh anonymous mapping.
-    let base = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            total,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if base == libc::MAP_FAILED {
-        return None;
-    }
-    let base = base.cast::<u8>();
-    let head = if whole { base.align_offset(HUGE) } else { 0 };
-    // The tail starts at a page boundary; no system has pages beyond 64 KiB, and a failing munmap only wastes
-    // addresses.
-    let end = if whole { (head + len).next_multiple_of(64 << 10).min(total) } else { len };
-    // SAFETY: the ranges lie in the mapping and outside the block; advice cannot harm.
-    unsafe {
-        if head > 0 {
-            libc::munmap(base.cast(), head);
-        }
-        if end < total {
-            libc::munmap(base.add(end).cast(), total - end);
-        }
-        let start = base.add(head);
-        libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE);
-        Some((NonNull::new(start)?, end - head))
     }
 }
 
@@ -161,7 +122,7 @@ mod tests {
 
     #[test]
     fn zeroed_and_aligned() {
-        for len in [1, 63, 64, 4096, 200_000, HUGE - 1, HUGE, 3 * HUGE + 5] {
+        for len in [1, 63, 64, 4096, 20_000, 200_000, HUGE - 1, HUGE, 3 * HUGE + 5] {
             let m = Memory::zeroed(len).unwrap();
             assert_eq!(m.ptr() as usize % ALIGN, 0);
             // SAFETY: the block has `len` bytes and nothing else accesses it.

@@ -37,6 +37,15 @@ pub trait CompiledOp: Send + Sync {
     /// The step is that of the graph the op was compiled from: pointers are valid for the tensors' sizes,
     /// `check` has passed, and all workers of the run make the same calls in the same order.
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>);
+    /// Does the op read weights that are worth asking for before its turn?
+    fn streams(&self) -> bool {
+        false
+    }
+    /// Asks for the weights that this worker reads first, while nothing else wants the memory. Changes nothing.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run), but without any order.
+    unsafe fn warm(&self, _step: &Step<'_>, _worker: &Worker<'_>) {}
 }
 
 /// Rows of `width` elements that are worth a worker of their own: below a few thousand elements another

@@ -48,14 +48,16 @@ fn model(dtype: DType, tier: Tier, pool: &Pool, bandwidth: f64) {
         shapes.extend([(960, k), (576, k), (3072, k), (576, ffn)]);
     }
     let layers = Weights::new(dtype, &shapes, pool);
+    let cached = Weights::new(dtype, &shapes[..2], pool);
     shapes.push((49152, k));
     let model = Weights::new(dtype, &shapes, pool);
     let one = multiply(&model, 1, tier, pool);
+    let cache = cached.bytes() as f64 / multiply(&cached, 1, tier, pool) / 1e9;
     let (few, many) = (multiply(&layers, 64, tier, pool), multiply(&layers, 512, tier, pool));
     let speed = model.bytes() as f64 / one / 1e9;
     let ops = |tokens: usize, seconds: f64| (2 * layers.elements() * tokens) as f64 / seconds / 1e9;
     println!(
-        "{dtype:5} T=1: {:5.2} ms {:4.0} tok/s {speed:5.1} GB/s ({:3.0}%)   T=64: {:5.0} GOP/s {:5.0} tok/s   T=512: {:5.0} GOP/s {:5.0} tok/s",
+        "{dtype:5} T=1: {:5.2} ms {:4.0} tok/s {speed:5.1} GB/s ({:3.0}%), {cache:5.1} in cache   T=64: {:5.0} GOP/s {:5.0} tok/s   T=512: {:5.0} GOP/s {:5.0} tok/s",
         one * 1e3,
         1.0 / one,
         100.0 * speed / bandwidth,

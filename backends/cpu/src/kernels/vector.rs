@@ -113,3 +113,15 @@ pub unsafe fn max<S: Simd>(x: *const f32, n: usize) -> f32 {
         top
     }
 }
+
+crate::tier::tier_fn! {
+    /// Asks for memory to be brought nearer: where it begins, and how many bytes.
+    pub fn ask(from: *const u8, bytes: usize) = ask_for;
+}
+#[inline(always)]
+unsafe fn ask_for<S: Simd>(from: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
+        // SAFETY: any address may be asked for.
+        unsafe { S::prefetch(from.wrapping_add(line)) }
+    }
+}

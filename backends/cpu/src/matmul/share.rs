@@ -1,6 +1,7 @@
 //! Who multiplies which strips.
 
 use crate::pool::Worker;
+use std::ops::Range;
 
 /// One part in this many is left to whoever is first.
 const TAIL: usize = 8;
@@ -10,10 +11,10 @@ const TAIL: usize = 8;
 /// Products with few tokens wait for memory, which is fastest where a worker reads one long run: so every worker has
 /// one, and only the ends of all runs are claimed one by one, to even out cores that are not equally fast.
 pub fn streams(worker: &Worker<'_>, n: usize, mut f: impl FnMut(usize) -> bool) {
-    let (index, count) = (worker.index(), worker.count());
+    let (own, tail) = run(worker, n);
+    let count = worker.count();
     let cut = |i: usize| n * i / count;
-    let tail = n / (TAIL * count);
-    for strip in cut(index)..cut(index + 1) - tail {
+    for strip in own {
         if !f(strip) {
             return;
         }
@@ -25,6 +26,13 @@ pub fn streams(worker: &Worker<'_>, n: usize, mut f: impl FnMut(usize) -> bool) 
             }
         }
     }
+}
+
+/// The strips that are this worker's in [`streams`], and how many more each worker's run has at its end, for whoever is first.
+pub fn run(worker: &Worker<'_>, n: usize) -> (Range<usize>, usize) {
+    let (index, count) = (worker.index(), worker.count());
+    let tail = n / (TAIL * count);
+    (n * index / count..n * (index + 1) / count - tail, tail)
 }
 
 /// Activations that a worker goes through per strip: what stays in a second-level cache beside the weights.

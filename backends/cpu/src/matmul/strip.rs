@@ -25,6 +25,13 @@ pub struct Strip {
     panels: usize,
 }
 
+impl Strip {
+    /// First byte, and how many there are.
+    pub fn bytes(&self) -> (*const u8, usize) {
+        (self.w, self.panels * self.panel_bytes)
+    }
+}
+
 impl Multiplier {
     /// For matrices of this format.
     pub fn new(format: Format, columns: usize, tier: Tier) -> Self {

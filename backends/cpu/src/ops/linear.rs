@@ -16,7 +16,7 @@ mod work;
 
 use crate::check::{Checker, Dim, fixed};
 use crate::kernels::activation;
-use crate::kernels::norm;
+use crate::kernels::{norm, vector};
 use crate::matmul::finish::Finish;
 use crate::matmul::strip::Multiplier;
 use crate::matmul::tokens::{Form, Put};
@@ -48,6 +48,7 @@ struct Linear {
     finish: Finish,
     /// For [`Form::Blocks`] and [`Form::Whole`].
     quantize: [Put; 2],
+    ask: unsafe fn(*const u8, usize),
     layout: Layout,
 }
 
@@ -133,7 +134,8 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
             .ok_or_else(|| c.wrong("scratch is larger than the address space"))?;
     let quantize = [Form::Blocks, Form::Whole].map(|form| form.put(ctx.tier));
     let finish = Finish::new(ctx.tier);
-    Ok(Box::new(Linear { x, columns, norm, residual, adapters, parts, gate, max_tokens, finish, quantize, layout }))
+    let ask = vector::ask(ctx.tier);
+    Ok(Box::new(Linear { x, columns, norm, residual, adapters, parts, gate, max_tokens, finish, quantize, ask, layout }))
 }
 
 fn part(
@@ -187,6 +189,15 @@ impl CompiledOp for Linear {
             let input = self.prepare(step, worker, tokens);
             self.work(step, worker, &input);
         }
+    }
+
+    fn streams(&self) -> bool {
+        true
+    }
+
+    unsafe fn warm(&self, step: &Step<'_>, worker: &Worker<'_>) {
+        // SAFETY: passed on; the tier is available.
+        unsafe { self.ask_ahead(step, worker) }
     }
 }
 

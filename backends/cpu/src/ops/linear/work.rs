@@ -12,6 +12,9 @@ use crate::weight::STRIP;
 
 /// So many tokens wait for memory rather than for arithmetic.
 const FEW: usize = 8;
+/// Bytes of the next op's weights that a worker asks for: what memory brings while workers meet and prepare the input, and a
+/// small part of a second-level cache.
+const WARM: usize = 32 << 10;
 /// Strips between two looks at the cancel flag, with few tokens.
 const CANCEL: usize = 64;
 
@@ -50,16 +53,58 @@ impl Buffer {
 }
 
 impl Linear {
+    /// Strips to share out: of all weights, or pairs of strips under a gate.
+    fn strips(&self) -> usize {
+        let parts = if self.gate.is_some() { &self.parts[..1] } else { &self.parts[..] };
+        parts.iter().map(|p| p.rows.div_ceil(STRIP)).sum()
+    }
+
+    /// Asks for what this worker reads first in a step with few tokens.
+    ///
+    /// # Safety
+    /// As for [`crate::op::CompiledOp::warm`].
+    pub(super) unsafe fn ask_ahead(&self, step: &Step<'_>, worker: &Worker<'_>) {
+        if step.rows(self.x) > FEW {
+            return;
+        }
+        let mut left = { static W: std::sync::OnceLock<usize> = std::sync::OnceLock::new(); *W.get_or_init(|| std::env::var("WARM").map_or(WARM, |v| v.parse().unwrap())) };
+        if left == 0 { return; }
+        for item in share::run(worker, self.strips()).0 {
+            for strip in self.weights_of(step, item) {
+                let (at, bytes) = strip.bytes();
+                // SAFETY: the tier is available.
+                unsafe { (self.ask)(at, bytes.min(left)) };
+                left = left.saturating_sub(bytes);
+            }
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The prepared weights behind an item of [`strips`](Self::strips).
+    fn weights_of<'a>(&'a self, step: &'a Step<'_>, item: usize) -> impl Iterator<Item = Strip> + 'a {
+        let of = move |part: &Part, strip: usize| {
+            let matrix = step.weight(part.w)?.matrix()?;
+            Some(part.multiplier.strip(matrix, 0, strip))
+        };
+        let mut before = 0;
+        self.parts.iter().filter_map(move |part| {
+            if self.gate.is_some() {
+                return of(part, item);
+            }
+            let first = before;
+            before += part.rows.div_ceil(STRIP);
+            (first..before).contains(&item).then(|| of(part, item - first))?
+        })
+    }
+
     /// Claims strips until none is left.
     ///
     /// # Safety
     /// As for [`crate::op::CompiledOp::run`]; `input` is ready.
     pub(super) unsafe fn work(&self, step: &Step<'_>, worker: &Worker<'_>, input: &Input) {
-        let strips: usize = if self.gate.is_some() {
-            self.parts[0].rows.div_ceil(STRIP)
-        } else {
-            self.parts.iter().map(|p| p.rows.div_ceil(STRIP)).sum()
-        };
+        let strips = self.strips();
         let block = share::block(input.tokens, self.layout.token_bytes);
         let items = strips * input.tokens.div_ceil(block);
         // SAFETY: passed on; every strip is one worker's alone.
