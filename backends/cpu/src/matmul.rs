@@ -53,7 +53,7 @@ pub struct Unpacked {
     pub codes: *mut u8,
     /// `[panel][block][16]`, or `[panel][block][half][16]`.
     pub scales: *mut f32,
-    /// `[panel][block][16]`, for formats with minima.
+    /// `[panel][block][16]` for formats with minima, `[panel][block][part][16]` with halves.
     pub mins: *mut f32,
 }
 

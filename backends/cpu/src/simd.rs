@@ -108,6 +108,55 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Shifts 16-bit lanes left by `N`: bits cross from even bytes into odd ones, so mask afterwards.
     unsafe fn shl_bytes<const N: u32>(a: Self::B) -> Self::B;
 
+    /// Sixteen bytes, each four times: one per row of a quad.
+    #[inline(always)]
+    unsafe fn spread_bytes(p: *const u8) -> Self::B {
+        // SAFETY: as the caller's: 16 bytes at `p`, 64 in the array.
+        unsafe {
+            let bytes: [u8; 64] = std::array::from_fn(|i| *p.add(i / 4));
+            Self::load_bytes(bytes.as_ptr())
+        }
+    }
+    /// `table[b]` for each byte b of `a`, which is below 16.
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], a: Self::B) -> Self::B {
+        // SAFETY: as the caller's: arrays of 64 bytes.
+        unsafe {
+            let mut bytes = [0; 64];
+            Self::store_bytes(bytes.as_mut_ptr(), a);
+            let found = bytes.map(|b| table[usize::from(b & 15)]);
+            Self::load_bytes(found.as_ptr())
+        }
+    }
+    /// Bits `SHIFT` to `SHIFT + 3` of sixteen bytes as floats; `SHIFT` is 0 or 4.
+    #[inline(always)]
+    unsafe fn load_u4<const SHIFT: u32>(p: *const u8) -> Self::F {
+        // SAFETY: as the caller's: 16 bytes at `p`, 16 floats in the array.
+        unsafe {
+            let floats: [f32; LANES] = std::array::from_fn(|i| f32::from(*p.add(i) >> SHIFT & 15));
+            Self::load(floats.as_ptr())
+        }
+    }
+    /// `2^(e - 128)` for sixteen bytes e, also where that is subnormal.
+    #[inline(always)]
+    unsafe fn load_e8m0(p: *const u8) -> Self::F {
+        // SAFETY: as the caller's: 16 bytes at `p`, 16 floats in the array.
+        unsafe {
+            let floats: [f32; LANES] = std::array::from_fn(|i| tern_quant::mxfp4::half_scale(*p.add(i)));
+            Self::load(floats.as_ptr())
+        }
+    }
+    /// Sixteen bytes below 128 as floats with four bits of exponent and three of fraction, times `2^-8`: half-precision
+    /// numbers whose other bits are zero.
+    #[inline(always)]
+    unsafe fn load_e4m3(p: *const u8) -> Self::F {
+        // SAFETY: as the caller's: 16 bytes at `p`, 16 numbers in the array.
+        unsafe {
+            let halves: [u16; LANES] = std::array::from_fn(|i| u16::from(*p.add(i)) << 7);
+            Self::load_f16(halves.as_ptr())
+        }
+    }
+
     /// Begins a dot product at `bias`, one number for all lanes.
     ///
     /// `BITS` is 4, 5, 6 or 8: codes are below `2^BITS`, and x is in -127..=127. A running sum holds at most

@@ -3,32 +3,35 @@
 //! ```text
 //! matrix.rs   matrices: sizes, packing on all threads, reading rows back
 //! format.rs   panels and what a block format says about itself
-//! nibble.rs, byte.rs, q4_k.rs, q6_k.rs, float.rs   the formats that have kernels
+//! blocks.rs   the table of block formats
+//! planes.rs   where the bits of codes are
+//! scales.rs   what codes are multiplied with
+//! simple.rs, k.rs, iq.rs   the block formats, each a choice of planes and scales
 //! ternary.rs  ternary ones
-//! coded.rs    the others
+//! float.rs    floats
 //! ```
 //!
-//! One layout serves products with one token or many, rows by id, and reading back. It takes as many bytes as the
-//! file (Q4_K 3% more), since bytes are what decoding costs. Floats, and formats without kernels, keep the file's rows, so
+//! One layout serves products with one token or many, rows by id, and reading back. It takes about as many bytes as the
+//! file (Q4_K 3% more), since bytes are what decoding costs. Only formats below four bits that code several weights together
+//! are written out, see `iq.rs`. Floats keep the file's rows, so
 //! that they need no copy where the file is mapped: a copy takes longer than all else until the first token.
 
-mod byte;
-mod coded;
+pub(crate) mod blocks;
 mod float;
 mod format;
+pub(crate) mod iq;
+pub(crate) mod k;
 mod matrix;
-mod nibble;
-mod q4_k;
-mod q6_k;
+mod planes;
+mod scales;
+pub(crate) mod simple;
 mod ternary;
 
-pub use byte::Q8_0;
-pub use coded::row as decode_row;
+pub use blocks::BlockFormat;
 pub use format::{BLOCK, Blocks, QUAD, ROWS};
 pub use matrix::{Format, Matrix, STRIP};
-pub use nibble::{Q4_0, Q4_1, Q5_0};
-pub use q4_k::Q4K;
-pub use q6_k::Q6K;
+pub use planes::Planes;
+pub use scales::Scales;
 pub use ternary::{GROUP_BYTES, SCALES_BYTES, has_group_scales};
 
 use crate::memory::Memory;

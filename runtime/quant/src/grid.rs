@@ -78,19 +78,11 @@ pub(crate) fn joined(first: [i8; 4], second: [i8; 4]) -> [i8; 8] {
     core::array::from_fn(|i| if i < 4 { first[i] } else { second[i - 4] })
 }
 
-/// Weights from the elements of a point. Products are exact in `f32`: no order of operations can be observed.
+/// Weights from elements of points, all of them moved up or down by 1/8. Exact in `f32`: no order of operations can be observed.
 #[inline]
-pub(crate) fn scaled(out: &mut [f32; 8], elements: [i8; 8], scale: f32) {
-    for (y, v) in out.iter_mut().zip(elements) {
-        *y = scale * f32::from(v);
-    }
-}
-
-/// Weights from the elements of a point, all of them moved up or down by 1/8. Exact in `f32` like [`scaled`].
-#[inline]
-pub(crate) fn shifted(out: &mut [f32; 8], elements: [i8; 8], down: bool, scale: f32) {
+pub(crate) fn shifted<const N: usize>(out: &mut [f32; N], elements: &[i8; N], down: bool, scale: f32) {
     let shift = if down { -0.125 } else { 0.125 };
-    for (y, v) in out.iter_mut().zip(elements) {
+    for (y, &v) in out.iter_mut().zip(elements) {
         *y = scale * (f32::from(v) + shift);
     }
 }

@@ -29,7 +29,13 @@ impl Block<'_> {
     /// The scale of the scales.
     #[inline]
     pub fn d(&self) -> f32 {
-        f16_to_f32((0..4).fold(0, |d, k| d | (self.word(k) >> 12) << (4 * k)))
+        f16_to_f32(self.d_bits())
+    }
+
+    /// The same as it is put together: half precision.
+    #[inline]
+    pub fn d_bits(&self) -> u16 {
+        (0..4).fold(0, |d, k| d | (self.word(k) >> 12) << (4 * k))
     }
 
     /// The words with the scales.
@@ -38,17 +44,36 @@ impl Block<'_> {
         u16::from_le_bytes([self.0[48 + 2 * k], self.0[49 + 2 * k]])
     }
 
+    /// The scales of the sub-blocks, 0..=7.
+    #[inline]
+    pub fn scales(&self) -> [u8; 16] {
+        core::array::from_fn(|i| (self.word(i / 4) >> (i % 4 * 3) & 7) as u8)
+    }
+
+    /// Is the shift of group `g % 32` negative?
+    #[inline]
+    pub fn is_down(&self, g: usize) -> bool {
+        self.0[32 + g % 32 / 2] >> (4 * (g % 2) + 3) & 1 == 1
+    }
+
+    /// Elements of all points without their shifts, in element order.
+    #[inline]
+    pub fn unpack(&self, elements: &mut [i8; LEN]) {
+        for (g, out) in elements.as_chunks_mut().0.iter_mut().enumerate() {
+            let high = usize::from(self.0[32 + g / 2] >> (4 * (g % 2)) & 7);
+            *out = IQ1_S.point(usize::from(self.0[g]) | high << 8);
+        }
+    }
+
     /// All weights in element order.
     #[inline]
     pub fn dequantize(&self, out: &mut [f32; LEN]) {
-        let d = self.d();
-        for (i, out) in out.as_chunks_mut::<SUB_LEN>().0.iter_mut().enumerate() {
-            let scale = d * f32::from(2 * (self.word(i / 4) >> (i % 4 * 3) & 7) + 1);
-            for (j, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-                let nibble = usize::from(self.0[32 + i] >> (4 * j));
-                let index = usize::from(self.0[2 * i + j]) | (nibble & 7) << 8;
-                shifted(out, IQ1_S.point(index), nibble & 8 != 0, scale);
-            }
+        let (d, scales) = (self.d(), self.scales());
+        let mut elements = [0; LEN];
+        self.unpack(&mut elements);
+        let groups = out.as_chunks_mut::<8>().0.iter_mut().zip(elements.as_chunks::<8>().0);
+        for (g, (out, elements)) in groups.enumerate() {
+            shifted(out, elements, self.is_down(g), d * f32::from(2 * scales[g / 2] + 1));
         }
     }
 }

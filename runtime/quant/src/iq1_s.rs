@@ -33,18 +33,38 @@ impl Block<'_> {
         f16_to_f32(u16::from_le_bytes([self.0[0], self.0[1]]))
     }
 
+    /// The word of sub-block `i`.
+    #[inline]
+    fn word(&self, i: usize) -> u16 {
+        u16::from_le_bytes([self.0[34 + 2 * i], self.0[35 + 2 * i]])
+    }
+
+    /// The scales of the sub-blocks, 0..=7, and whether their shifts are negative.
+    #[inline]
+    pub fn scales(&self) -> [(u8, bool); 8] {
+        core::array::from_fn(|i| ((self.word(i) >> 12 & 7) as u8, self.word(i) >> 15 == 1))
+    }
+
+    /// Elements of all points without their shifts, in element order.
+    #[inline]
+    pub fn unpack(&self, elements: &mut [i8; LEN]) {
+        for (i, sub) in elements.as_chunks_mut::<SUB_LEN>().0.iter_mut().enumerate() {
+            let word = usize::from(self.word(i));
+            for (g, out) in sub.as_chunks_mut().0.iter_mut().enumerate() {
+                *out = IQ1_S.point(usize::from(self.0[2 + 4 * i + g]) | (word >> (3 * g) & 7) << 8);
+            }
+        }
+    }
+
     /// All weights in element order.
     #[inline]
     pub fn dequantize(&self, out: &mut [f32; LEN]) {
         let d = self.d();
-        let subs = self.0[2..34].as_chunks::<4>().0.iter().zip(self.0[34..].as_chunks().0);
-        for (out, (lows, word)) in out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(subs) {
-            let word = usize::from(u16::from_le_bytes(*word));
-            let scale = d * (2 * (word >> 12 & 7) + 1) as f32;
-            for (g, (out, &low)) in out.as_chunks_mut().0.iter_mut().zip(lows).enumerate() {
-                let index = usize::from(low) | (word >> (3 * g) & 7) << 8;
-                shifted(out, IQ1_S.point(index), word >> 15 == 1, scale);
-            }
+        let mut elements = [0; LEN];
+        self.unpack(&mut elements);
+        let subs = out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(elements.as_chunks::<SUB_LEN>().0);
+        for ((out, elements), (scale, down)) in subs.zip(self.scales()) {
+            shifted(out, elements, down, d * f32::from(2 * scale + 1));
         }
     }
 }

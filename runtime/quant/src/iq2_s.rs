@@ -10,7 +10,7 @@
 //! | 74..82 | scales, even sub-blocks in bits 0..4, odd ones in bits 4..8 |
 
 use crate::f16_to_f32;
-use crate::grid::{Code, Format, IQ2_S, Signs, Sums, fit, scaled, search_eights, signed};
+use crate::grid::{Code, Format, IQ2_S, Signs, Sums, fit, search_eights, signed};
 use crate::search::ScaleTooLarge;
 
 /// Elements per block.
@@ -31,18 +31,33 @@ impl Block<'_> {
         f16_to_f32(u16::from_le_bytes([self.0[0], self.0[1]]))
     }
 
+    /// The scales of the sub-blocks, 0..=15.
+    #[inline]
+    pub fn scales(&self) -> [u8; 16] {
+        core::array::from_fn(|i| self.0[74 + i / 2] >> (i % 2 * 4) & 15)
+    }
+
+    /// Elements of all points with their signs, in element order.
+    #[inline]
+    pub fn unpack(&self, elements: &mut [i8; LEN]) {
+        for (g, out) in elements.as_chunks_mut().0.iter_mut().enumerate() {
+            let high = usize::from(self.0[66 + g / 4] >> (g % 4 * 2) & 3);
+            let point = IQ2_S.point(usize::from(self.0[2 + g]) | high << 8);
+            *out = signed(point, self.0[34 + g]);
+        }
+    }
+
     /// All weights in element order.
     #[inline]
     pub fn dequantize(&self, out: &mut [f32; LEN]) {
         let d = self.d();
-        for (i, out) in out.as_chunks_mut::<SUB_LEN>().0.iter_mut().enumerate() {
-            let scale = self.0[74 + i / 2] >> (i % 2 * 4) & 15;
+        let mut elements = [0; LEN];
+        self.unpack(&mut elements);
+        let subs = out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(elements.as_chunks::<SUB_LEN>().0);
+        for ((out, elements), scale) in subs.zip(self.scales()) {
             let scale = d * (f32::from(scale) + 0.5) * 0.25;
-            for (j, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-                let g = 2 * i + j;
-                let high = usize::from(self.0[66 + g / 4] >> (g % 4 * 2) & 3);
-                let point = IQ2_S.point(usize::from(self.0[2 + g]) | high << 8);
-                scaled(out, signed(point, self.0[34 + g]), scale);
+            for (y, &v) in out.iter_mut().zip(elements) {
+                *y = scale * f32::from(v);
             }
         }
     }

@@ -10,7 +10,7 @@
 //! The sign of a group's last element is not stored: the number of minuses is even.
 
 use crate::f16_to_f32;
-use crate::grid::{Code, Format, IQ2_XS, Signs, Sums, even_signs, fit, scaled, search_eights, signed};
+use crate::grid::{Code, Format, IQ2_XS, Signs, Sums, even_signs, fit, search_eights, signed};
 use crate::search::ScaleTooLarge;
 
 /// Elements per block.
@@ -31,17 +31,32 @@ impl Block<'_> {
         f16_to_f32(u16::from_le_bytes([self.0[0], self.0[1]]))
     }
 
+    /// The scales of the sub-blocks, 0..=15.
+    #[inline]
+    pub fn scales(&self) -> [u8; 16] {
+        core::array::from_fn(|i| self.0[66 + i / 2] >> (i % 2 * 4) & 15)
+    }
+
+    /// Elements of all points with their signs, in element order.
+    #[inline]
+    pub fn unpack(&self, elements: &mut [i8; LEN]) {
+        for (out, word) in elements.as_chunks_mut().0.iter_mut().zip(self.0[2..66].as_chunks().0) {
+            let word = u16::from_le_bytes(*word);
+            *out = signed(IQ2_XS.point(usize::from(word)), even_signs((word >> 9) as u8));
+        }
+    }
+
     /// All weights in element order.
     #[inline]
     pub fn dequantize(&self, out: &mut [f32; LEN]) {
         let d = self.d();
-        let words = self.0[2..66].as_chunks::<4>().0;
-        for (i, (out, words)) in out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(words).enumerate() {
-            let scale = self.0[66 + i / 2] >> (i % 2 * 4) & 15;
+        let mut elements = [0; LEN];
+        self.unpack(&mut elements);
+        let subs = out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(elements.as_chunks::<SUB_LEN>().0);
+        for ((out, elements), scale) in subs.zip(self.scales()) {
             let scale = d * (f32::from(scale) + 0.5) * 0.25;
-            for (out, word) in out.as_chunks_mut().0.iter_mut().zip(words.as_chunks().0) {
-                let word = u16::from_le_bytes(*word);
-                scaled(out, signed(IQ2_XS.point(usize::from(word)), even_signs((word >> 9) as u8)), scale);
+            for (y, &v) in out.iter_mut().zip(elements) {
+                *y = scale * f32::from(v);
             }
         }
     }

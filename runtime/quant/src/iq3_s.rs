@@ -10,7 +10,7 @@
 //! | 106..110 | scales, even sub-blocks in bits 0..4, odd ones in bits 4..8 |
 
 use crate::f16_to_f32;
-use crate::grid::{Code, Format, IQ3_S, Signs, Sums, fit, joined, scaled, search_fours, signed};
+use crate::grid::{Code, Format, IQ3_S, Signs, Sums, fit, joined, search_fours, signed};
 use crate::search::ScaleTooLarge;
 
 /// Elements per block.
@@ -31,18 +31,34 @@ impl Block<'_> {
         f16_to_f32(u16::from_le_bytes([self.0[0], self.0[1]]))
     }
 
+    /// The scales of the sub-blocks, 0..=15.
+    #[inline]
+    pub fn scales(&self) -> [u8; 8] {
+        core::array::from_fn(|i| self.0[106 + i / 2] >> (i % 2 * 4) & 15)
+    }
+
+    /// Elements of all points with their signs, in element order.
+    #[inline]
+    pub fn unpack(&self, elements: &mut [i8; LEN]) {
+        let groups = self.0[2..66].as_chunks::<2>().0.iter().zip(&self.0[74..106]);
+        for (p, (out, (indices, &signs))) in elements.as_chunks_mut().0.iter_mut().zip(groups).enumerate() {
+            let high = self.0[66 + p / 4] >> (p % 4 * 2);
+            let point = |g: usize| IQ3_S.point(usize::from(indices[g]) | usize::from(high >> g & 1) << 8);
+            *out = signed(joined(point(0), point(1)), signs);
+        }
+    }
+
     /// All weights in element order.
     #[inline]
     pub fn dequantize(&self, out: &mut [f32; LEN]) {
         let d = self.d();
-        let subs = self.0[2..66].as_chunks::<8>().0.iter().zip(self.0[74..106].as_chunks::<4>().0);
-        for (i, (out, (indices, signs))) in out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(subs).enumerate() {
-            let scale = self.0[106 + i / 2] >> (i % 2 * 4) & 15;
+        let mut elements = [0; LEN];
+        self.unpack(&mut elements);
+        let subs = out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(elements.as_chunks::<SUB_LEN>().0);
+        for ((out, elements), scale) in subs.zip(self.scales()) {
             let scale = d * f32::from(2 * scale + 1);
-            let high = usize::from(self.0[66 + i]);
-            for (p, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-                let point = |g: usize| IQ3_S.point(usize::from(indices[g]) | (high >> g & 1) << 8);
-                scaled(out, signed(joined(point(2 * p), point(2 * p + 1)), signs[p]), scale);
+            for (y, &v) in out.iter_mut().zip(elements) {
+                *y = scale * f32::from(v);
             }
         }
     }

@@ -12,7 +12,7 @@
 //! minuses even; bits 28..32 are the scale.
 
 use crate::f16_to_f32;
-use crate::grid::{Code, Format, IQ3_XXS, Signs, Sums, even_signs, fit, joined, scaled, search_fours, signed};
+use crate::grid::{Code, Format, IQ3_XXS, Signs, Sums, even_signs, fit, joined, search_fours, signed};
 use crate::search::ScaleTooLarge;
 
 /// Elements per block.
@@ -33,18 +33,42 @@ impl Block<'_> {
         f16_to_f32(u16::from_le_bytes([self.0[0], self.0[1]]))
     }
 
+    /// The word of sub-block `i`.
+    #[inline]
+    fn word(&self, i: usize) -> u32 {
+        let at = 66 + 4 * i;
+        u32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
+    }
+
+    /// The scales of the sub-blocks, 0..=15.
+    #[inline]
+    pub fn scales(&self) -> [u8; 8] {
+        core::array::from_fn(|i| (self.word(i) >> 28) as u8)
+    }
+
+    /// Elements of all points with their signs, in element order.
+    #[inline]
+    pub fn unpack(&self, elements: &mut [i8; LEN]) {
+        for (i, sub) in elements.as_chunks_mut::<SUB_LEN>().0.iter_mut().enumerate() {
+            let word = self.word(i);
+            for (p, out) in sub.as_chunks_mut().0.iter_mut().enumerate() {
+                let point = |g: usize| IQ3_XXS.point(usize::from(self.0[2 + 8 * i + g]));
+                *out = signed(joined(point(2 * p), point(2 * p + 1)), even_signs((word >> (7 * p)) as u8));
+            }
+        }
+    }
+
     /// All weights in element order.
     #[inline]
     pub fn dequantize(&self, out: &mut [f32; LEN]) {
         let d = self.d();
-        let subs = self.0[2..66].as_chunks::<8>().0.iter().zip(self.0[66..].as_chunks::<4>().0);
-        for (out, (indices, word)) in out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(subs) {
-            let word = u32::from_le_bytes(*word);
-            let scale = d * ((word >> 28) as f32 + 0.5) * 0.5;
-            for (p, out) in out.as_chunks_mut().0.iter_mut().enumerate() {
-                let point = |g: usize| IQ3_XXS.point(usize::from(indices[g]));
-                let signs = even_signs((word >> (7 * p)) as u8);
-                scaled(out, signed(joined(point(2 * p), point(2 * p + 1)), signs), scale);
+        let mut elements = [0; LEN];
+        self.unpack(&mut elements);
+        let subs = out.as_chunks_mut::<SUB_LEN>().0.iter_mut().zip(elements.as_chunks::<SUB_LEN>().0);
+        for ((out, elements), scale) in subs.zip(self.scales()) {
+            let scale = d * (f32::from(scale) + 0.5) * 0.5;
+            for (y, &v) in out.iter_mut().zip(elements) {
+                *y = scale * f32::from(v);
             }
         }
     }

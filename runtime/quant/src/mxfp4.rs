@@ -59,7 +59,7 @@ impl Block<'_> {
 
 /// 2^(e - 128), exactly, as a subnormal for e < 2.
 #[inline]
-pub(crate) fn half_scale(e: u8) -> f32 {
+pub fn half_scale(e: u8) -> f32 {
     f32::from_bits(if e < 2 { 0x0020_0000 << e } else { u32::from(e - 1) << 23 })
 }
 

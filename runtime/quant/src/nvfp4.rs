@@ -66,7 +66,7 @@ impl Block<'_> {
 
 /// Half the value of a UE4M3 scale.
 #[inline]
-pub(crate) fn half_scale(code: u8) -> f32 {
+pub fn half_scale(code: u8) -> f32 {
     let (exponent, fraction) = (u32::from(code >> 3 & 15), u32::from(code & 7));
     match code {
         0x7f => 0.0,

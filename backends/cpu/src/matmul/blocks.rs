@@ -12,7 +12,7 @@
 use super::tokens::{Field, record_bytes};
 use super::{AHEAD, Product, Unpacked};
 use crate::simd::{LANES, Simd};
-use crate::weight::{BLOCK, Blocks, QUAD};
+use crate::weight::{BLOCK, Blocks, Planes, QUAD, Scales};
 
 /// More tokens than any tier's tile has.
 const MAX_TILE: usize = 16;
@@ -20,7 +20,7 @@ const MAX_TILE: usize = 16;
 /// Calls a function of [`Simd`] that wants the format's bits as a constant, which generics cannot pass on.
 macro_rules! with_bits {
     ($B:ident, $S:ident::$f:ident($($arg:expr),*)) => {
-        match $B::BITS {
+        match <$B as Blocks>::BITS {
             4 => $S::$f::<4>($($arg),*),
             5 => $S::$f::<5>($($arg),*),
             6 => $S::$f::<6>($($arg),*),
@@ -38,9 +38,18 @@ unsafe fn number(record: *const u8, field: Field, width: usize, token: usize) ->
 /// What undoes the format's offset in a dot product of a block, or half of it.
 #[inline(always)]
 unsafe fn bias<B: Blocks>(record: *const u8, half: usize, width: usize, token: usize) -> i32 {
-    match Field::undoing(B::OFFSET, half) {
+    let fields = const {
+        let halves = B::Scales::HALVES;
+        let of = [
+            Field::undoing(B::OFFSET, if halves { Some(0) } else { None }),
+            Field::undoing(B::OFFSET, if halves { Some(1) } else { None }),
+        ];
+        assert!(B::OFFSET == 0 || of[0].is_some());
+        of
+    };
+    match fields[half] {
         // SAFETY: the caller's record has all fields of all tokens.
-        Some(field) => unsafe { record.add(field.at(width, token)).cast::<i32>().read_unaligned() },
+        Some((field, times)) => unsafe { times * record.add(field.at(width, token)).cast::<i32>().read_unaligned() },
         None => 0,
     }
 }
@@ -48,12 +57,14 @@ unsafe fn bias<B: Blocks>(record: *const u8, half: usize, width: usize, token: u
 /// Number of sums of a block, and the pairs of quads in the sum `half`.
 #[inline(always)]
 const fn halves<B: Blocks>() -> usize {
-    if B::HALVES { 2 } else { 1 }
+    if B::Scales::HALVES { 2 } else { 1 }
 }
 #[inline(always)]
 fn pairs<B: Blocks>(half: usize) -> std::ops::Range<usize> {
-    if B::HALVES { 2 * half..2 * half + 2 } else { 0..4 }
+    if B::Scales::HALVES { 2 * half..2 * half + 2 } else { 0..4 }
 }
+/// What parts of minima are multiplied with; without halves there is one.
+const SUMS: [Field; 2] = [Field::Sum, Field::SumLow];
 
 /// A block's dot product so far, with the weights' scale: `dot` is that of the halves before.
 #[inline(always)]
@@ -73,14 +84,14 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
         let blocks = a.columns / BLOCK;
         for panel in 0..a.panels {
             let codes = a.w.add(panel * a.panel_bytes);
-            let meta = codes.add(blocks * B::CODE_BYTES);
+            let meta = codes.add(blocks * B::Planes::BYTES);
             let stride = a.panel_bytes / blocks.max(1);
             let mut sum = [S::zero(); T];
             for block in 0..blocks {
-                let w = codes.add(block * B::CODE_BYTES);
+                let w = codes.add(block * B::Planes::BYTES);
                 // Evenly through codes and meta, and on into the next panel.
                 let ahead = codes.wrapping_add(AHEAD + block * stride);
-                for line in 0..B::CODE_BYTES / 64 + 1 {
+                for line in 0..B::Planes::BYTES / 64 + 1 {
                     S::prefetch(ahead.wrapping_add(64 * line));
                 }
                 let record = a.x.add(block * record_bytes(T));
@@ -92,13 +103,12 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
                     }
                     for pair in pairs::<B>(half) {
                         let (w0, w1) = B::codes::<S>(w, pair);
-                        let (q0, q1) = B::quads(pair);
                         for t in 0..T {
-                            let x = record.add(BLOCK * t).cast::<i8>();
-                            acc[t] = with_bits!(B, S::dot(acc[t], w0, w1, x.add(4 * q0), x.add(4 * q1)));
+                            let x = record.add(BLOCK * t + 8 * pair).cast::<i8>();
+                            acc[t] = with_bits!(B, S::dot(acc[t], w0, w1, x, x.add(4)));
                         }
                     }
-                    let scale = B::scale::<S>(meta, block, half);
+                    let scale = B::Scales::scale::<S>(meta, block, half);
                     for t in 0..T {
                         let sum = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
                         dot[t] = scaled::<S>(half, sum, scale, dot[t]);
@@ -107,10 +117,12 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
                 for t in 0..T {
                     sum[t] = S::fma(dot[t], S::splat(number(record, Field::Scale, T, t)), sum[t]);
                 }
-                if B::MINS {
-                    let min = B::min::<S>(meta, block);
-                    for t in 0..T {
-                        sum[t] = S::fma(min, S::splat(number(record, Field::Sum, T, t)), sum[t]);
+                if B::Scales::MINS {
+                    for (part, field) in SUMS[..halves::<B>()].iter().enumerate() {
+                        let min = B::Scales::min::<S>(meta, block, part);
+                        for t in 0..T {
+                            sum[t] = S::fma(min, S::splat(number(record, *field, T, t)), sum[t]);
+                        }
                     }
                 }
             }
@@ -132,22 +144,24 @@ pub unsafe fn unpack<S: Simd, B: Blocks>(a: &Product, to: &Unpacked) {
         let blocks = a.columns / BLOCK;
         for panel in 0..a.panels {
             let codes = a.w.add(panel * a.panel_bytes);
-            let meta = codes.add(blocks * B::CODE_BYTES);
+            let meta = codes.add(blocks * B::Planes::BYTES);
             for block in 0..blocks {
                 let at = panel * blocks + block;
-                let (from, quads) = (codes.add(block * B::CODE_BYTES), to.codes.add(at * 8 * QUAD));
+                let (from, quads) = (codes.add(block * B::Planes::BYTES), to.codes.add(at * 8 * QUAD));
                 for pair in 0..4 {
                     let (w0, w1) = B::codes::<S>(from, pair);
-                    let (q0, q1) = B::quads(pair);
-                    S::store_bytes(quads.add(q0 * QUAD), w0);
-                    S::store_bytes(quads.add(q1 * QUAD), w1);
+                    S::store_bytes(quads.add(2 * pair * QUAD), w0);
+                    S::store_bytes(quads.add((2 * pair + 1) * QUAD), w1);
                 }
                 for half in 0..halves::<B>() {
-                    let scale = B::scale::<S>(meta, block, half);
+                    let scale = B::Scales::scale::<S>(meta, block, half);
                     S::store(to.scales.add((at * halves::<B>() + half) * LANES), scale);
                 }
-                if B::MINS {
-                    S::store(to.mins.add(at * LANES), B::min::<S>(meta, block));
+                if B::Scales::MINS {
+                    for part in 0..halves::<B>() {
+                        let min = B::Scales::min::<S>(meta, block, part);
+                        S::store(to.mins.add((at * halves::<B>() + part) * LANES), min);
+                    }
                 }
             }
         }
@@ -163,7 +177,7 @@ pub unsafe fn tile<S: Simd, B: Blocks>(a: &Product, w: &Unpacked) {
     // SAFETY: passed on.
     unsafe {
         // With halves, two panels would need more registers than there are.
-        if S::PAIR && !B::HALVES && a.panels == 2 {
+        if S::PAIR && !B::Scales::HALVES && a.panels == 2 {
             panels::<S, B, 2>(a, w, 0);
         } else {
             for panel in 0..a.panels {
@@ -219,11 +233,13 @@ unsafe fn panels<S: Simd, B: Blocks, const P: usize>(a: &Product, w: &Unpacked, 
                     sum[p][t] = S::fma(dot[p][t], token, sum[p][t]);
                 }
             }
-            if B::MINS {
+            if B::Scales::MINS {
                 for p in 0..P {
-                    let min = S::load(w.mins.add(at(p) * LANES));
-                    for t in 0..S::TILE {
-                        sum[p][t] = S::fma(min, S::splat(number(record, Field::Sum, S::TILE, t)), sum[p][t]);
+                    for (part, field) in SUMS[..halves::<B>()].iter().enumerate() {
+                        let min = S::load(w.mins.add((at(p) * halves::<B>() + part) * LANES));
+                        for t in 0..S::TILE {
+                            sum[p][t] = S::fma(min, S::splat(number(record, *field, S::TILE, t)), sum[p][t]);
+                        }
                     }
                 }
             }

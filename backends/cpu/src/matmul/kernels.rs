@@ -5,8 +5,8 @@ use super::{Product, Unpacked};
 use super::{blocks, ternary};
 use crate::simd::Simd;
 use crate::tier::{Tier, tier_fn};
-use crate::weight::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0, has_group_scales};
-use tern_quant::DType;
+use crate::weight::blocks::with_blocks;
+use crate::weight::{Format, has_group_scales};
 
 /// Kernels of a format on a tier. All give the same bits for the same row and token.
 #[derive(Clone, Copy)]
@@ -22,13 +22,6 @@ pub struct Kernels {
 pub enum Products {
     /// With float weights, tiles of any width.
     Floats(unsafe fn(&Product)),
-    /// With weights that are decoded to F32 first, a strip at a time.
-    Decoded {
-        /// What they are decoded from.
-        dtype: DType,
-        /// Multiplies as `Floats` does.
-        product: unsafe fn(&Product),
-    },
     /// With ternary weights, tiles of 1, 2, 4 and all tokens.
     Ternary([unsafe fn(&Product); 4]),
     /// With block formats.
@@ -42,52 +35,47 @@ pub enum Products {
     },
 }
 
+/// The kernels of block format `$B`, which must be an item in scope.
 macro_rules! block_kernels {
-    ($($name:ident: $B:ty,)+) => {$(
-        mod $name {
-            use super::*;
-            #[inline(always)]
-            unsafe fn one<S: Simd>(a: &Product) {
-                // SAFETY: passed on.
-                unsafe { blocks::small::<S, $B, 1>(a) }
-            }
-            #[inline(always)]
-            unsafe fn two<S: Simd>(a: &Product) {
-                // SAFETY: passed on.
-                unsafe { blocks::small::<S, $B, 2>(a) }
-            }
-            #[inline(always)]
-            unsafe fn four<S: Simd>(a: &Product) {
-                // SAFETY: passed on.
-                unsafe { blocks::small::<S, $B, 4>(a) }
-            }
-            #[inline(always)]
-            unsafe fn decode<S: Simd>(a: &Product, to: &Unpacked) {
-                // SAFETY: passed on.
-                unsafe { blocks::unpack::<S, $B>(a, to) }
-            }
-            #[inline(always)]
-            unsafe fn full<S: Simd>(a: &Product, w: &Unpacked) {
-                // SAFETY: passed on.
-                unsafe { blocks::tile::<S, $B>(a, w) }
-            }
-            tier_fn! {
-                pub fn small1(a: &Product) = self::one;
-                pub fn small2(a: &Product) = self::two;
-                pub fn small4(a: &Product) = self::four;
-                pub fn unpack(a: &Product, to: &Unpacked) = self::decode;
-                pub fn tile(a: &Product, w: &Unpacked) = self::full;
-            }
+    ($B:ident, $tier:expr) => {{
+        #[inline(always)]
+        unsafe fn one<S: Simd>(a: &Product) {
+            // SAFETY: passed on.
+            unsafe { blocks::small::<S, $B, 1>(a) }
         }
-    )+};
-}
-block_kernels! {
-    q4_0: Q4_0,
-    q4_1: Q4_1,
-    q5_0: Q5_0,
-    q8_0: Q8_0,
-    q4_k: Q4K,
-    q6_k: Q6K,
+        #[inline(always)]
+        unsafe fn two<S: Simd>(a: &Product) {
+            // SAFETY: passed on.
+            unsafe { blocks::small::<S, $B, 2>(a) }
+        }
+        #[inline(always)]
+        unsafe fn four<S: Simd>(a: &Product) {
+            // SAFETY: passed on.
+            unsafe { blocks::small::<S, $B, 4>(a) }
+        }
+        #[inline(always)]
+        unsafe fn decode<S: Simd>(a: &Product, to: &Unpacked) {
+            // SAFETY: passed on.
+            unsafe { blocks::unpack::<S, $B>(a, to) }
+        }
+        #[inline(always)]
+        unsafe fn tile<S: Simd>(a: &Product, w: &Unpacked) {
+            // SAFETY: passed on.
+            unsafe { blocks::tile::<S, $B>(a, w) }
+        }
+        tier_fn! {
+            fn small1(a: &Product) = one;
+            fn small2(a: &Product) = two;
+            fn small4(a: &Product) = four;
+            fn unpack(a: &Product, to: &Unpacked) = decode;
+            fn full(a: &Product, w: &Unpacked) = tile;
+        }
+        Products::Blocks {
+            small: [small1($tier), small2($tier), small4($tier)],
+            unpack: unpack($tier),
+            full: full($tier),
+        }
+    }};
 }
 
 macro_rules! ternary_kernels {
@@ -153,12 +141,6 @@ impl Kernels {
     /// The kernels of a format.
     pub fn of(format: Format, tier: Tier) -> Self {
         let (tile, float_tile) = tiles(tier);
-        macro_rules! blocks {
-            ($m:ident) => {{
-                let small = [$m::small1(tier), $m::small2(tier), $m::small4(tier)];
-                Self { products: Products::Blocks { small, unpack: $m::unpack(tier), full: $m::tile(tier) }, tile }
-            }};
-        }
         macro_rules! ternaries {
             ($m:ident) => {{
                 let full = if tile == 8 { $m::product8(tier) } else { $m::product4(tier) };
@@ -168,20 +150,12 @@ impl Kernels {
         }
         let floats = |product| Self { products: Products::Floats(product), tile: float_tile };
         match format {
-            Format::Q4_0 => blocks!(q4_0),
-            Format::Q4_1 => blocks!(q4_1),
-            Format::Q5_0 => blocks!(q5_0),
-            Format::Q8_0 => blocks!(q8_0),
-            Format::Q4K => blocks!(q4_k),
-            Format::Q6K => blocks!(q6_k),
+            Format::Blocks(format) => Self { products: with_blocks!(format, |B| block_kernels!(B, tier)), tile },
             Format::Ternary(dtype) if has_group_scales(dtype) => ternaries!(ternary_groups),
             Format::Ternary(_) => ternaries!(ternary_whole),
             Format::F32 => floats(f32s(tier)),
             Format::F16 => floats(f16s(tier)),
             Format::BF16 => floats(bf16s(tier)),
-            Format::Coded(dtype) => {
-                Self { products: Products::Decoded { dtype, product: f32s(tier) }, tile: float_tile }
-            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::kernels::{Kernels, Products};
 use super::tokens::{Form, Tile, Tiling};
 use super::{Product, Unpacked};
 use crate::tier::Tier;
-use crate::weight::{BLOCK, Format, Matrix, QUAD, ROWS, STRIP, decode_row};
+use crate::weight::{BLOCK, Format, Matrix, QUAD, ROWS, STRIP};
 
 /// Floats that a tile's results take at most, see [`Strip::multiply`].
 pub const RESULTS: usize = STRIP * 16;
@@ -53,9 +53,8 @@ impl Multiplier {
     pub fn scratch_bytes(&self) -> usize {
         match self.kernels.products {
             Products::Floats(_) | Products::Ternary(_) => 0,
-            Products::Decoded { .. } => STRIP * self.columns * 4,
-            // Codes, scales of both halves, minima.
-            Products::Blocks { .. } => STRIP / ROWS * (self.columns / BLOCK) * (8 * QUAD + 3 * ROWS * 4),
+            // Codes, scales and minima of both halves.
+            Products::Blocks { .. } => STRIP / ROWS * (self.columns / BLOCK) * (8 * QUAD + 4 * ROWS * 4),
         }
     }
 
@@ -72,7 +71,7 @@ impl Multiplier {
         Strip { w: rows.cast(), panel_bytes: self.columns * 4, panels: count }
     }
 
-    /// Decodes the strip's weights into `scratch` where its format, or full tiles, want that.
+    /// Decodes the strip's weights into `scratch` where full tiles want that.
     ///
     /// # Safety
     /// The strip is of this multiplier's format and columns; `scratch` has [`scratch_bytes`](Self::scratch_bytes).
@@ -83,16 +82,6 @@ impl Multiplier {
                 let product = self.product(strip, std::ptr::null(), nothing, std::ptr::null_mut());
                 // SAFETY: passed on; the tier is available.
                 unsafe { unpack(&product, &self.unpacked(scratch)) };
-            }
-            Products::Decoded { dtype, .. } => {
-                for panel in 0..strip.panels {
-                    // SAFETY: the strip's rows; the scratch has a strip of floats, and is aligned.
-                    unsafe {
-                        let row = std::slice::from_raw_parts(strip.w.add(panel * strip.panel_bytes), strip.panel_bytes);
-                        let to = scratch.cast::<f32>().add(panel * self.columns);
-                        decode_row(dtype, row, std::slice::from_raw_parts_mut(to, self.columns));
-                    }
-                }
             }
             Products::Blocks { .. } | Products::Floats(_) | Products::Ternary(_) => {}
         }
@@ -117,10 +106,6 @@ impl Multiplier {
             let product = self.product(strip, x.add(tile.first * self.token_bytes()), tile, y);
             match self.kernels.products {
                 Products::Floats(f) => f(&product),
-                Products::Decoded { product: f, .. } => {
-                    let panel_bytes = self.columns * 4;
-                    f(&Product { w: scratch, panel_bytes, ..product });
-                }
                 Products::Ternary(products) => match tile.width {
                     1 => products[0](&product),
                     2 => products[1](&product),

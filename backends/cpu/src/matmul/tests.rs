@@ -1,22 +1,33 @@
 //! Every format on every tier, against plain code that does the same arithmetic, bit for bit.
 
+mod reference;
+
 use super::strip::{Multiplier, RESULTS};
 use super::tokens::Tiling;
 use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::tier::Tier;
-use crate::weight::{BLOCK, Matrix, Prepared, STRIP};
+use crate::weight::{BLOCK, BlockFormat, Matrix, Prepared, STRIP};
+use reference::{block, tame, tensor_scale};
 use tern_abi::plugin::WeightSpec;
-use tern_quant::{DType, dequantize, i2_s, q4_0, q4_1, q4_k, q5_0, q6_k, q8_0, quantize};
+use tern_quant::{DType, dequantize, quantize};
 
 const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
-const BLOCKS: [DType; 6] = [DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q8_0, DType::Q4_K, DType::Q6_K];
 const TERNARY: [DType; 4] = [DType::TQ1_0, DType::TQ2_0, DType::I2_S, DType::I2_S_ARM];
-/// Some of the formats without kernels: every block length, and a table of levels.
-const CODED: [DType; 5] = [DType::Q5_1, DType::NVFP4, DType::Q1_0, DType::Q3_K, DType::IQ4_XS];
+
+fn blocks() -> impl Iterator<Item = DType> {
+    DType::ALL.iter().copied().filter(|&dtype| BlockFormat::of(dtype).is_some())
+}
 
 fn dtypes() -> impl Iterator<Item = DType> {
-    FLOATS.into_iter().chain(BLOCKS).chain(TERNARY).chain(CODED)
+    FLOATS.into_iter().chain(blocks()).chain(TERNARY)
+}
+
+#[test]
+fn every_quantized_type_has_kernels() {
+    for &dtype in DType::ALL.iter().filter(|dtype| dtype.is_quantized()) {
+        assert!(dtypes().any(|d| d == dtype), "{dtype}");
+    }
 }
 
 /// Noise, encoded: all of a matrix, with the tail that some formats have.
@@ -79,50 +90,6 @@ fn product(m: &Matrix, x: &[f32], tokens: usize, tier: Tier) -> Vec<f32> {
     out
 }
 
-/// Codes without offset, scale and minimum of a block of a row, per half.
-fn block(dtype: DType, row: &[u8], b: usize) -> ([i32; BLOCK], [f32; 2], f32) {
-    let at = |bytes: usize, per: usize| &row[b / per * bytes..][..bytes];
-    let mut codes = [0; BLOCK];
-    let (mut scales, mut min) = ([0.0; 2], 0.0);
-    match dtype {
-        DType::Q4_0 => {
-            let v = q4_0::Block(at(18, 1).try_into().unwrap());
-            codes = std::array::from_fn(|i| i32::from(v.quant(i)) - 8);
-            scales = [v.d(); 2];
-        }
-        DType::Q4_1 => {
-            let v = q4_1::Block(at(20, 1).try_into().unwrap());
-            codes = std::array::from_fn(|i| i32::from(v.quant(i)));
-            scales = [v.d(); 2];
-            min = v.m();
-        }
-        DType::Q5_0 => {
-            let v = q5_0::Block(at(22, 1).try_into().unwrap());
-            codes = std::array::from_fn(|i| i32::from(v.quant(i)) - 16);
-            scales = [v.d(); 2];
-        }
-        DType::Q8_0 => {
-            let v = q8_0::Block(at(34, 1).try_into().unwrap());
-            codes = std::array::from_fn(|i| i32::from(v.quant(i)));
-            scales = [v.d(); 2];
-        }
-        DType::Q4_K => {
-            let v = q4_k::Block(at(144, 8).try_into().unwrap());
-            let (scale, m) = v.scales_mins()[b % 8];
-            codes = std::array::from_fn(|i| i32::from(v.quant(b % 8 * 32 + i)));
-            scales = [v.d() * f32::from(scale); 2];
-            min = -(v.dmin() * f32::from(m));
-        }
-        DType::Q6_K => {
-            let v = q6_k::Block(at(210, 8).try_into().unwrap());
-            codes = std::array::from_fn(|i| i32::from(v.quant(b % 8 * 32 + i)) - 32);
-            scales = std::array::from_fn(|h| v.d() * f32::from(v.scale(b % 8 * 2 + h)));
-        }
-        _ => {}
-    }
-    (codes, scales, min)
-}
-
 /// One product, as the kernels' documentation says it is done.
 fn expected(dtype: DType, row: &[u8], w: &[f32], scale: Option<f32>, x: &[f32], tier: Tier) -> f32 {
     let fma = |a: f32, b: f32, c: f32| if tier == Tier::Scalar { a * b + c } else { a.mul_add(b, c) };
@@ -142,7 +109,7 @@ fn expected(dtype: DType, row: &[u8], w: &[f32], scale: Option<f32>, x: &[f32], 
         }
         return scale.map_or(sum, |d| sum * d) * token;
     }
-    if !BLOCKS.contains(&dtype) {
+    if FLOATS.contains(&dtype) {
         let mut chains = [0.0f32; 16];
         for (k, (&w, &x)) in w.iter().zip(x).enumerate() {
             chains[k % 16] = fma(w, x, chains[k % 16]);
@@ -155,19 +122,23 @@ fn expected(dtype: DType, row: &[u8], w: &[f32], scale: Option<f32>, x: &[f32], 
         return chains[0];
     }
     for (b, x) in x.chunks(BLOCK).enumerate() {
-        let (codes, scales, min) = block(dtype, row, b);
+        let w = block(dtype, row, b);
         let top = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let scale = top * (1.0 / 127.0);
         let inverse = if top >= 1e-36 { 1.0 / scale } else { 0.0 };
         let q: Vec<i32> = x.iter().map(|v| (v * inverse).round_ties_even() as i32).collect();
-        let dot = |range: std::ops::Range<usize>| range.map(|i| codes[i] * q[i]).sum::<i32>() as f32;
-        if dtype == DType::Q6_K {
-            sum = fma(fma(dot(16..32), scales[1], dot(0..16) * scales[0]), scale, sum);
-        } else {
-            sum = fma(dot(0..32) * scales[0], scale, sum);
-        }
-        if matches!(dtype, DType::Q4_1 | DType::Q4_K) {
-            sum = fma(min, scale * q.iter().sum::<i32>() as f32, sum);
+        let dot = |range: std::ops::Range<usize>| range.map(|i| w.levels[i] * q[i]).sum::<i32>() as f32;
+        let dot = match w.halves {
+            true => fma(dot(16..32), w.scales[1], dot(0..16) * w.scales[0]),
+            false => dot(0..32) * w.scales[0],
+        };
+        sum = fma(dot, scale, sum);
+        if let Some([low, high]) = w.mins {
+            // The second half's minimum for all, then what the first has besides.
+            sum = fma(high, scale * q.iter().sum::<i32>() as f32, sum);
+            if w.halves {
+                sum = fma(low - high, scale * q[..16].iter().sum::<i32>() as f32, sum);
+            }
         }
     }
     sum
@@ -178,7 +149,7 @@ fn check(dtype: DType, rows: usize, columns: usize, bytes: &[u8], x: &[f32], nam
     let w = pack(dtype, rows, columns, bytes, &pool);
     let m = w.matrix().unwrap();
     let row_bytes = dtype.row_bytes(columns).unwrap();
-    let scale = if dtype.tail_bytes() > 0 { i2_s::split(bytes).map(|(_, scale)| scale) } else { None };
+    let scale = tensor_scale(dtype, bytes);
     let mut plain = vec![0.0; rows * columns];
     dequantize(dtype, bytes, &mut plain).unwrap();
     let mut back = vec![0.0; rows * columns];
@@ -223,25 +194,19 @@ fn products_are_what_they_should_be() {
 
 #[test]
 fn extreme_codes_do_not_saturate() {
-    for dtype in BLOCKS.into_iter().chain(TERNARY) {
+    for dtype in blocks().chain(TERNARY) {
         let columns = 512;
         let rows = 17;
         let size = dtype.tensor_bytes((rows * columns) as u64).unwrap() as usize;
         let per = dtype.block_bytes();
-        for fill in [0x00u8, 0xff, 0x7f, 0x80, 0x0f, 0xf0] {
+        for fill in [0x00u8, 0xff, 0x7f, 0x80, 0x0f, 0xf0, 0x55] {
             let mut bytes = vec![fill; size];
             if dtype.tail_bytes() > 0 {
                 let tail = size - dtype.tail_bytes();
                 bytes[tail..][..4].copy_from_slice(&1f32.to_le_bytes());
             }
             for b in bytes.chunks_exact_mut(per) {
-                // Scales of one, so that nothing but the codes is extreme.
-                match dtype {
-                    DType::Q4_1 | DType::Q4_K => b[..4].copy_from_slice(&[0x00, 0x3c, 0x00, 0x3c]),
-                    DType::Q6_K | DType::TQ1_0 | DType::TQ2_0 => b[per - 2..].copy_from_slice(&[0x00, 0x3c]),
-                    DType::I2_S | DType::I2_S_ARM => {}
-                    _ => b[..2].copy_from_slice(&[0x00, 0x3c]),
-                }
+                tame(dtype, b);
             }
             for (name, x) in [
                 ("high", [1.0f32; 2]),

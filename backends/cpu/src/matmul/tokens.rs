@@ -115,18 +115,20 @@ pub enum Field {
     Minus32Low = 5,
     /// i32: -32 times the sum of the last 16.
     Minus32High = 6,
+    /// f32: scale times the sum of the first 16 codes, for minima of halves.
+    SumLow = 7,
 }
 
 impl Field {
-    /// The field that undoes `offset`, in half `half` for formats with halves.
+    /// The field that undoes `offset`, and how many times it must be taken; with halves, that of one of them.
     #[inline(always)]
-    pub const fn undoing(offset: u32, half: usize) -> Option<Self> {
+    pub const fn undoing(offset: u32, half: Option<usize>) -> Option<(Self, i32)> {
         match (offset, half) {
-            (8, _) => Some(Self::Minus8),
-            (16, _) => Some(Self::Minus16),
-            (128, _) => Some(Self::Minus128),
-            (32, 0) => Some(Self::Minus32Low),
-            (32, _) => Some(Self::Minus32High),
+            (8, None) => Some((Self::Minus8, 1)),
+            (16, None) => Some((Self::Minus16, 1)),
+            (128, None) => Some((Self::Minus128, 1)),
+            (_, Some(0)) if offset.is_multiple_of(32) => Some((Self::Minus32Low, (offset / 32) as i32)),
+            (_, Some(_)) if offset.is_multiple_of(32) => Some((Self::Minus32High, (offset / 32) as i32)),
             _ => None,
         }
     }
@@ -233,6 +235,7 @@ unsafe fn quantize_row<S: Simd>(x: *const f32, columns: usize, tile: *mut u8, wi
             put(Field::Minus128, times(sum, -128));
             put(Field::Minus32Low, times(low, -32));
             put(Field::Minus32High, times(high, -32));
+            put(Field::SumLow, (scale * low as f32).to_bits());
         }
     }
 }

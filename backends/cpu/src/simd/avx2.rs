@@ -326,6 +326,68 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn spread_bytes(p: *const u8) -> I {
+        unsafe {
+            // Eight bytes, in both halves of a register, each of which takes four.
+            halves!([p, p.add(8)], |p| {
+                let bytes = _mm256_set1_epi64x(p.cast::<i64>().read_unaligned());
+                let rows = _mm256_setr_epi32(
+                    0,
+                    0x0101_0101,
+                    0x0202_0202,
+                    0x0303_0303,
+                    0x0404_0404,
+                    0x0505_0505,
+                    0x0606_0606,
+                    0x0707_0707,
+                );
+                _mm256_shuffle_epi8(bytes, rows)
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], a: I) -> I {
+        unsafe {
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            halves!(a, |a| _mm256_shuffle_epi8(table, a))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u4<const SHIFT: u32>(p: *const u8) -> F {
+        unsafe {
+            halves!([p, p.add(8)], |p| {
+                let wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+                // Above bit 7 there is nothing.
+                let nibbles = if SHIFT == 4 {
+                    _mm256_srli_epi32::<4>(wide)
+                } else {
+                    _mm256_and_si256(wide, _mm256_set1_epi32(15))
+                };
+                _mm256_cvtepi32_ps(nibbles)
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e8m0(p: *const u8) -> F {
+        unsafe {
+            halves!([p, p.add(8)], |p| {
+                let e = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+                let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(e, _mm256_set1_epi32(1)));
+                // Below the smallest normal number, and above what `normal` is there: for e of 0 and 1.
+                let tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), _mm256_min_epi32(e, _mm256_set1_epi32(1)));
+                _mm256_castsi256_ps(_mm256_max_epi32(normal, tiny))
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e4m3(p: *const u8) -> F {
+        unsafe {
+            let halves = _mm256_slli_epi16::<7>(_mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast())));
+            [_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves))]
+        }
+    }
+
+    #[inline(always)]
     unsafe fn dot_start<const BITS: u32>(_bias: i32) -> I {
         unsafe { [_mm256_setzero_si256(); 2] }
     }

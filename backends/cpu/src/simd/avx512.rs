@@ -249,6 +249,61 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn spread_bytes(p: *const u8) -> __m512i {
+        unsafe {
+            let bytes = _mm512_broadcast_i32x4(_mm_loadu_si128(p.cast()));
+            // Each 128 bits take four of the sixteen.
+            let rows = _mm512_set_epi32(
+                0x0f0f_0f0f,
+                0x0e0e_0e0e,
+                0x0d0d_0d0d,
+                0x0c0c_0c0c,
+                0x0b0b_0b0b,
+                0x0a0a_0a0a,
+                0x0909_0909,
+                0x0808_0808,
+                0x0707_0707,
+                0x0606_0606,
+                0x0505_0505,
+                0x0404_0404,
+                0x0303_0303,
+                0x0202_0202,
+                0x0101_0101,
+                0,
+            );
+            _mm512_shuffle_epi8(bytes, rows)
+        }
+    }
+    #[inline(always)]
+    unsafe fn lookup(table: &[u8; 16], a: __m512i) -> __m512i {
+        unsafe { _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), a) }
+    }
+    #[inline(always)]
+    unsafe fn load_u4<const SHIFT: u32>(p: *const u8) -> __m512 {
+        unsafe {
+            let wide = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+            // Above bit 7 there is nothing.
+            let nibbles =
+                if SHIFT == 4 { _mm512_srli_epi32::<4>(wide) } else { _mm512_and_si512(wide, _mm512_set1_epi32(15)) };
+            _mm512_cvtepi32_ps(nibbles)
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e8m0(p: *const u8) -> __m512 {
+        unsafe {
+            let e = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+            let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(e, _mm512_set1_epi32(1)));
+            // Below the smallest normal number, and above what `normal` is there: for e of 0 and 1.
+            let tiny = _mm512_sllv_epi32(_mm512_set1_epi32(0x0020_0000), _mm512_min_epi32(e, _mm512_set1_epi32(1)));
+            _mm512_castsi512_ps(_mm512_max_epi32(normal, tiny))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_e4m3(p: *const u8) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_slli_epi16::<7>(_mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast())))) }
+    }
+
+    #[inline(always)]
     unsafe fn dot_start<const BITS: u32>(bias: i32) -> __m512i {
         unsafe { _mm512_set1_epi32(bias) }
     }

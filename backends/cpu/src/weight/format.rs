@@ -5,9 +5,13 @@
 //! columns of 16 rows, byte `4 * row + column`. So one instruction multiplies a quad by four activations, and
 //! every output row has its own lane: sums need no shuffles, and one row more or less changes nothing.
 //!
-//! Codes are unsigned. What a format subtracts from them is taken off the sum instead: `offset * Σx`, exactly.
+//! A format is a choice of [`Planes`], of [`Scales`], and of what codes stand for. Codes are unsigned when they are
+//! multiplied. What a format subtracts from them is taken off the sum instead: `offset * Σx`, exactly.
 
+use super::planes::Planes;
+use super::scales::Scales;
 use crate::simd::Simd;
+use tern_quant::DType;
 
 /// Rows of a panel.
 pub const ROWS: usize = 16;
@@ -15,52 +19,86 @@ pub const ROWS: usize = 16;
 pub const BLOCK: usize = 32;
 /// Bytes of a quad, one byte per code.
 pub const QUAD: usize = 64;
+/// Columns of the longest block that a file has.
+pub const LONGEST: usize = 256;
+
+/// What a table has in front of each level, so that none is negative: the kernels' offset is the same.
+pub type Table = [u8; 16];
 
 /// A block format, as packing and kernels see it.
 pub trait Blocks: 'static {
-    /// Codes are below `2^BITS`.
+    /// The type in files.
+    const DTYPE: DType;
+    /// Where the bits of codes are.
+    type Planes: Planes;
+    /// What codes are multiplied with.
+    type Scales: Scales;
+    /// Codes, as they are multiplied, are below `2^BITS`; 4, 5, 6 or 8.
     const BITS: u32;
-    /// The code that means zero.
+    /// The code, as it is multiplied, that means zero. With `BITS` of 8 it is 128, which tiers with signed products rely on.
     const OFFSET: u32;
-    /// Scales belong to 16 columns instead of 32.
-    const HALVES: bool;
-    /// There is something to add to each weight of a block.
-    const MINS: bool;
-    /// Bytes of a block's codes in a panel.
-    const CODE_BYTES: usize;
-    /// Blocks that share one piece of meta.
-    const META_BLOCKS: usize;
-    /// Bytes of one piece of meta in a panel.
-    const META_BYTES: usize;
-    /// Bytes of `META_BLOCKS` blocks of one row in the file.
-    const FILE_BYTES: usize;
+    /// What is multiplied in place of codes, for levels that are not evenly spaced.
+    const TABLE: Option<&'static Table> = None;
 
-    /// Quads that [`codes`](Self::codes) yields for `pair` in 0..4. With `HALVES`, pairs 0 and 1 are the first half.
-    fn quads(pair: usize) -> (usize, usize);
+    /// Codes and scales of one block of one row of the file; `None` where `file` is shorter than a block.
+    fn read(file: &[u8], codes: &mut [u8; LONGEST]) -> Option<<Self::Scales as Scales>::Numbers>;
 
-    /// Two quads of codes of the block at `block`.
+    /// Quads `2 * pair` and `2 * pair + 1` of the block at `block`, as they are multiplied.
     ///
     /// # Safety
-    /// As for [`Simd`]; `block` has `CODE_BYTES` bytes.
-    unsafe fn codes<S: Simd>(block: *const u8, pair: usize) -> (S::B, S::B);
+    /// As for [`Simd`]; `block` has [`Planes::BYTES`].
+    #[inline(always)]
+    unsafe fn codes<S: Simd>(block: *const u8, pair: usize) -> (S::B, S::B) {
+        // SAFETY: passed on.
+        unsafe {
+            let (a, b) = Self::Planes::codes::<S>(block, pair);
+            match Self::TABLE {
+                Some(table) => (S::lookup(table, a), S::lookup(table, b)),
+                None => (a, b),
+            }
+        }
+    }
 
-    /// Scales of 16 rows for a block, or half of it.
-    ///
-    /// # Safety
-    /// As for [`Simd`]; `meta` is the meta of a panel that has block `block`.
-    unsafe fn scale<S: Simd>(meta: *const u8, block: usize, half: usize) -> S::F;
-
-    /// What is added to each weight of a block, for 16 rows.
-    ///
-    /// # Safety
-    /// As for [`Simd`]; `meta` is the meta of a panel that has block `block`.
-    unsafe fn min<S: Simd>(meta: *const u8, block: usize) -> S::F;
+    /// What a code, as [`read`](Self::read) gives it, stands for.
+    fn level(code: u8) -> i32 {
+        let code = match Self::TABLE {
+            Some(table) => table[usize::from(code & 15)],
+            None => code << Self::Planes::SHIFT,
+        };
+        i32::from(code) - Self::OFFSET as i32
+    }
 
     /// Copies a row of the file, whole blocks, to row `row` of a zeroed panel.
-    fn pack(src: &[u8], row: usize, codes: &mut [u8], meta: &mut [u8]);
+    fn pack(src: &[u8], row: usize, codes: &mut [u8], meta: &mut [u8]) {
+        let places = codes.chunks_exact_mut(Self::Scales::BLOCKS * Self::Planes::BYTES);
+        let places = places.zip(meta.chunks_exact_mut(Self::Scales::BYTES));
+        let mut plain = [0; LONGEST];
+        for (file, (codes, meta)) in src.chunks_exact(Self::DTYPE.block_bytes()).zip(places) {
+            let Some(numbers) = Self::read(file, &mut plain) else { return };
+            Self::Scales::put(meta, row, &numbers);
+            for (codes, plain) in codes.chunks_exact_mut(Self::Planes::BYTES).zip(plain.as_chunks().0) {
+                Self::Planes::put(codes, row, plain);
+            }
+        }
+    }
 
     /// Row `row` of a panel, bit for bit as [`tern_quant::dequantize`] gives it from the file.
-    fn row(codes: &[u8], meta: &[u8], row: usize, out: &mut [f32]);
+    fn row(codes: &[u8], meta: &[u8], row: usize, out: &mut [f32]) {
+        for (block, (out, codes)) in
+            out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(codes.chunks_exact(Self::Planes::BYTES)).enumerate()
+        {
+            let plain = Self::Planes::get(codes, row);
+            let meta = &meta[block / Self::Scales::BLOCKS * Self::Scales::BYTES..];
+            for (half, (out, plain)) in
+                out.as_chunks_mut::<16>().0.iter_mut().zip(plain.as_chunks::<16>().0).enumerate()
+            {
+                let factors = Self::Scales::factors(meta, row, block % Self::Scales::BLOCKS, half);
+                for (y, &code) in out.iter_mut().zip(plain) {
+                    *y = Self::Scales::weight(factors, Self::level(code));
+                }
+            }
+        }
+    }
 }
 
 /// Places of a panel's parts.
@@ -75,9 +113,10 @@ pub struct PanelLayout {
 impl PanelLayout {
     /// Of a panel with `columns` columns, a multiple of the format's blocks. `None` where sizes overflow.
     pub fn of<B: Blocks>(columns: usize) -> Option<Self> {
+        const { assert!(B::DTYPE.block_len() == BLOCK * B::Scales::BLOCKS && B::DTYPE.block_len() <= LONGEST) };
         let blocks = columns / BLOCK;
-        let codes = blocks.checked_mul(B::CODE_BYTES)?;
-        let meta = blocks.div_ceil(B::META_BLOCKS).checked_mul(B::META_BYTES)?;
+        let codes = blocks.checked_mul(B::Planes::BYTES)?;
+        let meta = (blocks / B::Scales::BLOCKS).checked_mul(B::Scales::BYTES)?;
         Some(Self { codes, bytes: codes.checked_add(meta)?.checked_next_multiple_of(64)? })
     }
 }

@@ -1,11 +1,8 @@
 //! Matrices: which format, where its panels are.
 
-use super::byte::Q8_0;
+use super::blocks::{BlockFormat, with_blocks};
 use super::format::{Blocks, PanelLayout};
-use super::nibble::{Q4_0, Q4_1, Q5_0};
-use super::q4_k::Q4K;
-use super::q6_k::Q6K;
-use super::{coded, float, ternary};
+use super::{float, ternary};
 use crate::matmul::tokens::Form;
 use crate::memory::Memory;
 use crate::pool::Pool;
@@ -24,49 +21,10 @@ pub enum Format {
     F32,
     F16,
     BF16,
-    Q4_0,
-    Q4_1,
-    Q5_0,
-    Q8_0,
-    Q4K,
-    Q6K,
+    /// Codes and scales in panels.
+    Blocks(BlockFormat),
     /// Two bits a code, see [`super::ternary`].
     Ternary(DType),
-    /// Rows as in the file, decoded strip by strip on the way to the kernels of F32: formats without kernels of their own.
-    Coded(DType),
-}
-
-/// Calls `$f::<B>($args)` for the block format, or `$else` for the others.
-macro_rules! with_blocks {
-    ($format:expr, |$b:ident| $f:expr, else $other:expr) => {
-        match $format {
-            Format::Q4_0 => {
-                type $b = Q4_0;
-                $f
-            }
-            Format::Q4_1 => {
-                type $b = Q4_1;
-                $f
-            }
-            Format::Q5_0 => {
-                type $b = Q5_0;
-                $f
-            }
-            Format::Q8_0 => {
-                type $b = Q8_0;
-                $f
-            }
-            Format::Q4K => {
-                type $b = Q4K;
-                $f
-            }
-            Format::Q6K => {
-                type $b = Q6K;
-                $f
-            }
-            Format::F32 | Format::F16 | Format::BF16 | Format::Ternary(_) | Format::Coded(_) => $other,
-        }
-    };
 }
 
 impl Format {
@@ -76,15 +34,8 @@ impl Format {
             DType::F32 => Self::F32,
             DType::F16 => Self::F16,
             DType::BF16 => Self::BF16,
-            DType::Q4_0 => Self::Q4_0,
-            DType::Q4_1 => Self::Q4_1,
-            DType::Q5_0 => Self::Q5_0,
-            DType::Q8_0 => Self::Q8_0,
-            DType::Q4_K => Self::Q4K,
-            DType::Q6_K => Self::Q6K,
             _ if ternary::is_ternary(dtype) => Self::Ternary(dtype),
-            _ if dtype.is_quantized() => Self::Coded(dtype),
-            _ => return None,
+            _ => Self::Blocks(BlockFormat::of(dtype)?),
         })
     }
     /// The format for a dtype code and a number of columns, or why there is none.
@@ -104,14 +55,14 @@ impl Format {
     }
     /// Does it keep the file's rows?
     pub fn keeps_rows(self) -> bool {
-        matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::Coded(_))
+        matches!(self, Self::F32 | Self::F16 | Self::BF16)
     }
     /// The form in which its kernels take activations.
     pub fn form(self) -> Form {
         match self {
-            _ if self.keeps_rows() => Form::Floats,
+            Self::F32 | Self::F16 | Self::BF16 => Form::Floats,
             Self::Ternary(_) => Form::Whole,
-            _ => Form::Blocks,
+            Self::Blocks(_) => Form::Blocks,
         }
     }
     /// Rows of a panel, which is one row where the file's are kept.
@@ -119,41 +70,41 @@ impl Format {
         if self.keeps_rows() { 1 } else { super::format::ROWS }
     }
     fn layout(self, columns: usize) -> Option<PanelLayout> {
-        with_blocks!(self, |B| PanelLayout::of::<B>(columns), else {
-            let bytes = match self {
-                Self::Ternary(dtype) => return ternary::layout(dtype, columns),
-                Self::Coded(dtype) => dtype.row_bytes(columns)?,
-                Self::F32 => columns.checked_mul(4)?,
-                _ => columns.checked_mul(2)?,
-            };
-            Some(PanelLayout { codes: bytes, bytes })
-        })
+        let bytes = match self {
+            Self::Blocks(format) => return with_blocks!(format, |B| PanelLayout::of::<B>(columns)),
+            Self::Ternary(dtype) => return ternary::layout(dtype, columns),
+            Self::F32 => columns.checked_mul(4)?,
+            Self::F16 | Self::BF16 => columns.checked_mul(2)?,
+        };
+        Some(PanelLayout { codes: bytes, bytes })
     }
     /// Packs a panel's rows, which follow each other in `src`. `scale` is that of the tensor, where it has one.
     fn pack(self, src: &[u8], row_bytes: usize, panel: &mut [u8], layout: PanelLayout, scale: Option<f32>) {
         let (codes, meta) = panel.split_at_mut(layout.codes);
-        with_blocks!(self, |B| {
-            for (row, src) in src.chunks_exact(row_bytes).enumerate() {
-                B::pack(src, row, codes, meta);
+        match self {
+            Self::Blocks(format) => {
+                let pack = with_blocks!(format, |B| B::pack);
+                for (row, src) in src.chunks_exact(row_bytes).enumerate() {
+                    pack(src, row, codes, meta);
+                }
             }
-        }, else match self {
             Self::Ternary(dtype) => {
                 for (row, src) in src.chunks_exact(row_bytes).enumerate() {
                     ternary::pack(dtype, src, row, codes, meta, scale);
                 }
             }
-            _ => codes.copy_from_slice(src),
-        });
+            Self::F32 | Self::F16 | Self::BF16 => codes.copy_from_slice(src),
+        }
     }
     fn row(self, panel: &[u8], row: usize, out: &mut [f32], layout: PanelLayout) {
         let (codes, meta) = panel.split_at(layout.codes);
-        with_blocks!(self, |B| B::row(codes, meta, row, out), else match self {
+        match self {
             Self::F32 => float::row_f32(codes, out),
             Self::F16 => float::row_f16(codes, out),
+            Self::BF16 => float::row_bf16(codes, out),
             Self::Ternary(dtype) => ternary::row(dtype, codes, meta, row, out),
-            Self::Coded(dtype) => coded::row(dtype, codes, out),
-            _ => float::row_bf16(codes, out),
-        });
+            Self::Blocks(format) => with_blocks!(format, |B| B::row(codes, meta, row, out)),
+        }
     }
 }
 
