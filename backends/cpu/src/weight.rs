@@ -28,7 +28,7 @@ pub(crate) mod simple;
 mod ternary;
 
 pub use blocks::BlockFormat;
-pub use format::{BLOCK, Blocks, QUAD, ROWS};
+pub use format::{BLOCK, Blocks, GROUP_BLOCKS, QUAD, ROWS, group_bytes};
 pub use matrix::{Format, Matrix, STRIP};
 pub use planes::Planes;
 pub use scales::Scales;

@@ -10,9 +10,9 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::tokens::{Field, record_bytes};
-use super::{AHEAD, Product, Unpacked};
+use super::{Product, Unpacked};
 use crate::simd::{LANES, Simd};
-use crate::weight::{BLOCK, Blocks, Planes, QUAD, Scales};
+use crate::weight::{BLOCK, Blocks, GROUP_BLOCKS, Planes, QUAD, Scales, group_bytes};
 
 /// More tokens than any tier's tile has.
 const MAX_TILE: usize = 16;
@@ -73,6 +73,14 @@ unsafe fn scaled<S: Simd>(half: usize, sum: S::F, scale: S::F, dot: S::F) -> S::
     unsafe { if half == 0 { S::mul(sum, scale) } else { S::fma(sum, scale, dot) } }
 }
 
+/// Group `group` of the panel at `panel`: its number of blocks, its codes, its meta.
+#[inline(always)]
+fn group<B: Blocks>(panel: *const u8, blocks: usize, group: usize) -> (usize, *const u8, *const u8) {
+    let len = (blocks - group * GROUP_BLOCKS).min(GROUP_BLOCKS);
+    let codes = panel.wrapping_add(group * group_bytes::<B>(GROUP_BLOCKS));
+    (len, codes, codes.wrapping_add(len * B::Planes::BYTES))
+}
+
 /// Panels times `T` tokens, straight from packed weights.
 ///
 /// # Safety
@@ -83,51 +91,70 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
     unsafe {
         let blocks = a.columns / BLOCK;
         for panel in 0..a.panels {
-            let codes = a.w.add(panel * a.panel_bytes);
-            let meta = codes.add(blocks * B::Planes::BYTES);
-            let stride = a.panel_bytes / blocks.max(1);
+            let from = a.w.add(panel * a.panel_bytes);
             let mut sum = [S::zero(); T];
-            for block in 0..blocks {
-                let w = codes.add(block * B::Planes::BYTES);
-                // Evenly through codes and meta, and on into the next panel.
-                let ahead = codes.wrapping_add(AHEAD + block * stride);
-                for line in 0..B::Planes::BYTES / 64 + 1 {
-                    S::prefetch(ahead.wrapping_add(64 * line));
-                }
-                let record = a.x.add(block * record_bytes(T));
-                let mut dot = [S::zero(); T];
-                for half in 0..halves::<B>() {
-                    let mut acc = [with_bits!(B, S::dot_start(0)); T];
-                    for t in 0..T {
-                        acc[t] = with_bits!(B, S::dot_start(bias::<B>(record, half, T, t)));
+            for g in 0..blocks.div_ceil(GROUP_BLOCKS) {
+                let (len, codes, meta) = group::<B>(from, blocks, g);
+                for block in 0..len {
+                    // Evenly through codes and meta, and on into the next group or panel.
+                    let ahead = codes.wrapping_add(super::ahead() + block * (group_bytes::<B>(GROUP_BLOCKS) / GROUP_BLOCKS));
+                    for line in 0..B::Planes::BYTES / 64 + 1 {
+                        S::prefetch(ahead.wrapping_add(64 * line));
                     }
-                    for pair in pairs::<B>(half) {
-                        let (w0, w1) = B::codes::<S>(w, pair);
-                        for t in 0..T {
-                            let x = record.add(BLOCK * t + 8 * pair).cast::<i8>();
-                            acc[t] = with_bits!(B, S::dot(acc[t], w0, w1, x, x.add(4)));
-                        }
-                    }
-                    let scale = B::Scales::scale::<S>(meta, block, half);
-                    for t in 0..T {
-                        let sum = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
-                        dot[t] = scaled::<S>(half, sum, scale, dot[t]);
-                    }
-                }
-                for t in 0..T {
-                    sum[t] = S::fma(dot[t], S::splat(number(record, Field::Scale, T, t)), sum[t]);
-                }
-                if B::Scales::MINS {
-                    for (part, field) in SUMS[..halves::<B>()].iter().enumerate() {
-                        let min = B::Scales::min::<S>(meta, block, part);
-                        for t in 0..T {
-                            sum[t] = S::fma(min, S::splat(number(record, *field, T, t)), sum[t]);
-                        }
-                    }
+                    let w = codes.add(block * B::Planes::BYTES);
+                    let record = a.x.add((g * GROUP_BLOCKS + block) * record_bytes(T));
+                    add_block::<S, B, T>(&mut sum, w, meta, block, record);
                 }
             }
             for t in 0..T {
                 S::store(a.y.add((panel * T + t) * LANES), sum[t]);
+            }
+        }
+    }
+}
+
+/// Adds the products of the block at `w`, number `block` of the group with this `meta`, with a record of `T` tokens.
+///
+/// # Safety
+/// As [`small`].
+#[inline(always)]
+unsafe fn add_block<S: Simd, B: Blocks, const T: usize>(
+    sum: &mut [S::F; T],
+    w: *const u8,
+    meta: *const u8,
+    block: usize,
+    record: *const u8,
+) {
+    // SAFETY: as the caller's.
+    unsafe {
+        let mut dot = [S::zero(); T];
+        for half in 0..halves::<B>() {
+            let mut acc = [with_bits!(B, S::dot_start(0)); T];
+            for t in 0..T {
+                acc[t] = with_bits!(B, S::dot_start(bias::<B>(record, half, T, t)));
+            }
+            for pair in pairs::<B>(half) {
+                let (w0, w1) = B::codes::<S>(w, pair);
+                for t in 0..T {
+                    let x = record.add(BLOCK * t + 8 * pair).cast::<i8>();
+                    acc[t] = with_bits!(B, S::dot(acc[t], w0, w1, x, x.add(4)));
+                }
+            }
+            let scale = B::Scales::scale::<S>(meta, block, half);
+            for t in 0..T {
+                let sum = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
+                dot[t] = scaled::<S>(half, sum, scale, dot[t]);
+            }
+        }
+        for t in 0..T {
+            sum[t] = S::fma(dot[t], S::splat(number(record, Field::Scale, T, t)), sum[t]);
+        }
+        if B::Scales::MINS {
+            for (part, field) in SUMS[..halves::<B>()].iter().enumerate() {
+                let min = B::Scales::min::<S>(meta, block, part);
+                for t in 0..T {
+                    sum[t] = S::fma(min, S::splat(number(record, *field, T, t)), sum[t]);
+                }
             }
         }
     }
@@ -143,24 +170,25 @@ pub unsafe fn unpack<S: Simd, B: Blocks>(a: &Product, to: &Unpacked) {
     unsafe {
         let blocks = a.columns / BLOCK;
         for panel in 0..a.panels {
-            let codes = a.w.add(panel * a.panel_bytes);
-            let meta = codes.add(blocks * B::Planes::BYTES);
-            for block in 0..blocks {
-                let at = panel * blocks + block;
-                let (from, quads) = (codes.add(block * B::Planes::BYTES), to.codes.add(at * 8 * QUAD));
-                for pair in 0..4 {
-                    let (w0, w1) = B::codes::<S>(from, pair);
-                    S::store_bytes(quads.add(2 * pair * QUAD), w0);
-                    S::store_bytes(quads.add((2 * pair + 1) * QUAD), w1);
-                }
-                for half in 0..halves::<B>() {
-                    let scale = B::Scales::scale::<S>(meta, block, half);
-                    S::store(to.scales.add((at * halves::<B>() + half) * LANES), scale);
-                }
-                if B::Scales::MINS {
-                    for part in 0..halves::<B>() {
-                        let min = B::Scales::min::<S>(meta, block, part);
-                        S::store(to.mins.add((at * halves::<B>() + part) * LANES), min);
+            for g in 0..blocks.div_ceil(GROUP_BLOCKS) {
+                let (len, codes, meta) = group::<B>(a.w.add(panel * a.panel_bytes), blocks, g);
+                for block in 0..len {
+                    let at = panel * blocks + g * GROUP_BLOCKS + block;
+                    let (from, quads) = (codes.add(block * B::Planes::BYTES), to.codes.add(at * 8 * QUAD));
+                    for pair in 0..4 {
+                        let (w0, w1) = B::codes::<S>(from, pair);
+                        S::store_bytes(quads.add(2 * pair * QUAD), w0);
+                        S::store_bytes(quads.add((2 * pair + 1) * QUAD), w1);
+                    }
+                    for half in 0..halves::<B>() {
+                        let scale = B::Scales::scale::<S>(meta, block, half);
+                        S::store(to.scales.add((at * halves::<B>() + half) * LANES), scale);
+                    }
+                    if B::Scales::MINS {
+                        for part in 0..halves::<B>() {
+                            let min = B::Scales::min::<S>(meta, block, part);
+                            S::store(to.mins.add((at * halves::<B>() + part) * LANES), min);
+                        }
                     }
                 }
             }

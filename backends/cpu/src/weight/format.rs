@@ -1,9 +1,12 @@
 //! How quantized weights lie in memory.
 //!
-//! Sixteen rows make a panel: one vector register holds the same columns of all its rows. A panel has the codes
-//! of all its blocks, then the scales ("meta"). A block is 32 columns: eight quads, and a quad is four consecutive
-//! columns of 16 rows, byte `4 * row + column`. So one instruction multiplies a quad by four activations, and
-//! every output row has its own lane: sums need no shuffles, and one row more or less changes nothing.
+//! Sixteen rows make a panel: one vector register holds the same columns of all its rows. A block is 32 columns: eight
+//! quads, and a quad is four consecutive columns of 16 rows, byte `4 * row + column`. So one instruction multiplies a quad by
+//! four activations, and every output row has its own lane: sums need no shuffles, and one row more or less changes nothing.
+//!
+//! A panel is a sequence of groups of eight blocks (the last may have fewer): their codes, then their scales ("meta"). Codes
+//! and scales that are used together must lie close together: with a panel's scales behind all of its codes, one core of
+//! a Zen 4 reads 13 GB/s where it reads 24 of groups and of plain memory.
 //!
 //! A format is a choice of [`Planes`], of [`Scales`], and of what codes stand for. Codes are unsigned when they are
 //! multiplied. What a format subtracts from them is taken off the sum instead: `offset * Σx`, exactly.
@@ -21,6 +24,8 @@ pub const BLOCK: usize = 32;
 pub const QUAD: usize = 64;
 /// Columns of the longest block that a file has.
 pub const LONGEST: usize = 256;
+/// Blocks of a full group.
+pub const GROUP_BLOCKS: usize = LONGEST / BLOCK;
 
 /// What a table has in front of each level, so that none is negative: the kernels' offset is the same.
 pub type Table = [u8; 16];
@@ -69,42 +74,53 @@ pub trait Blocks: 'static {
     }
 
     /// Copies a row of the file, whole blocks, to row `row` of a zeroed panel.
-    fn pack(src: &[u8], row: usize, codes: &mut [u8], meta: &mut [u8]) {
-        let places = codes.chunks_exact_mut(Self::Scales::BLOCKS * Self::Planes::BYTES);
-        let places = places.zip(meta.chunks_exact_mut(Self::Scales::BYTES));
+    fn pack(src: &[u8], row: usize, panel: &mut [u8]) {
         let mut plain = [0; LONGEST];
-        for (file, (codes, meta)) in src.chunks_exact(Self::DTYPE.block_bytes()).zip(places) {
-            let Some(numbers) = Self::read(file, &mut plain) else { return };
-            Self::Scales::put(meta, row, &numbers);
-            for (codes, plain) in codes.chunks_exact_mut(Self::Planes::BYTES).zip(plain.as_chunks().0) {
-                Self::Planes::put(codes, row, plain);
+        let of_row = LONGEST / Self::DTYPE.block_len() * Self::DTYPE.block_bytes();
+        for (src, group) in src.chunks(of_row).zip(panel.chunks_mut(group_bytes::<Self>(GROUP_BLOCKS))) {
+            let blocks = src.len() / Self::DTYPE.block_bytes() * Self::Scales::BLOCKS;
+            let Some((codes, meta)) = group.split_at_mut_checked(blocks * Self::Planes::BYTES) else { return };
+            let places = codes.chunks_exact_mut(Self::Scales::BLOCKS * Self::Planes::BYTES);
+            let places = places.zip(meta.chunks_exact_mut(Self::Scales::BYTES));
+            for (file, (codes, meta)) in src.chunks_exact(Self::DTYPE.block_bytes()).zip(places) {
+                let Some(numbers) = Self::read(file, &mut plain) else { return };
+                Self::Scales::put(meta, row, &numbers);
+                for (codes, plain) in codes.chunks_exact_mut(Self::Planes::BYTES).zip(plain.as_chunks().0) {
+                    Self::Planes::put(codes, row, plain);
+                }
             }
         }
     }
 
     /// Row `row` of a panel, bit for bit as [`tern_quant::dequantize`] gives it from the file.
-    fn row(codes: &[u8], meta: &[u8], row: usize, out: &mut [f32]) {
-        for (block, (out, codes)) in
-            out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(codes.chunks_exact(Self::Planes::BYTES)).enumerate()
-        {
-            let plain = Self::Planes::get(codes, row);
-            let meta = &meta[block / Self::Scales::BLOCKS * Self::Scales::BYTES..];
-            for (half, (out, plain)) in
-                out.as_chunks_mut::<16>().0.iter_mut().zip(plain.as_chunks::<16>().0).enumerate()
-            {
-                let factors = Self::Scales::factors(meta, row, block % Self::Scales::BLOCKS, half);
-                for (y, &code) in out.iter_mut().zip(plain) {
-                    *y = Self::Scales::weight(factors, Self::level(code));
+    fn row(panel: &[u8], row: usize, out: &mut [f32]) {
+        for (out, group) in out.chunks_mut(LONGEST).zip(panel.chunks(group_bytes::<Self>(GROUP_BLOCKS))) {
+            let (codes, meta) = group.split_at(out.len() / BLOCK * Self::Planes::BYTES);
+            let blocks = out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(codes.chunks_exact(Self::Planes::BYTES));
+            for (block, (out, codes)) in blocks.enumerate() {
+                let plain = Self::Planes::get(codes, row);
+                let meta = &meta[block / Self::Scales::BLOCKS * Self::Scales::BYTES..];
+                let halves = out.as_chunks_mut::<16>().0.iter_mut().zip(plain.as_chunks::<16>().0);
+                for (half, (out, plain)) in halves.enumerate() {
+                    let factors = Self::Scales::factors(meta, row, block % Self::Scales::BLOCKS, half);
+                    for (y, &code) in out.iter_mut().zip(plain) {
+                        *y = Self::Scales::weight(factors, Self::level(code));
+                    }
                 }
             }
         }
     }
 }
 
-/// Places of a panel's parts.
+/// Bytes of a group in a panel.
+pub const fn group_bytes<B: Blocks + ?Sized>(blocks: usize) -> usize {
+    blocks * B::Planes::BYTES + blocks / B::Scales::BLOCKS * B::Scales::BYTES
+}
+
+/// Sizes of a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PanelLayout {
-    /// Bytes of codes, after which the meta begins.
+    /// Bytes of codes, where all of them come first.
     pub codes: usize,
     /// Bytes of the panel, a multiple of a cache line.
     pub bytes: usize,

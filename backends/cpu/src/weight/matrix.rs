@@ -80,30 +80,32 @@ impl Format {
     }
     /// Packs a panel's rows, which follow each other in `src`. `scale` is that of the tensor, where it has one.
     fn pack(self, src: &[u8], row_bytes: usize, panel: &mut [u8], layout: PanelLayout, scale: Option<f32>) {
-        let (codes, meta) = panel.split_at_mut(layout.codes);
         match self {
             Self::Blocks(format) => {
                 let pack = with_blocks!(format, |B| B::pack);
                 for (row, src) in src.chunks_exact(row_bytes).enumerate() {
-                    pack(src, row, codes, meta);
+                    pack(src, row, panel);
                 }
             }
             Self::Ternary(dtype) => {
+                let (codes, meta) = panel.split_at_mut(layout.codes);
                 for (row, src) in src.chunks_exact(row_bytes).enumerate() {
                     ternary::pack(dtype, src, row, codes, meta, scale);
                 }
             }
-            Self::F32 | Self::F16 | Self::BF16 => codes.copy_from_slice(src),
+            Self::F32 | Self::F16 | Self::BF16 => panel.copy_from_slice(src),
         }
     }
     fn row(self, panel: &[u8], row: usize, out: &mut [f32], layout: PanelLayout) {
-        let (codes, meta) = panel.split_at(layout.codes);
         match self {
-            Self::F32 => float::row_f32(codes, out),
-            Self::F16 => float::row_f16(codes, out),
-            Self::BF16 => float::row_bf16(codes, out),
-            Self::Ternary(dtype) => ternary::row(dtype, codes, meta, row, out),
-            Self::Blocks(format) => with_blocks!(format, |B| B::row(codes, meta, row, out)),
+            Self::F32 => float::row_f32(panel, out),
+            Self::F16 => float::row_f16(panel, out),
+            Self::BF16 => float::row_bf16(panel, out),
+            Self::Ternary(dtype) => {
+                let (codes, meta) = panel.split_at(layout.codes);
+                ternary::row(dtype, codes, meta, row, out);
+            }
+            Self::Blocks(format) => with_blocks!(format, |B| B::row(panel, row, out)),
         }
     }
 }
