@@ -33,38 +33,44 @@ pub trait Planes: 'static {
     fn get(block: &[u8], row: usize) -> [u8; BLOCK];
 }
 
-/// `bits` bits of each byte at bit `from`, for both quads, moved to bit `to`.
+/// `bits` bits of each byte at bit `from`, moved to bit `to`.
 ///
 /// # Safety
 /// As for [`Simd`].
 #[inline(always)]
-unsafe fn moved<S: Simd>(vector: S::B, bits: u32, from: [u32; 2], to: u32) -> (S::B, S::B) {
+unsafe fn moved<S: Simd>(vector: S::B, bits: u32, from: u32, to: u32) -> S::B {
     // SAFETY: passed on.
     unsafe {
-        let mask = S::splat_bytes(((1u32 << bits) - 1 << to) as u8);
-        // Shifts of less than eight bits, and what comes over from a neighbour is masked off.
-        let one = |from: u32| {
-            let v = match i64::from(to) - i64::from(from) {
-                -7 => S::shr_bytes::<7>(vector),
-                -6 => S::shr_bytes::<6>(vector),
-                -5 => S::shr_bytes::<5>(vector),
-                -4 => S::shr_bytes::<4>(vector),
-                -3 => S::shr_bytes::<3>(vector),
-                -2 => S::shr_bytes::<2>(vector),
-                -1 => S::shr_bytes::<1>(vector),
-                1 => S::shl_bytes::<1>(vector),
-                2 => S::shl_bytes::<2>(vector),
-                3 => S::shl_bytes::<3>(vector),
-                4 => S::shl_bytes::<4>(vector),
-                5 => S::shl_bytes::<5>(vector),
-                6 => S::shl_bytes::<6>(vector),
-                7 => S::shl_bytes::<7>(vector),
-                _ => vector,
-            };
-            S::and_bytes(v, mask)
+        // Shifts of less than eight bits: what comes over from a neighbour is masked off.
+        let there = match i64::from(to) - i64::from(from) {
+            -7 => S::shr_bytes::<7>(vector),
+            -6 => S::shr_bytes::<6>(vector),
+            -5 => S::shr_bytes::<5>(vector),
+            -4 => S::shr_bytes::<4>(vector),
+            -3 => S::shr_bytes::<3>(vector),
+            -2 => S::shr_bytes::<2>(vector),
+            -1 => S::shr_bytes::<1>(vector),
+            1 => S::shl_bytes::<1>(vector),
+            2 => S::shl_bytes::<2>(vector),
+            3 => S::shl_bytes::<3>(vector),
+            4 => S::shl_bytes::<4>(vector),
+            5 => S::shl_bytes::<5>(vector),
+            6 => S::shl_bytes::<6>(vector),
+            7 => S::shl_bytes::<7>(vector),
+            _ => vector,
         };
-        (one(from[0]), one(from[1]))
+        S::and_bytes(there, S::splat_bytes((((1u32 << bits) - 1) << to) as u8))
     }
+}
+
+/// The same for two quads.
+///
+/// # Safety
+/// As for [`Simd`].
+#[inline(always)]
+unsafe fn both<S: Simd>(vector: S::B, bits: u32, from: [u32; 2], to: u32) -> (S::B, S::B) {
+    // SAFETY: passed on.
+    unsafe { (moved::<S>(vector, bits, from[0], to), moved::<S>(vector, bits, from[1], to)) }
 }
 
 /// A pair of quads out of nibbles.
@@ -74,7 +80,7 @@ unsafe fn moved<S: Simd>(vector: S::B, bits: u32, from: [u32; 2], to: u32) -> (S
 #[inline(always)]
 unsafe fn nibbles<S: Simd>(at: *const u8, pair: usize) -> (S::B, S::B) {
     // SAFETY: passed on.
-    unsafe { moved::<S>(S::load_bytes(at.add(64 * pair)), 4, [0, 4], 0) }
+    unsafe { both::<S>(S::load_bytes(at.add(64 * pair)), 4, [0, 4], 0) }
 }
 
 /// A pair of quads out of twos, moved to bit `to`.
@@ -85,7 +91,7 @@ unsafe fn nibbles<S: Simd>(at: *const u8, pair: usize) -> (S::B, S::B) {
 unsafe fn twos<S: Simd>(at: *const u8, pair: usize, to: u32) -> (S::B, S::B) {
     let first = pair as u32 % 2 * 4;
     // SAFETY: passed on.
-    unsafe { moved::<S>(S::load_bytes(at.add(64 * (pair / 2))), 2, [first, first + 2], to) }
+    unsafe { both::<S>(S::load_bytes(at.add(64 * (pair / 2))), 2, [first, first + 2], to) }
 }
 
 /// A pair of quads out of ones, moved to bit `to`.
@@ -96,7 +102,7 @@ unsafe fn twos<S: Simd>(at: *const u8, pair: usize, to: u32) -> (S::B, S::B) {
 unsafe fn ones<S: Simd>(at: *const u8, pair: usize, to: u32) -> (S::B, S::B) {
     let first = pair as u32 * 2;
     // SAFETY: passed on.
-    unsafe { moved::<S>(S::load_bytes(at), 1, [first, first + 1], to) }
+    unsafe { both::<S>(S::load_bytes(at), 1, [first, first + 1], to) }
 }
 
 /// Both quads of two pairs, joined.
@@ -207,7 +213,7 @@ impl Planes for TwoAndPairs {
         // SAFETY: passed on.
         unsafe {
             let from = pair as u32;
-            let third = moved::<S>(S::spread_bytes(block.add(128)), 1, [from, from], 2);
+            let third = both::<S>(S::spread_bytes(block.add(128)), 1, [from, from], 2);
             joined::<S>(twos::<S>(block, pair, 0), third)
         }
     }
