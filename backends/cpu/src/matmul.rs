@@ -25,7 +25,6 @@ pub mod tokens;
 /// wait in beside a token (decoding in Q4_0 is 23% faster than with it), and 32 KiB ahead is 10% slower.
 const AHEAD: usize = 16 << 10;
 
-pub fn ahead() -> usize { static W: std::sync::OnceLock<usize> = std::sync::OnceLock::new(); *W.get_or_init(|| std::env::var("AHEAD").map_or(AHEAD, |v| v.parse().unwrap())) }
 /// A product of a few panels with a tile of tokens.
 ///
 /// `w` is the first of `panels` panels of the kernel's format with `columns` columns, `panel_bytes` apart; `x` is a

@@ -10,7 +10,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::tokens::{Field, record_bytes};
-use super::{Product, Unpacked};
+use super::{AHEAD, Product, Unpacked};
 use crate::simd::{LANES, Simd};
 use crate::weight::{BLOCK, Blocks, GROUP_BLOCKS, Planes, QUAD, Scales, group_bytes};
 
@@ -97,7 +97,7 @@ pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
                 let (len, codes, meta) = group::<B>(from, blocks, g);
                 for block in 0..len {
                     // Evenly through codes and meta, and on into the next group or panel.
-                    let ahead = codes.wrapping_add(super::ahead() + block * (group_bytes::<B>(GROUP_BLOCKS) / GROUP_BLOCKS));
+                    let ahead = codes.wrapping_add(AHEAD + block * (group_bytes::<B>(GROUP_BLOCKS) / GROUP_BLOCKS));
                     for line in 0..B::Planes::BYTES / 64 + 1 {
                         S::prefetch(ahead.wrapping_add(64 * line));
                     }

@@ -135,7 +135,20 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     let quantize = [Form::Blocks, Form::Whole].map(|form| form.put(ctx.tier));
     let finish = Finish::new(ctx.tier);
     let ask = vector::ask(ctx.tier);
-    Ok(Box::new(Linear { x, columns, norm, residual, adapters, parts, gate, max_tokens, finish, quantize, ask, layout }))
+    Ok(Box::new(Linear {
+        x,
+        columns,
+        norm,
+        residual,
+        adapters,
+        parts,
+        gate,
+        max_tokens,
+        finish,
+        quantize,
+        ask,
+        layout,
+    }))
 }
 
 fn part(

@@ -67,8 +67,7 @@ impl Linear {
         if step.rows(self.x) > FEW {
             return;
         }
-        let mut left = { static W: std::sync::OnceLock<usize> = std::sync::OnceLock::new(); *W.get_or_init(|| std::env::var("WARM").map_or(WARM, |v| v.parse().unwrap())) };
-        if left == 0 { return; }
+        let mut left = WARM;
         for item in share::run(worker, self.strips()).0 {
             for strip in self.weights_of(step, item) {
                 let (at, bytes) = strip.bytes();
