@@ -29,8 +29,16 @@ def fetch() -> Path:
     return Path(done.stdout.strip())
 
 
+def shape(name: str) -> Path:
+    """Where fixtures/shapes.py puts a model of random weights, SHAPE:TYPE."""
+    return models() / f"random-{name.replace(':', '-')}.gguf"
+
+
 def model(type_name: str) -> Path:
-    """The GGUF file of one type; says how to make it where it is missing."""
+    """The GGUF file of one type, or of a SHAPE:TYPE; says how to make it where it is missing."""
+    if ":" in type_name:
+        path = shape(type_name)
+        return path if path.is_file() else sys.exit(f"no {path}\nmake it: $(tests/peers/setup) tests/fixtures/shapes.py {type_name}")
     path = models() / f"{STEM}-{type_name}.gguf"
     if path.is_file():
         return path

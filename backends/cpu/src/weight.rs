@@ -25,14 +25,14 @@ mod matrix;
 mod planes;
 mod scales;
 pub(crate) mod simple;
-mod ternary;
+pub(crate) mod ternary;
 
 pub use blocks::BlockFormat;
 pub use format::{BLOCK, Blocks, GROUP_BLOCKS, QUAD, ROWS, group_bytes};
 pub use matrix::{Format, Matrix, STRIP};
 pub use planes::Planes;
 pub use scales::Scales;
-pub use ternary::{GROUP_BYTES, SCALES_BYTES, has_group_scales};
+pub use ternary::has_group_scales;
 
 use crate::memory::Memory;
 use crate::pool::Pool;

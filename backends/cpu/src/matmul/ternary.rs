@@ -11,7 +11,7 @@
 use super::tokens::{GROUP, Whole};
 use super::{AHEAD, Product};
 use crate::simd::{LANES, Simd};
-use crate::weight::{GROUP_BYTES, SCALES_BYTES};
+use crate::weight::ternary::{GROUP_BYTES, group_bytes};
 
 /// Bits of a code, for the integer dot products.
 const BITS: u32 = 2;
@@ -58,8 +58,8 @@ unsafe fn panels<S: Simd, const T: usize, const P: usize, const C: usize, const 
     unsafe {
         let groups = a.columns.div_ceil(GROUP);
         let x = Whole::new(a.x, T, a.columns);
-        let codes: [*const u8; P] = std::array::from_fn(|p| a.w.add((first + p) * a.panel_bytes));
-        let meta = codes.map(|codes| codes.add(groups * GROUP_BYTES));
+        let w: [*const u8; P] = std::array::from_fn(|p| a.w.add((first + p) * a.panel_bytes));
+        let stride = const { group_bytes(GROUPED) };
         let mut sum = [[S::zero(); T]; P];
         for group in 0..groups {
             let mut dot = [[S::zero(); T]; P];
@@ -74,7 +74,7 @@ unsafe fn panels<S: Simd, const T: usize, const P: usize, const C: usize, const 
                 }
                 for v in part * VECTORS / PARTS..(part + 1) * VECTORS / PARTS {
                     for p in 0..P {
-                        let from = codes[p].add(group * GROUP_BYTES + 64 * v);
+                        let from = w[p].add(group * stride + 64 * v);
                         S::prefetch(from.wrapping_add(AHEAD));
                         let quads = quads::<S>(from);
                         for t in 0..T {
@@ -95,7 +95,7 @@ unsafe fn panels<S: Simd, const T: usize, const P: usize, const C: usize, const 
             }
             for p in 0..P {
                 if GROUPED {
-                    let scale = S::load_f16(meta[p].add(SCALES_BYTES * group).cast());
+                    let scale = S::load_f16(w[p].add(group * stride + GROUP_BYTES).cast());
                     for t in 0..T {
                         sum[p][t] = S::fma(dot[p][t], scale, sum[p][t]);
                     }
@@ -109,7 +109,8 @@ unsafe fn panels<S: Simd, const T: usize, const P: usize, const C: usize, const 
         for p in 0..P {
             for t in 0..T {
                 let token = S::splat(x.scale(t).read_unaligned());
-                let weighed = if GROUPED { sum[p][t] } else { S::mul(sum[p][t], S::load(meta[p].cast())) };
+                let weighed =
+                    if GROUPED { sum[p][t] } else { S::mul(sum[p][t], S::load(w[p].add(groups * stride).cast())) };
                 S::store(a.y.add(((first + p) * T + t) * LANES), S::mul(weighed, token));
             }
         }

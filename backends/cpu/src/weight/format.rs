@@ -117,24 +117,13 @@ pub const fn group_bytes<B: Blocks + ?Sized>(blocks: usize) -> usize {
     blocks * B::Planes::BYTES + blocks / B::Scales::BLOCKS * B::Scales::BYTES
 }
 
-/// Sizes of a panel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PanelLayout {
-    /// Bytes of codes, where all of them come first.
-    pub codes: usize,
-    /// Bytes of the panel, a multiple of a cache line.
-    pub bytes: usize,
-}
-
-impl PanelLayout {
-    /// Of a panel with `columns` columns, a multiple of the format's blocks. `None` where sizes overflow.
-    pub fn of<B: Blocks>(columns: usize) -> Option<Self> {
-        const { assert!(B::DTYPE.block_len() == BLOCK * B::Scales::BLOCKS && B::DTYPE.block_len() <= LONGEST) };
-        let blocks = columns / BLOCK;
-        let codes = blocks.checked_mul(B::Planes::BYTES)?;
-        let meta = (blocks / B::Scales::BLOCKS).checked_mul(B::Scales::BYTES)?;
-        Some(Self { codes, bytes: codes.checked_add(meta)?.checked_next_multiple_of(64)? })
-    }
+/// Bytes of a panel with `columns` columns, a multiple of the format's blocks, and of a cache line. `None` where they overflow.
+pub fn panel_bytes<B: Blocks>(columns: usize) -> Option<usize> {
+    const { assert!(B::DTYPE.block_len() == BLOCK * B::Scales::BLOCKS && B::DTYPE.block_len() <= LONGEST) };
+    let blocks = columns / BLOCK;
+    let codes = blocks.checked_mul(B::Planes::BYTES)?;
+    let meta = (blocks / B::Scales::BLOCKS).checked_mul(B::Scales::BYTES)?;
+    codes.checked_add(meta)?.checked_next_multiple_of(64)
 }
 
 /// Half-precision number `i` of an array of them.

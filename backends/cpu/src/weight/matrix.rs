@@ -1,7 +1,7 @@
 //! Matrices: which format, where its panels are.
 
 use super::blocks::{BlockFormat, with_blocks};
-use super::format::{Blocks, PanelLayout};
+use super::format::{Blocks, panel_bytes};
 use super::{float, ternary};
 use crate::matmul::tokens::Form;
 use crate::memory::Memory;
@@ -69,17 +69,16 @@ impl Format {
     pub fn panel_rows(self) -> usize {
         if self.keeps_rows() { 1 } else { super::format::ROWS }
     }
-    fn layout(self, columns: usize) -> Option<PanelLayout> {
-        let bytes = match self {
-            Self::Blocks(format) => return with_blocks!(format, |B| PanelLayout::of::<B>(columns)),
-            Self::Ternary(dtype) => return ternary::layout(dtype, columns),
-            Self::F32 => columns.checked_mul(4)?,
-            Self::F16 | Self::BF16 => columns.checked_mul(2)?,
-        };
-        Some(PanelLayout { codes: bytes, bytes })
+    fn panel_bytes(self, columns: usize) -> Option<usize> {
+        match self {
+            Self::Blocks(format) => with_blocks!(format, |B| panel_bytes::<B>(columns)),
+            Self::Ternary(dtype) => ternary::panel_bytes(dtype, columns),
+            Self::F32 => columns.checked_mul(4),
+            Self::F16 | Self::BF16 => columns.checked_mul(2),
+        }
     }
     /// Packs a panel's rows, which follow each other in `src`. `scale` is that of the tensor, where it has one.
-    fn pack(self, src: &[u8], row_bytes: usize, panel: &mut [u8], layout: PanelLayout, scale: Option<f32>) {
+    fn pack(self, src: &[u8], row_bytes: usize, panel: &mut [u8], scale: Option<f32>) {
         match self {
             Self::Blocks(format) => {
                 let pack = with_blocks!(format, |B| B::pack);
@@ -88,23 +87,19 @@ impl Format {
                 }
             }
             Self::Ternary(dtype) => {
-                let (codes, meta) = panel.split_at_mut(layout.codes);
                 for (row, src) in src.chunks_exact(row_bytes).enumerate() {
-                    ternary::pack(dtype, src, row, codes, meta, scale);
+                    ternary::pack(dtype, src, row, panel, scale);
                 }
             }
             Self::F32 | Self::F16 | Self::BF16 => panel.copy_from_slice(src),
         }
     }
-    fn row(self, panel: &[u8], row: usize, out: &mut [f32], layout: PanelLayout) {
+    fn row(self, panel: &[u8], row: usize, out: &mut [f32]) {
         match self {
             Self::F32 => float::row_f32(panel, out),
             Self::F16 => float::row_f16(panel, out),
             Self::BF16 => float::row_bf16(panel, out),
-            Self::Ternary(dtype) => {
-                let (codes, meta) = panel.split_at(layout.codes);
-                ternary::row(dtype, codes, meta, row, out);
-            }
+            Self::Ternary(dtype) => ternary::row(dtype, panel, row, out),
             Self::Blocks(format) => with_blocks!(format, |B| B::row(panel, row, out)),
         }
     }
@@ -113,7 +108,7 @@ impl Format {
 /// A matrix, or one per expert, in panels.
 pub struct Matrix {
     format: Format,
-    layout: PanelLayout,
+    panel_bytes: usize,
     rows: usize,
     columns: usize,
     panels: usize,
@@ -156,13 +151,13 @@ impl Matrix {
         let format = Format::for_columns(dtype.code(), columns as u64)?;
         let panels = rows.div_ceil(format.panel_rows());
         let fits = || {
-            let layout = format.layout(columns)?;
-            Some((layout, experts.checked_mul(panels)?.checked_mul(layout.bytes)?))
+            let panel_bytes = format.panel_bytes(columns)?;
+            Some((panel_bytes, experts.checked_mul(panels)?.checked_mul(panel_bytes)?))
         };
-        let Some((layout, total)) = fits() else {
+        let Some((panel_bytes, total)) = fits() else {
             return Err(PluginError::out_of_memory(format!("{experts} x {rows} x {columns} of {dtype}")));
         };
-        Ok(Self { format, layout, rows, columns, panels, experts, bytes: bytes(total)? })
+        Ok(Self { format, panel_bytes, rows, columns, panels, experts, bytes: bytes(total)? })
     }
 
     /// As it would be packed, or left in place, but without its bytes: only to ask for sizes.
@@ -193,7 +188,7 @@ impl Matrix {
         let row_bytes = dtype.row_bytes(this.columns).unwrap_or(0);
         let given_up = AtomicBool::new(false);
         // About a quarter of a megabyte at a time: long enough for a claim to cost nothing, short enough to cancel.
-        let chunk = ((256 << 10) / this.layout.bytes.max(1)).max(1);
+        let chunk = ((256 << 10) / this.panel_bytes.max(1)).max(1);
         let scale = ternary::tensor_scale(dtype, src);
         let packer = Packer { matrix: &this, to, scale, given_up: &given_up };
         // The caller's function must stay on its thread: worker 0, which every run has.
@@ -247,19 +242,19 @@ impl Matrix {
     }
     /// Bytes from one panel to the next.
     pub fn panel_bytes(&self) -> usize {
-        self.layout.bytes
+        self.panel_bytes
     }
     /// Panel `panel` of an expert's matrix, both in range.
     pub fn panel(&self, expert: usize, panel: usize) -> *const u8 {
-        self.bytes.ptr().wrapping_add((expert * self.panels + panel) * self.layout.bytes)
+        self.bytes.ptr().wrapping_add((expert * self.panels + panel) * self.panel_bytes)
     }
     /// Dequantizes row `row` of `experts * rows`; `out` has `columns` places.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         let (expert, row) = (row / self.rows, row % self.rows);
         let height = self.format.panel_rows();
         // SAFETY: the panel lies in the bytes, which are not written any more.
-        let panel = unsafe { std::slice::from_raw_parts(self.panel(expert, row / height), self.layout.bytes) };
-        self.format.row(panel, row % height, out, self.layout);
+        let panel = unsafe { std::slice::from_raw_parts(self.panel(expert, row / height), self.panel_bytes) };
+        self.format.row(panel, row % height, out);
     }
 }
 
@@ -290,12 +285,12 @@ impl Packer<'_> {
         let m = self.matrix;
         let height = m.format.panel_rows();
         let first = index % m.panels * height;
-        let to = self.to.wrapping_add(index * m.layout.bytes);
+        let to = self.to.wrapping_add(index * m.panel_bytes);
         // SAFETY: in the memory; each panel is claimed by one worker, and nobody reads before all are done.
-        let panel = unsafe { std::slice::from_raw_parts_mut(to, m.layout.bytes) };
+        let panel = unsafe { std::slice::from_raw_parts_mut(to, m.panel_bytes) };
         let at = (index / m.panels * m.rows + first) * row_bytes;
         if let Some(rows) = src.get(at..at + height.min(m.rows - first) * row_bytes) {
-            m.format.pack(rows, row_bytes, panel, m.layout, self.scale);
+            m.format.pack(rows, row_bytes, panel, self.scale);
         }
     }
 }

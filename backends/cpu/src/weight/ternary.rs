@@ -1,18 +1,18 @@
 //! TQ1_0, TQ2_0 and I2_S: two bits a code, which is the weight plus one.
 //!
-//! Codes of a group of 256 columns: sixteen vectors of 64 bytes, vector `v` with quads `4v` to `4v + 3` in bits 0, 2, 4 and 6
-//! of its bytes. What is missing in the last group has code 0, which meets activations of zero.
-//! Meta, where the file has a scale per 256 columns: per group, 16 scales in half precision. Where it has one for the whole
-//! tensor: once per panel, 16 scales in single precision.
+//! A panel is a sequence of groups of 256 columns. Codes of a group: sixteen vectors of 64 bytes, vector `v` with quads `4v` to
+//! `4v + 3` in bits 0, 2, 4 and 6 of its bytes. What is missing in the last group has code 0, which meets activations of zero.
+//! Where the file has a scale per 256 columns, each group's codes are followed by 16 scales in half precision. Where it has
+//! one for the whole tensor, 16 scales in single precision end the panel.
 
-use super::format::{PanelLayout, ROWS, half};
+use super::format::{ROWS, half};
 use crate::matmul::tokens::GROUP;
 use tern_quant::{DType, i2_s, tq1_0, tq2_0};
 
 /// Bytes of a group's codes in a panel.
 pub const GROUP_BYTES: usize = ROWS * GROUP / 4;
 /// Bytes of a group's scales, where each has its own.
-pub const SCALES_BYTES: usize = ROWS * 2;
+const SCALES_BYTES: usize = ROWS * 2;
 /// Columns of a vector.
 const VECTOR: usize = 16;
 
@@ -26,12 +26,16 @@ pub fn has_group_scales(dtype: DType) -> bool {
     matches!(dtype, DType::TQ1_0 | DType::TQ2_0)
 }
 
-/// Of a panel; `None` where sizes overflow.
-pub fn layout(dtype: DType, columns: usize) -> Option<PanelLayout> {
-    let groups = columns.div_ceil(GROUP);
-    let codes = groups.checked_mul(GROUP_BYTES)?;
-    let meta = if has_group_scales(dtype) { groups.checked_mul(SCALES_BYTES)? } else { ROWS * 4 };
-    Some(PanelLayout { codes, bytes: codes.checked_add(meta)?.checked_next_multiple_of(64)? })
+/// From one group to the next.
+pub const fn group_bytes(own_scales: bool) -> usize {
+    if own_scales { GROUP_BYTES + SCALES_BYTES } else { GROUP_BYTES }
+}
+
+/// Bytes of a panel; `None` where they overflow.
+pub fn panel_bytes(dtype: DType, columns: usize) -> Option<usize> {
+    let own_scales = has_group_scales(dtype);
+    let groups = columns.div_ceil(GROUP).checked_mul(group_bytes(own_scales))?;
+    groups.checked_add(if own_scales { 0 } else { ROWS * 4 })?.checked_next_multiple_of(64)
 }
 
 /// The scale of the whole tensor, where there is one: `bytes` is all of it.
@@ -40,22 +44,25 @@ pub fn tensor_scale(dtype: DType, bytes: &[u8]) -> Option<f32> {
 }
 
 /// Copies a row of the file to row `row` of a zeroed panel. `scale` is that of the tensor, where it has one.
-pub fn pack(dtype: DType, src: &[u8], row: usize, codes: &mut [u8], meta: &mut [u8], scale: Option<f32>) {
-    if let Some(scale) = scale {
-        meta[4 * row..][..4].copy_from_slice(&scale.to_le_bytes());
-    }
+pub fn pack(dtype: DType, src: &[u8], row: usize, panel: &mut [u8], scale: Option<f32>) {
+    let stride = group_bytes(has_group_scales(dtype));
     let file_bytes = dtype.row_bytes(GROUP).unwrap_or(GROUP);
-    for (group, (file, codes)) in src.chunks(file_bytes).zip(codes.as_chunks_mut::<GROUP_BYTES>().0).enumerate() {
-        let mut unpacked = [0u8; GROUP];
-        let d = unpack(dtype, file, &mut unpacked);
-        if let Some(d) = d {
-            meta[SCALES_BYTES * group + 2 * row..][..2].copy_from_slice(&d);
+    if let Some(scale) = scale {
+        panel[src.len().div_ceil(file_bytes) * stride + 4 * row..][..4].copy_from_slice(&scale.to_le_bytes());
+    }
+    let mut unpacked = [0u8; GROUP];
+    for (file, group) in src.chunks(file_bytes).zip(panel.chunks_exact_mut(stride)) {
+        let (codes, scales) = group.split_at_mut(GROUP_BYTES);
+        if file.len() < file_bytes {
+            unpacked = [0; GROUP];
+        }
+        if let Some(d) = unpack(dtype, file, &mut unpacked) {
+            scales[2 * row..][..2].copy_from_slice(&d);
         }
         for (vector, sixteen) in codes.as_chunks_mut::<64>().0.iter_mut().zip(unpacked.as_chunks::<VECTOR>().0) {
-            for column in 0..4 {
-                let quads: [u8; 4] = std::array::from_fn(|quad| sixteen[4 * quad + column] << (2 * quad));
-                vector[4 * row + column] = quads[0] | quads[1] | quads[2] | quads[3];
-            }
+            let quads = sixteen.as_chunks::<4>().0.iter().rev();
+            let word = quads.fold(0, |word, &quad| word << 2 | u32::from_le_bytes(quad));
+            vector[4 * row..][..4].copy_from_slice(&word.to_le_bytes());
         }
     }
 }
@@ -82,12 +89,17 @@ fn unpack(dtype: DType, file: &[u8], codes: &mut [u8; GROUP]) -> Option<[u8; 2]>
 }
 
 /// Row `row` of a panel, bit for bit as [`tern_quant::dequantize`] gives it from the file.
-pub fn row(dtype: DType, codes: &[u8], meta: &[u8], row: usize, out: &mut [f32]) {
-    let whole = meta[4 * row..].first_chunk().map_or(f32::NAN, |&bytes| f32::from_le_bytes(bytes));
-    for (group, (out, codes)) in out.chunks_mut(GROUP).zip(codes.as_chunks::<GROUP_BYTES>().0).enumerate() {
-        let d = if has_group_scales(dtype) { half(&meta[SCALES_BYTES * group..], row) } else { whole };
+pub fn row(dtype: DType, panel: &[u8], row: usize, out: &mut [f32]) {
+    let stride = group_bytes(has_group_scales(dtype));
+    let groups = out.len().div_ceil(GROUP);
+    for (out, group) in out.chunks_mut(GROUP).zip(panel.chunks(stride)) {
+        let d = if has_group_scales(dtype) {
+            half(&group[GROUP_BYTES..], row)
+        } else {
+            panel[groups * stride + 4 * row..].first_chunk().map_or(f32::NAN, |&bytes| f32::from_le_bytes(bytes))
+        };
         for (k, y) in out.iter_mut().enumerate() {
-            let byte = codes[64 * (k / VECTOR) + 4 * row + k % 4];
+            let byte = group[64 * (k / VECTOR) + 4 * row + k % 4];
             let code = byte >> (2 * (k % VECTOR / 4)) & 3;
             *y = (i32::from(code) - 1) as f32 * d;
         }
