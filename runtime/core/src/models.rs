@@ -8,6 +8,7 @@ mod hyper;
 mod llama;
 mod net;
 mod qwen2;
+mod qwen3;
 mod rope;
 mod sizes;
 mod tensors;
@@ -65,7 +66,11 @@ pub struct Architecture {
 }
 
 /// All architectures.
-pub const ARCHITECTURES: &[Architecture] = &[llama::ARCHITECTURE, qwen2::ARCHITECTURE];
+pub const ARCHITECTURES: &[Architecture] = &[
+    llama::ARCHITECTURE,
+    qwen2::ARCHITECTURE,
+    qwen3::ARCHITECTURE,
+];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
 ///
