@@ -11,6 +11,7 @@ mod qwen2;
 mod qwen3;
 mod rope;
 mod sizes;
+mod smollm3;
 mod tensors;
 
 pub use hyper::{ConfigError, Hyper, Recorded};
@@ -70,6 +71,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     llama::ARCHITECTURE,
     qwen2::ARCHITECTURE,
     qwen3::ARCHITECTURE,
+    smollm3::ARCHITECTURE,
 ];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
