@@ -4,6 +4,7 @@
 //! and the block. Loader, exporter and trainer read the same table, so a name is written once.
 
 mod blocks;
+mod granite;
 mod hyper;
 mod llama;
 mod net;
@@ -72,6 +73,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     qwen2::ARCHITECTURE,
     qwen3::ARCHITECTURE,
     smollm3::ARCHITECTURE,
+    granite::ARCHITECTURE,
 ];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
