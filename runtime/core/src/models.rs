@@ -8,6 +8,7 @@ mod granite;
 mod hyper;
 mod llama;
 mod net;
+mod olmo2;
 mod qwen2;
 mod qwen3;
 mod rope;
@@ -74,6 +75,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     qwen3::ARCHITECTURE,
     smollm3::ARCHITECTURE,
     granite::ARCHITECTURE,
+    olmo2::ARCHITECTURE,
 ];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
