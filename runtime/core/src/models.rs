@@ -9,6 +9,7 @@ mod hyper;
 mod llama;
 mod net;
 mod olmo2;
+mod phi3;
 mod qwen2;
 mod qwen3;
 mod rope;
@@ -76,6 +77,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     smollm3::ARCHITECTURE,
     granite::ARCHITECTURE,
     olmo2::ARCHITECTURE,
+    phi3::ARCHITECTURE,
 ];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
