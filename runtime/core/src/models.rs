@@ -4,6 +4,7 @@
 //! and the block. Loader, exporter and trainer read the same table, so a name is written once.
 
 mod blocks;
+mod gemma;
 mod granite;
 mod hyper;
 mod llama;
@@ -78,6 +79,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     granite::ARCHITECTURE,
     olmo2::ARCHITECTURE,
     phi3::ARCHITECTURE,
+    gemma::GEMMA2,
+    gemma::GEMMA3,
 ];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
