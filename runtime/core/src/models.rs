@@ -5,6 +5,7 @@
 
 mod blocks;
 mod gemma;
+mod gpt2;
 mod granite;
 mod hyper;
 mod llama;
@@ -81,6 +82,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     phi3::ARCHITECTURE,
     gemma::GEMMA2,
     gemma::GEMMA3,
+    gpt2::ARCHITECTURE,
 ];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
