@@ -13,6 +13,7 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).parent
 GOLDENS = HERE / "../goldens"
+WINDOWED = {"tiny-mistral"}  # llama.cpp knows no window of the architecture llama
 sys.path.insert(0, str(HERE / "../lib"))
 
 
@@ -42,7 +43,8 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         for folder in sorted(GOLDENS.glob("tiny-*")):
             golden = json.loads((folder / "golden.json").read_text())
-            if (folder / "config.json").exists() and golden.get("llama_cpp", True):
+            runs = golden.get("llama_cpp", True) and folder.name not in WINDOWED
+            if (folder / "config.json").exists() and runs:
                 check(folder, golden, pathlib.Path(temporary, "model.gguf"))
 
 

@@ -85,9 +85,6 @@ fn the_forecast_holds_whatever_the_windows() {
         session.forward(&text(&family, 0)).unwrap();
         let most = plan.total_bytes.max(plan.loading_bytes);
         assert!(model.memory().peak <= most, "{}: {} of {most}", family.name, model.memory().peak);
-        // Where one layer sees all positions, all keys and values stay.
-        let per_token = model.info().kv_bytes_per_token;
-        assert!(plan.kv_bytes <= per_token * (family.context + 64), "{}: {plan:?}", family.name);
     }
 }
 
