@@ -34,6 +34,11 @@ impl BackendArgs {
 
     /// Opens a model; shows how far it is; Ctrl-C stops it.
     pub fn open(&self, path: &Path) -> Result<Model> {
+        self.open_for(path, None)
+    }
+
+    /// The same for sessions of so many tokens, where that is known.
+    pub fn open_for(&self, path: &Path, context: Option<u64>) -> Result<Model> {
         let runtime = self.runtime()?;
         let cancel = CancelFlag::new();
         let watch = interrupt::watch(cancel.clone());
@@ -41,6 +46,7 @@ impl BackendArgs {
         let shown = Arc::clone(&progress);
         let options = ModelOptions {
             cancel,
+            context,
             progress: Some(Arc::new(move |p: LoadProgress| {
                 let line = || format!("loading {} of {} MB", p.done_bytes / 1_000_000, p.total_bytes / 1_000_000);
                 shown.lock().unwrap_or_else(PoisonError::into_inner).update(line);

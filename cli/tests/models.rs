@@ -137,6 +137,11 @@ fn inspect_shows_every_part() {
     inspect(&["--template"]).failed(1, &["no chat template"]);
     assert!(inspect(&[]).stdout.contains("LlamaForCausalLM"));
     assert!(inspect(&["--metadata"]).stdout.contains("num_hidden_layers = 2\n"));
+    assert!(run(&["inspect", "--supported"]).stdout.contains("Qwen3ForCausalLM"));
+    let supported = run(&["inspect", "--supported", "--json"]).json();
+    assert_eq!(supported["supported"].as_array().unwrap().len(), tern::models::ARCHITECTURES.len());
+    inspect(&["--supported"]).failed(2, &["--supported"]);
+    run(&["inspect"]).failed(2, &["MODEL"]);
     let folder = with_template(TEMPLATE);
     assert_eq!(run(&["inspect", text(folder.path()), "--template"]).stdout, TEMPLATE);
 }

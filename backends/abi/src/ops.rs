@@ -23,7 +23,8 @@ pub const GATHER: u32 = 1;
 /// Rows of a tensor by index. `[x∂ [T, D], rows i32 [R]] -> [[R, D]]`.
 pub const ROWS: u32 = 2;
 /// `y = x / sqrt(mean(x²) + eps) * w`. `[x∂ [T, D], w∂? [D]] -> [[T, D]]`. [`NormParams`].
-/// x may have more leading dimensions (`[T, heads, D]`): each innermost row is normed.
+/// x may have more leading dimensions (`[T, heads, D]`): each innermost row is normed. With `groups` g > 1 a row is g runs, each
+/// normed on its own, and w has `[D/g]`.
 pub const RMS_NORM: u32 = 3;
 /// `y = (x - mean) / sqrt(var + eps) * w + b`, biased variance. `[x∂ [T, D], w∂? [D], b∂? [D]] -> [[T, D]]`. [`NormParams`].
 /// Leading dimensions as for [`RMS_NORM`].
@@ -137,6 +138,8 @@ pub mod activation {
     pub const RELU_SQUARED: u32 = 4;
     /// `1 / (1 + exp(-x))`.
     pub const SIGMOID: u32 = 5;
+    /// `tanh(x)`.
+    pub const TANH: u32 = 6;
 }
 
 params! {
@@ -144,6 +147,9 @@ params! {
     NormParams {
         /// Added to the mean square or variance.
         eps: f32,
+        /// Of [`RMS_NORM`]: each row is so many runs of the same length, normed on their own with one w of that length
+        /// (the heads of a query, say). 0 means 1.
+        groups: u32,
     }
 }
 params! {

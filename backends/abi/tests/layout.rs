@@ -58,7 +58,7 @@ fn described() -> String {
         WeightDesc { header, dtype, rank, usage, reserved, shape, name }
         WeightSource { header, data, len, read, user, cancel, lasting, reserved }
         WeightInfo { header, resident_bytes, stream_bytes, keeps_source, layout }
-        NormParams { eps }
+        NormParams { eps, groups }
         LinearParams { n_weights, norm, eps, glu, activation }
         RopeTableParams { magnitude }
         RopeParams { heads, head_dim, n_rot, layout, inverse }

@@ -61,7 +61,7 @@ fn chains_through_the_arena_work() {
     let (a, b) = (program.tensor(tensor(&[1, 2], Role::Temp)), program.tensor(tensor(&[1, 2], Role::Temp)));
     let out = program.tensor(tensor(&[1, 2], Role::Output));
     push(&mut program, scale(2.0), &[x], a);
-    push(&mut program, Kernel::RmsNorm(ops::RmsNorm(NormParams { eps: 50.0 })), &[a], b);
+    push(&mut program, Kernel::RmsNorm(ops::RmsNorm(NormParams { eps: 50.0, groups: 0 })), &[a], b);
     push(&mut program, Kernel::Add(ops::Add), &[a, b], out);
     let outcome = program.run(&reference()).unwrap();
     let got: Vec<f32> = outcome.outputs[out].as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();

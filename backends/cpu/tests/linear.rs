@@ -62,7 +62,7 @@ impl Case {
         let norm_w = self.norm.then(|| g.f32(&[k], &noise(k, 1)));
         if let (Some(w), false) = (norm_w, fused) {
             let h = g.out(&[t, k]);
-            g.op(RMS_NORM, &[Some(x), Some(w)], &[h], NormParams { eps: 1e-5 });
+            g.op(RMS_NORM, &[Some(x), Some(w)], &[h], NormParams { eps: 1e-5, groups: 0 });
             x = h;
         }
         let residual = self.residual.then(|| {

@@ -52,7 +52,7 @@ fn norms() {
             let build = |net: &mut Net| {
                 let (x, out) = (net.f32(&[t, n], &x), net.out(&[t, n]));
                 let w = weighted.then(|| net.f32(&[n], &w));
-                net.op(ops::RMS_NORM, &[Some(x), w], &[Some(out)], NormParams { eps: 1e-5 });
+                net.op(ops::RMS_NORM, &[Some(x), w], &[Some(out)], NormParams { eps: 1e-5, groups: 0 });
                 out
             };
             check("rms norm", build, &rms(weighted), 1e-6);
@@ -70,7 +70,7 @@ fn norms() {
         let build = |net: &mut Net| {
             let (x, w, b) = (net.f32(&[t, n], &x), net.f32(&[n], &w), net.f32(&[n], &b));
             let out = net.out(&[t, n]);
-            net.op(ops::LAYER_NORM, &[Some(x), Some(w), Some(b)], &[Some(out)], NormParams { eps: 1e-5 });
+            net.op(ops::LAYER_NORM, &[Some(x), Some(w), Some(b)], &[Some(out)], NormParams { eps: 1e-5, groups: 0 });
             out
         };
         check("layer norm", build, &want, 2e-6);
@@ -84,6 +84,7 @@ fn act(kind: u32, x: f64) -> f64 {
         activation::GELU => x * 0.5 * erfc(-x / std::f64::consts::SQRT_2),
         activation::RELU_SQUARED => x.max(0.0).powi(2),
         activation::SIGMOID => 1.0 / (1.0 + (-x).exp()),
+        activation::TANH => x.tanh(),
         _ => x,
     }
 }
@@ -102,7 +103,7 @@ fn activations() {
     let n = 1003;
     let x: Vec<f32> = noise(n, 4).iter().map(|x| x * 9.0).collect();
     let up = noise(n, 5);
-    for kind in activation::IDENTITY..=activation::SIGMOID {
+    for kind in activation::IDENTITY..=activation::TANH {
         let want: Vec<f32> = x.iter().map(|&x| act(kind, x.into()) as f32).collect();
         let build = |net: &mut Net| {
             let (x, out) = (net.f32(&[n], &x), net.out(&[n]));

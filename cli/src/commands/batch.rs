@@ -81,7 +81,7 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
     if args.resume && !resumable {
         return Err(Failure::new(Exit::Usage, "--resume needs files as --in and --out"));
     }
-    let model = backend.open(&args.model)?;
+    let model = backend.open_for(&args.model, args.context.ctx)?;
     let settings = Settings::new(&model, args, options);
     let (results, written) = Results::open(&args.output, args.resume)?;
     let total = input.check(&written, |line| settings.hash(line))?;

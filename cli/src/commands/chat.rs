@@ -66,7 +66,7 @@ pub struct ChatArgs {
 pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     let interactive = is_interactive();
     let mut editor = Editor::new(interactive, args.history.as_deref())?;
-    let model = backend.open(&args.model)?;
+    let model = backend.open_for(&args.model, args.context.ctx)?;
     let session = args.context.session();
     let base =
         Sampling { temperature: TEMPERATURE, top_p: TOP_P, min_p: MIN_P, seed: any_seed(), ..Sampling::default() };

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
+use tern::models::ARCHITECTURES;
 use tern::{DEFAULT_CONTEXT, Package};
 
 /// Flags of `tern inspect`.
@@ -14,7 +15,11 @@ use tern::{DEFAULT_CONTEXT, Package};
 #[command(group = clap::ArgGroup::new("part"))]
 pub struct InspectArgs {
     /// A .gguf file, or a Hugging Face folder with config.json and *.safetensors
-    pub model: PathBuf,
+    #[arg(required_unless_present = "supported")]
+    pub model: Option<PathBuf>,
+    /// List the architectures that can be run, and what files call them
+    #[arg(long, group = "part", conflicts_with = "model")]
+    pub supported: bool,
     /// List keys and values; long ones are shortened
     #[arg(long, group = "part")]
     pub metadata: bool,
@@ -38,8 +43,12 @@ pub struct InspectArgs {
 /// Runs `tern inspect`.
 pub fn inspect(backend: &BackendArgs, args: &InspectArgs) -> Result<()> {
     let mut out = Out::new();
+    let Some(path) = &args.model else {
+        supported(&mut out, args.json)?;
+        return out.flush();
+    };
     if args.plan {
-        let model = backend.open(&args.model)?;
+        let model = backend.open_for(path, args.ctx)?;
         let lines = model.plan_listing(args.ctx.unwrap_or(model.info().context_length.min(DEFAULT_CONTEXT)))?;
         match args.json {
             true => out.json(&json!({ "plan": lines }))?,
@@ -47,14 +56,14 @@ pub fn inspect(backend: &BackendArgs, args: &InspectArgs) -> Result<()> {
         }
         return out.flush();
     }
-    let package = Package::open(&args.model, &backend.options())?;
+    let package = Package::open(path, &backend.options())?;
     if args.tensors {
         tensors(&mut out, &package, args.json)?;
     } else if args.metadata {
         metadata(&mut out, &package, args.json)?;
     } else if args.template {
         let Some(template) = package.template()? else {
-            return Err(Failure::new(Exit::Failure, format!("{}: no chat template", args.model.display())));
+            return Err(Failure::new(Exit::Failure, format!("{}: no chat template", path.display())));
         };
         match args.json {
             true => out.json(&json!({ "template": template }))?,
@@ -68,6 +77,20 @@ pub fn inspect(backend: &BackendArgs, args: &InspectArgs) -> Result<()> {
         }
     }
     out.flush()
+}
+
+/// The registry.
+fn supported(out: &mut Out, json: bool) -> Result<()> {
+    if json {
+        let all = ARCHITECTURES.iter().map(|a| json!({ "name": a.name, "gguf": a.gguf, "safetensors": a.hf }));
+        return out.json(&json!({ "supported": all.collect::<Vec<_>>() }));
+    }
+    let rows = || ARCHITECTURES.iter().map(|a| [a.name.to_owned(), a.gguf.join(", "), a.hf.join(", ")]);
+    let head = ["models", "general.architecture in GGUF", "architectures in config.json"].map(str::to_owned);
+    let width = |i: usize| rows().chain([head.clone()]).map(|row| row[i].len()).max().unwrap_or(0);
+    let line = |row: &[String; 3]| format!("{:a$}  {:b$}  {}", row[0], row[1], row[2], a = width(0), b = width(1));
+    out.line(&bold(&line(&head)))?;
+    rows().try_for_each(|row| out.line(&line(&row)))
 }
 
 /// What is in the files, as far as it can be told without running the model.

@@ -7,7 +7,7 @@ use crate::terminal::{Out, bold};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use tern::MemoryPlan;
+use tern::{MemoryPlan, ModelOptions};
 
 const NOTES: &str = "\
 Nothing is loaded: the model's headers are read, and the backend is asked. Mapped weights count, though the system may \
@@ -52,7 +52,7 @@ struct Report<'a> {
 
 /// Runs `tern plan`.
 pub fn plan(backend: &BackendArgs, args: &PlanArgs) -> Result<()> {
-    let options = backend.options();
+    let options = ModelOptions { context: args.context.ctx, ..backend.options() };
     let runtime = backend.runtime()?;
     let plan = runtime.plan(&args.model, &options, &args.context.session(), u64::from(args.sequences))?;
     let advice = plan.advice();

@@ -69,7 +69,7 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         (None, Some(path)) => input::read_text(path)?,
         (prompt, _) => prompt.clone().unwrap_or_default(),
     };
-    let model = backend.open(&args.model)?;
+    let model = backend.open_for(&args.model, args.context.ctx)?;
     let prompt_tokens = encode(&model, args, &prompt)?;
     let session = model.session(args.context.session())?;
     let mut options = args.length.generate(args.sampling.over(Sampling::default()), MAX_TOKENS);

@@ -66,7 +66,7 @@ struct Counted {
 /// Runs `tern score`.
 pub fn score(backend: &BackendArgs, args: &ScoreArgs) -> Result<()> {
     let text = input::read_text(&args.file)?;
-    let model = backend.open(&args.model)?;
+    let model = backend.open_for(&args.model, args.context.ctx)?;
     let tokens = args.encode.encode(model.tokenizer(), &text)?;
     if tokens.len() < 2 {
         let what = format!("{}: {} tokens; a score needs at least 2", args.file.display(), tokens.len());

@@ -3,6 +3,7 @@
 use crate::error::ConvertError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tern::models::Change;
 use tern_formats::gguf::{self, Metadata, ReadOptions, Value};
 use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, Source, TensorInfo};
 
@@ -34,10 +35,8 @@ pub struct Tensor {
 /// Where a tensor's rows are.
 #[derive(Clone, Debug)]
 pub(crate) enum Rows {
-    /// In the file, in this order.
-    Stored(TensorInfo),
-    /// In the file, in the order of the half-split rotation; GGUF has the two of a pair side by side.
-    Halves { info: TensorInfo, head_dim: u64 },
+    /// In the file, which may have it otherwise than GGUF.
+    Stored { info: TensorInfo, change: Change },
     /// Not in the file.
     Computed(Vec<f32>),
 }
@@ -96,7 +95,7 @@ impl Input {
             name: t.name.clone(),
             dtype: t.dtype,
             shape: t.shape.clone(),
-            rows: Rows::Stored(t.clone()),
+            rows: Rows::Stored { info: t.clone(), change: Change::None },
         });
         Ok(Self {
             format: "gguf",
@@ -132,8 +131,27 @@ impl Input {
     pub(crate) fn read_rows(&self, tensor: &Tensor, first: u64, out: &mut [u8]) -> Result<(), ConvertError> {
         let row_bytes = tensor.row_bytes(tensor.dtype)?;
         match &tensor.rows {
-            Rows::Stored(info) => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
-            Rows::Halves { info, head_dim } => {
+            Rows::Stored { info, change: Change::None | Change::PlusOne } => {
+                self.read_at(info, first.saturating_mul(row_bytes as u64), out)
+            }
+            Rows::Stored { info, change: Change::Transposed } => {
+                let (unit, rows) = (tensor.dtype.block_bytes().max(1), tensor.row_count());
+                let mut line = vec![0; out.len() / row_bytes.max(1) * unit];
+                for column in 0..tensor.row_len() {
+                    // A stretch of one of the file's rows is one column here.
+                    self.read_at(
+                        info,
+                        column.saturating_mul(rows).saturating_add(first).saturating_mul(unit as u64),
+                        &mut line,
+                    )?;
+                    let place = usize::try_from(column).unwrap_or(usize::MAX).saturating_mul(unit);
+                    for (row, value) in out.chunks_exact_mut(row_bytes.max(1)).zip(line.chunks_exact(unit)) {
+                        row[place..place + unit].copy_from_slice(value);
+                    }
+                }
+                Ok(())
+            }
+            Rows::Stored { info, change: Change::Pairs(head_dim) } => {
                 // Of a bias, the elements are what rows are of a matrix.
                 let unit = if tensor.shape.len() > 1 { row_bytes } else { tensor.dtype.block_bytes() };
                 for (i, row) in (first..).zip(out.chunks_exact_mut(unit.max(1))) {
@@ -157,7 +175,7 @@ impl Input {
     /// What stands behind all rows: the scale of types that have one for the whole tensor.
     pub(crate) fn tail(&self, tensor: &Tensor) -> Result<Vec<u8>, ConvertError> {
         let mut tail = vec![0; tensor.dtype.tail_bytes()];
-        if let Rows::Stored(info) = &tensor.rows {
+        if let Rows::Stored { info, .. } = &tensor.rows {
             self.read_at(info, info.bytes.saturating_sub(tail.len() as u64), &mut tail)?;
         }
         Ok(tail)

@@ -14,9 +14,13 @@ fn tiny() -> PathBuf {
 }
 
 fn model() -> Model {
+    open(&tiny())
+}
+
+fn open(path: &Path) -> Model {
     let mut registry = Registry::new();
     registry.register(tern_cpu::entry).unwrap();
-    Runtime::new(registry).open(tiny(), ModelOptions::default()).unwrap()
+    Runtime::new(registry).open(path, ModelOptions::default()).unwrap()
 }
 
 fn options(context: u32) -> CollectOptions {
@@ -64,6 +68,15 @@ fn the_first_layers_columns_are_those_of_normed_embeddings() {
     let same = |a: &str, b: &str| found.get(a).unwrap() == found.get(b).unwrap();
     assert!(same("blk.1.ffn_gate.weight", "blk.1.ffn_up.weight"));
     assert!(!same("blk.0.attn_q.weight", "blk.0.attn_output.weight"));
+}
+
+#[test]
+fn matrices_that_files_have_as_one_have_one_entry() {
+    let model = open(&tiny().with_file_name("tiny-phi"));
+    let found = Imatrix::collect(&model, &texts(), &options(70), &mut |_, _| {}).unwrap().imatrix;
+    let first: Vec<_> = found.entries.iter().map(|e| e.0.as_str()).filter(|n| n.starts_with("blk.0.")).collect();
+    let files = ["blk.0.attn_output.weight", "blk.0.attn_qkv.weight", "blk.0.ffn_down.weight", "blk.0.ffn_up.weight"];
+    assert_eq!(first, files);
 }
 
 #[test]

@@ -3,11 +3,13 @@
 pub mod gguf;
 pub mod hf;
 mod source;
+mod stored;
 mod weights;
 
 pub use hf::template as chat_template;
 pub use source::{open_file, open_part};
-pub use weights::{Destination, Resolved, constant_bytes, load, resolve};
+pub use stored::{Resolved, resolve};
+pub use weights::{Destination, constant_bytes, load};
 
 use crate::error::Error;
 use crate::fingerprint::Identity;

@@ -9,8 +9,8 @@ use crate::load::{self, Destination, ModelFile, Resolved};
 use crate::models::{Definition, TensorTable};
 use crate::opening::{Opening, build, net_options, resident_pages};
 use crate::runtime::{LoadPhase, LoadProgress, ModelOptions};
-use crate::session::{Batch, BatchOptions, DEFAULT_CONTEXT, Engine, Session, SessionOptions};
-use std::collections::HashMap;
+use crate::session::{Batch, BatchOptions, Engine, Session, SessionOptions};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tern_abi::dtype::F16;
 use tern_formats::{Checkpoint, TensorInfo};
@@ -35,6 +35,8 @@ struct Inner {
     template: Option<String>,
     /// Tokens that attention looks back, where every layer has a limit; else 0.
     window: u64,
+    /// Length of the texts that it was opened for.
+    length: u64,
     engines: Mutex<HashMap<u32, Arc<Engine>>>,
     identity: Identity,
     fingerprint: OnceLock<[u8; 32]>,
@@ -121,7 +123,7 @@ impl TensorSummary {
 impl Model {
     pub(crate) fn load(opening: Opening, options: &ModelOptions, start: Instant) -> Result<Self, Error> {
         opening.check_memory()?;
-        let Opening { file, table, resolved, graph, computed, devices, used, host } = opening;
+        let Opening { file, table, resolved, graph, computed, devices, used, length, host } = opening;
         let progress = |done_bytes, total_bytes| {
             if let Some(report) = &options.progress {
                 report(LoadProgress { phase: LoadPhase::Prepare, done_bytes, total_bytes });
@@ -148,6 +150,7 @@ impl Model {
                 tokenizer: file.tokenizer,
                 template: file.template,
                 window: crate::context::window(&graph),
+                length,
                 engines: Mutex::default(),
                 identity,
                 fingerprint: OnceLock::new(),
@@ -244,7 +247,12 @@ impl Model {
 
     /// Tokens of a context that nobody asked a size for.
     pub(crate) fn default_context(&self) -> u64 {
-        self.info().context_length.min(DEFAULT_CONTEXT)
+        self.inner.length
+    }
+
+    /// Positions that a sequence may have at most.
+    pub(crate) fn reach(&self) -> u64 {
+        self.inner.definition.reach(self.inner.length)
     }
 
     /// Gives back memory that no session needs: cached prefixes, and what closed sessions had. For an app that is told to
@@ -271,14 +279,24 @@ impl Model {
     /// A context whose matrices' inputs are outputs.
     pub(crate) fn tapped_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Vec<Tap>), Error> {
         let mut graph = self.graph(size, kv_dtype)?;
-        let taps = graph.tap_linears();
+        let mut taps = graph.tap_linears();
+        // Matrices that files have as one share their input, and in a file there is one name for them.
+        for tap in &mut taps {
+            if let Some(part) =
+                self.inner.table.specs.iter().find(|s| s.gguf == tap.weight).and_then(|s| s.part.as_ref())
+            {
+                tap.weight.clone_from(&part.gguf);
+            }
+        }
+        let mut seen = HashSet::new();
+        taps.retain(|tap| seen.insert(tap.weight.clone()));
         Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, taps))
     }
 
     /// The graph of such a context.
     pub(crate) fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
         let i = &*self.inner;
-        Ok(build(&*i.definition, &i.table, &i.dtypes, net_options(size, kv_dtype))?.0)
+        Ok(build(&*i.definition, &i.table, &i.dtypes, net_options(size, kv_dtype, i.length))?.0)
     }
 
     /// KV pages that a sequence has at most: all of its positions, or those that some layer still looks back to.
@@ -316,7 +334,7 @@ fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
         width: common.width,
         parameters: file.checkpoint.tensors().iter().map(|t| t.elements()).sum(),
         file_bytes: file.checkpoint.tensors().iter().map(|t| t.bytes).sum(),
-        bytes_per_token: bytes_per_token(file, graph, resolved),
+        bytes_per_token: bytes_per_token(graph, resolved),
         dtypes,
         resident_bytes: 0,
         kv_bytes_per_token: common.kv_elements * 2,
@@ -328,14 +346,14 @@ fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
 }
 
 /// Weights that are only gathered from give one row a token; all others are read whole.
-fn bytes_per_token(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> u64 {
+fn bytes_per_token(graph: &Graph, resolved: &Resolved) -> u64 {
     let whole = |value| graph.nodes.iter().any(|n| n.op != Op::Gather && n.inputs.contains(&Some(value)));
     graph
         .externals
         .iter()
         .filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant))
         .filter_map(|e| {
-            let t = resolved.info(file, &e.name)?;
+            let t = resolved.info(&e.name)?;
             Some(if whole(e.value) { t.bytes } else { t.bytes / t.shape.first().copied().unwrap_or(1).max(1) })
         })
         .sum()

@@ -3,15 +3,26 @@
 //! A file states hyper-parameters with their legal ranges, the tensor table with GGUF and Hugging Face names,
 //! and the block. Loader, exporter and trainer read the same table, so a name is written once.
 
+mod blocks;
+mod gemma;
+mod gpt2;
+mod granite;
 mod hyper;
 mod llama;
 mod net;
+mod olmo2;
+mod phi3;
+mod qwen2;
+mod qwen3;
 mod rope;
+mod sizes;
+mod smollm3;
 mod tensors;
 
 pub use hyper::{ConfigError, Hyper, Recorded};
 pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, inputs};
-pub use tensors::{Kind, TensorSpec, TensorTable};
+pub use rope::Rope;
+pub use tensors::{Change, Kind, Part, TensorSpec, TensorTable};
 
 use crate::graph::Value;
 
@@ -36,12 +47,22 @@ pub trait Definition: Send + Sync {
     fn common(&self) -> Common;
     /// Every tensor of the file.
     fn tensors(&self) -> TensorTable;
+    /// The rotation of positions, where the model has one: of layers that see all positions, where there are several.
+    fn rope(&self) -> Option<&Rope> {
+        None
+    }
+    /// Positions that a sequence may have at most, for a model that was opened for texts of `length`.
+    fn reach(&self, length: u64) -> u64 {
+        self.rope().map_or(u64::MAX, |rope| rope.reach(length))
+    }
     /// The forward graph, from token ids to logits `[R, vocab_rows]`.
     fn build(&self, net: &mut Net<'_>) -> Value;
 }
 
 /// A registered architecture.
 pub struct Architecture {
+    /// What people call the models.
+    pub name: &'static str,
     /// Values of `general.architecture` in GGUF.
     pub gguf: &'static [&'static str],
     /// Values of `architectures[0]` in a Hugging Face `config.json`.
@@ -51,7 +72,18 @@ pub struct Architecture {
 }
 
 /// All architectures.
-pub const ARCHITECTURES: &[Architecture] = &[llama::ARCHITECTURE];
+pub const ARCHITECTURES: &[Architecture] = &[
+    llama::ARCHITECTURE,
+    qwen2::ARCHITECTURE,
+    qwen3::ARCHITECTURE,
+    smollm3::ARCHITECTURE,
+    granite::ARCHITECTURE,
+    olmo2::ARCHITECTURE,
+    phi3::ARCHITECTURE,
+    gemma::GEMMA2,
+    gemma::GEMMA3,
+    gpt2::ARCHITECTURE,
+];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
 ///

@@ -25,6 +25,8 @@ pub struct Opening {
     pub devices: Vec<Arc<Device>>,
     /// For each device, which of the graph's externals it needs.
     pub used: Vec<Vec<bool>>,
+    /// Length of the texts that it is opened for.
+    pub length: u64,
     /// What the tokenizer and other things of ours take.
     pub host: Reserved,
 }
@@ -107,7 +109,9 @@ impl Opening {
         })?;
         let table = file.definition.tensors();
         let resolved = load::resolve(&file, &table)?;
-        let all = NetOptions { real: F32, pages: Some(1), sequences: 1, kv_dtype: F16, adapters: None };
+        let length = options.context.unwrap_or(file.definition.common().context_length.min(crate::DEFAULT_CONTEXT));
+        let one = ContextSize::full(1, 1, 1, 1);
+        let all = net_options(one, F16, length);
         let (graph, computed) = build(&*file.definition, &table, &resolved.dtypes, all)?;
         let class = ShapeClass { tokens: 1, sequences: 1, outputs: 1 };
         let mut devices = vec![backend.open_within(0, options.threads, &options.tier, &budget)?];
@@ -120,7 +124,7 @@ impl Opening {
             }
             (used, _) => used?,
         };
-        Ok(Self { file, table, resolved, graph, computed, devices, used, host })
+        Ok(Self { file, table, resolved, graph, computed, devices, used, length, host })
     }
 
     /// Is there room for the weights?
@@ -143,16 +147,16 @@ impl Opening {
         for (e, external) in self.graph.externals.iter().enumerate() {
             match external.kind {
                 ExternalKind::Weight(usage) => {
-                    let Some(t) = self.resolved.info(&self.file, &external.name) else { continue };
+                    let Some(t) = self.resolved.info(&external.name) else { continue };
                     let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
-                    let lasting = self.file.checkpoint.share(t)?.is_some();
+                    let lasting = self.resolved.lasting(&self.file, &external.name)?;
                     for (device, _) in self.devices.iter().zip(&self.used).filter(|(_, used)| used[e]) {
                         let layout = device.weight_layout(&spec, t.bytes, lasting)?;
                         cost.resident = cost.resident.saturating_add(layout.resident_bytes);
                         if layout.keeps_source {
                             cost.mapped = cost.mapped.saturating_add(t.bytes);
                         } else {
-                            cost.largest = cost.largest.max(t.bytes);
+                            cost.largest = cost.largest.max(self.resolved.source_bytes(&external.name));
                         }
                     }
                 }
@@ -174,8 +178,7 @@ impl Opening {
     /// [`Error::Setting`], plan and backend errors.
     pub fn plan(&self, session: &SessionOptions, sequences: u64, limit: Option<u64>) -> Result<MemoryPlan, Error> {
         let weights = self.weights()?;
-        let default = self.file.definition.common().context_length.min(crate::DEFAULT_CONTEXT);
-        let one = session.sized(default, 1)?;
+        let one = session.sized(self.length, self.file.definition.reach(self.length), 1)?;
         let size = ContextSize {
             sequences,
             outputs: sequences,
@@ -208,7 +211,7 @@ impl Opening {
     }
 
     fn context(&self, size: ContextSize, kv: KvType) -> Result<ContextCost, Error> {
-        let options = net_options(size, kv.dtype());
+        let options = net_options(size, kv.dtype(), self.length);
         let (graph, _) = build(&*self.file.definition, &self.table, &self.resolved.dtypes, options)?;
         let plan = Plan::new(&self.devices, &graph, size.class())?;
         ContextCost::of(&self.devices, &graph, &plan, size)
@@ -227,10 +230,10 @@ pub fn build(
     Ok((net.g.finish(&[logits])?, net.computed))
 }
 
-/// For a context of `size`.
-pub fn net_options(size: ContextSize, kv_dtype: u32) -> NetOptions {
+/// For a context of `size`, and a model that is opened for texts of `length`.
+pub fn net_options(size: ContextSize, kv_dtype: u32, length: u64) -> NetOptions {
     let pages = Some(size.pages_per_sequence());
-    NetOptions { real: F32, pages, sequences: size.sequences, kv_dtype, adapters: None }
+    NetOptions { real: F32, pages, sequences: size.sequences, kv_dtype, adapters: None, length }
 }
 
 /// KV pages that a sequence has at most: all of its positions, or those that some layer still looks back to.

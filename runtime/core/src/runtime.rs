@@ -48,6 +48,10 @@ pub struct ModelOptions {
     /// Most bytes that the model and its sessions may take together: weights, mapped ones included, keys and values, and
     /// working memory. What would not fit is refused before it is taken.
     pub max_bytes: Option<u64>,
+    /// Tokens of a session that does not ask for another number. Scalings of RoPE that depend on the length of a text (dynamic
+    /// NTK, LongRoPE) are fixed for this one: a longer session is then refused where it would need another. The default is the
+    /// model's own context, at most [`DEFAULT_CONTEXT`](crate::DEFAULT_CONTEXT).
+    pub context: Option<u64>,
     /// The machine that made a GGUF file with I2_S weights: the file does not say, and without it such a file is refused where
     /// its shapes do not decide.
     pub i2_s_order: Option<I2sOrder>,
@@ -67,6 +71,7 @@ impl Default for ModelOptions {
             tier: String::new(),
             map: true,
             max_bytes: None,
+            context: None,
             i2_s_order: None,
             check_finite: false,
             cancel: CancelFlag::new(),

@@ -101,16 +101,19 @@ impl KvType {
 
 impl SessionOptions {
     pub(crate) fn size(&self, model: &Model, outputs: u64) -> Result<ContextSize, Error> {
-        self.sized(model.default_context(), outputs)
+        self.sized(model.default_context(), model.reach(), outputs)
     }
 
-    /// Sizes of a session's own context; `default` is its length where nobody asked for one.
-    pub(crate) fn sized(&self, default: u64, outputs: u64) -> Result<ContextSize, Error> {
+    /// Sizes of a session's own context; `default` is its length where nobody asked for one, `reach` the longest.
+    pub(crate) fn sized(&self, default: u64, reach: u64, outputs: u64) -> Result<ContextSize, Error> {
         let positions = self.context.unwrap_or(default);
         let chunk = self.chunk.unwrap_or(DEFAULT_CHUNK).min(positions);
         let bad = |setting, found: u64, expected| Err(Error::Setting { setting, found: found.to_string(), expected });
         if positions == 0 || positions > MAX_POSITIONS {
             return bad("context", positions, "1 to 1073741824");
+        }
+        if positions > reach {
+            return bad("context", positions, "no more than the model, as it was opened, has positions for");
         }
         if chunk == 0 || chunk > 1 << 16 {
             return bad("chunk", chunk, "1 to 65536");

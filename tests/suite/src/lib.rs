@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tern::backend::Registry;
-use tern::{Model, ModelOptions, Runtime};
-use tern_formats::gguf::{self, Value};
+use tern::{CancelFlag, Model, ModelOptions, Runtime};
+use tern_convert::{Input, Plan, Wish, WriteOptions};
+use tern_formats::gguf::{self, ReadOptions, Value};
 use tern_formats::{DType, FileSource};
 
 /// Both static backends.
@@ -29,6 +30,30 @@ pub fn tiers() -> Vec<&'static str> {
 pub fn open(path: &Path, tier: &str, threads: u32) -> Model {
     let options = ModelOptions { backend: Some("cpu".into()), tier: tier.into(), threads, ..Default::default() };
     runtime().open(path, options).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Makes the GGUF file `to` of a Hugging Face folder, types as they are.
+pub fn converted(folder: &Path, to: &Path) -> PathBuf {
+    let input = Input::open(folder, ReadOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let wish = Wish::default();
+    let plan = Plan::new(&input, &wish).unwrap();
+    let options = WriteOptions { force: true, threads: 1, imatrix_name: String::new(), cancel: CancelFlag::new() };
+    tern_convert::write(&input, &plan, &wish, to, &options, &mut |_| {}).unwrap();
+    to.to_owned()
+}
+
+/// A copy of the golden `name` in `to` with `settings` in its configuration.
+pub fn changed(name: &str, to: &Path, settings: &serde_json::Value) {
+    for entry in std::fs::read_dir(goldens().join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+    let path = to.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    for (key, value) in settings.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    std::fs::write(path, config.to_string()).unwrap();
 }
 
 /// `tests/goldens`.

@@ -1,45 +1,79 @@
-//! Tiny random models made by transformers: from safetensors and from GGUF, on the reference and on every CPU tier.
+//! Tiny random models made by transformers: from safetensors, from GGUF, and from the GGUF that Tern makes of the folder, on the
+//! reference and on every CPU tier.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use tern::{GenerateOptions, KvType, Model, ModelOptions, SessionOptions};
-use tern_tests::{goldens, ids, json, open, runtime, tiers};
+use tern_formats::{FileSource, gguf};
+use tern_tests::{converted, goldens, ids, json, runtime, tiers};
 
 struct Golden {
     name: String,
+    /// The folder, the GGUF file beside it, and the file made of the folder.
     files: Vec<PathBuf>,
     json: serde_json::Value,
     logits: Vec<f32>,
     quantized: bool,
 }
 
-fn all() -> Vec<Golden> {
+impl Golden {
+    fn read(folder: PathBuf, name: String, made: &Path) -> Self {
+        let exists = |file: &str| Some(folder.join(file)).filter(|p| p.exists());
+        let bytes = std::fs::read(folder.join("logits.bin")).unwrap();
+        let logits = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+        let mut files: Vec<PathBuf> = exists("model.gguf").into_iter().collect();
+        if exists("config.json").is_some() {
+            files.push(converted(&folder, &made.join(format!("{name}.gguf"))));
+            files.push(folder.clone());
+        }
+        Self { json: json(folder.join("golden.json")), quantized: name.contains("-q4"), name, files, logits }
+    }
+
+    fn open(&self, path: &Path, backend: &str, tier: &str) -> Model {
+        let options = ModelOptions {
+            backend: Some(backend.into()),
+            tier: tier.into(),
+            // Results do not depend on it, and the models are too small for more.
+            threads: 1,
+            context: Some(self.length()),
+            ..Default::default()
+        };
+        runtime().open(path, options).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    }
+
+    /// Length of the texts that the golden is right for.
+    fn length(&self) -> u64 {
+        self.json["length"].as_u64().unwrap_or(128)
+    }
+
+    fn session(&self, model: &Model, kv: KvType) -> tern::Session {
+        model.session(SessionOptions { kv, ..Default::default() }).unwrap()
+    }
+}
+
+/// Where converted files lie.
+fn made() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+}
+
+static ALL: LazyLock<Vec<Golden>> = LazyLock::new(|| {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(goldens()).unwrap() {
         let folder = entry.unwrap().path();
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-        if !name.starts_with("tiny-") {
-            continue;
+        if name.starts_with("tiny-") {
+            all.push(Golden::read(folder, name, &made()));
         }
-        let exists = |file: &str| Some(folder.join(file)).filter(|p| p.exists());
-        let hf = exists("config.json").map(|_| folder.clone());
-        let bytes = std::fs::read(folder.join("logits.bin")).unwrap();
-        let logits = bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
-        let files: Vec<PathBuf> = hf.into_iter().chain(exists("model.gguf")).collect();
-        all.push(Golden {
-            json: json(folder.join("golden.json")),
-            quantized: name.contains("-q"),
-            name,
-            files,
-            logits,
-        });
     }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
     assert!(all.len() >= 6, "goldens are missing");
     all
-}
+});
 
-fn logits(model: &Model, tokens: &[u32], kv: KvType) -> Vec<f32> {
-    let session = model.session(SessionOptions { kv, context: Some(128), ..Default::default() }).unwrap();
-    tokens.iter().flat_map(|&t| session.forward(&[t]).unwrap()).collect()
+/// Those of `TERN_GOLDENS`, a part of their names, where it is set.
+fn all() -> impl Iterator<Item = &'static Golden> {
+    let part = std::env::var("TERN_GOLDENS").unwrap_or_default();
+    ALL.iter().filter(move |g| g.name.contains(&part))
 }
 
 /// Largest difference, relative to the largest logit.
@@ -49,15 +83,24 @@ fn error(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale
 }
 
-fn check(golden: &Golden, path: &Path, model: &Model, exact: bool) {
+fn check(golden: &Golden, path: &Path, (backend, tier): (&str, &str)) {
+    let (model, exact) = (&golden.open(path, backend, tier), backend == "reference");
     let tokens = ids(&golden.json["tokens"]);
-    let what = format!("{} from {} on {}", golden.name, path.display(), model.info().tier);
+    let what = format!("{} from {} on {backend} {tier}", golden.name, path.display());
     // A quantized golden was computed with exact arithmetic; a kernel may quantize activations to 8 bits.
     let limit = if golden.quantized && !exact { 0.05 } else { 1e-4 };
-    let found = error(&logits(model, &tokens, KvType::F32), &golden.logits);
+    let one_by_one = |kv| {
+        let session = golden.session(model, kv);
+        tokens.iter().flat_map(|&t| session.forward(&[t]).unwrap()).collect::<Vec<f32>>()
+    };
+    let found = error(&one_by_one(KvType::F32), &golden.logits);
+    println!("{what}: {found:.1e}");
     assert!(found <= limit, "{what}: {found}");
-    let half = error(&logits(model, &tokens, KvType::F16), &golden.logits);
+    let half = error(&one_by_one(KvType::F16), &golden.logits);
     assert!(half <= limit.max(4e-3), "{what}, half-precision cache: {half}");
+    let last = golden.session(model, KvType::F32).forward(&tokens).unwrap();
+    let at_once = error(&last, &golden.logits[golden.logits.len() - last.len()..]);
+    assert!(at_once <= limit, "{what}, all tokens at once: {at_once}");
     if let Some(prompt) = golden.json["prompt"].as_str() {
         assert_eq!(model.encode(prompt).unwrap(), tokens, "{what}");
     }
@@ -73,11 +116,9 @@ fn logits_and_tokens_equal_those_of_transformers() {
     for golden in all() {
         for path in &golden.files {
             for tier in &tiers {
-                check(&golden, path, &open(path, tier, 2), false);
+                check(golden, path, ("cpu", tier));
             }
-            let options = ModelOptions { backend: Some("reference".into()), ..Default::default() };
-            let model = runtime().open(path, options).unwrap();
-            check(&golden, path, &model, true);
+            check(golden, path, ("reference", ""));
         }
     }
 }
@@ -89,8 +130,8 @@ fn greedy_text_equals_that_of_transformers() {
         let expected = ids(&serde_json::Value::Array(expected.clone()));
         let gaps: Vec<f64> = golden.json["gaps"].as_array().unwrap().iter().map(|g| g.as_f64().unwrap()).collect();
         for path in golden.files.iter().filter(|_| !golden.quantized) {
-            let model = open(path, "", 2);
-            let session = model.session(SessionOptions { context: Some(128), ..Default::default() }).unwrap();
+            let model = golden.open(path, "cpu", "");
+            let session = golden.session(&model, KvType::default());
             let options = GenerateOptions { max_tokens: expected.len(), ignore_end: true, ..Default::default() };
             let events = session.generate(&ids(&golden.json["tokens"]), options).unwrap();
             let found: Vec<u32> = events
@@ -108,5 +149,26 @@ fn greedy_text_equals_that_of_transformers() {
                 path.display()
             );
         }
+    }
+}
+
+#[test]
+fn every_architecture_has_goldens() {
+    let folders: Vec<(String, String)> = ALL
+        .iter()
+        .filter_map(|g| {
+            let config = Some(goldens().join(&g.name).join("config.json")).filter(|p| p.exists()).map(json)?;
+            let made = FileSource::open(made().join(format!("{}.gguf", g.name))).unwrap();
+            let made = gguf::open(Arc::new(made)).unwrap();
+            let name = made.metadata.require_str(gguf::ARCHITECTURE_KEY).unwrap();
+            Some((config["architectures"][0].as_str()?.to_owned(), name.to_owned()))
+        })
+        .collect();
+    for architecture in tern::models::ARCHITECTURES {
+        for class in architecture.hf {
+            assert!(folders.iter().any(|f| f.0 == *class), "no golden of {class}");
+        }
+        let name = architecture.gguf[0];
+        assert!(folders.iter().any(|f| f.1 == name), "no golden of {name}");
     }
 }

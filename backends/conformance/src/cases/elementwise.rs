@@ -8,13 +8,14 @@ use tern_abi::ops::{ActivationParams, ScaleParams, activation};
 use tern_reference::{Kernel, ops};
 
 /// All activations, with names.
-pub(crate) const ACTIVATIONS: [(u32, &str); 6] = [
+pub(crate) const ACTIVATIONS: [(u32, &str); 7] = [
     (activation::IDENTITY, "identity"),
     (activation::SILU, "silu"),
     (activation::GELU_TANH, "gelu-tanh"),
     (activation::GELU, "gelu"),
     (activation::RELU_SQUARED, "relu-squared"),
     (activation::SIGMOID, "sigmoid"),
+    (activation::TANH, "tanh"),
 ];
 
 fn glu(id: u32, label: &str, t: usize, n: usize) -> Case {

@@ -65,7 +65,7 @@ fn linear(fused: &Program, p: &LinearParams) -> Program {
     if p.norm == 1 {
         let width = fused.tensors[x].shape[1];
         let h = temp(&mut out, x, width);
-        let norm = Kernel::RmsNorm(ops::RmsNorm(NormParams { eps: p.eps }));
+        let norm = Kernel::RmsNorm(ops::RmsNorm(NormParams { eps: p.eps, groups: 0 }));
         op(&mut out, &norm, vec![Some(x), inputs[1]], vec![h]);
         x = h.unwrap_or(x);
     }

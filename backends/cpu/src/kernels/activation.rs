@@ -26,6 +26,7 @@ pub unsafe fn activate<S: Simd>(x: S::F, activation: u32) -> S::F {
                 S::mul(y, y)
             }
             kind::SIGMOID => S::sigmoid(x),
+            kind::TANH => S::tanh(x),
             _ => x,
         }
     }
@@ -33,7 +34,7 @@ pub unsafe fn activate<S: Simd>(x: S::F, activation: u32) -> S::F {
 
 /// Is it one that [`activate`] has?
 pub fn known(activation: u32) -> bool {
-    activation <= kind::SIGMOID
+    activation <= kind::TANH
 }
 
 #[inline(always)]

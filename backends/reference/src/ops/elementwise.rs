@@ -6,7 +6,7 @@ use tern_abi::ops::{ActivationParams, ScaleParams, activation};
 
 /// Is `id` an activation?
 pub(crate) fn check_activation(s: &Signature, id: u32) -> Result<()> {
-    s.parameter(id <= activation::SIGMOID, "activation", f64::from(id), "one of tern_abi::ops::activation")
+    s.parameter(id <= activation::TANH, "activation", f64::from(id), "one of tern_abi::ops::activation")
 }
 
 /// `act(x)`; `check_activation` has accepted `id`.
@@ -22,6 +22,7 @@ pub(crate) fn activate<R: Real>(id: u32, x: R) -> Result<R> {
         activation::GELU => half * x * (one + (x * R::of(std::f64::consts::FRAC_1_SQRT_2)).erf()),
         activation::RELU_SQUARED => x.positive().square(),
         activation::SIGMOID => sigmoid(x),
+        activation::TANH => x.tanh(),
         _ => return Err(Error::Internal("an activation that the shape rule refuses")),
     })
 }
@@ -187,7 +188,8 @@ mod tests {
         // The published value of the tanh form at 1.
         assert!((at(activation::GELU_TANH, 1.0) - 0.841_191_990_608_276).abs() < 1e-9);
         close(at(activation::SIGMOID, -1000.0), 0.0);
-        assert!(activate(6, 0.0).is_err());
+        close(at(activation::TANH, 0.5 * 3f64.ln()), 0.5);
+        assert!(activate(7, 0.0).is_err());
     }
 
     #[test]

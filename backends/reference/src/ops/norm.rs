@@ -35,6 +35,12 @@ fn width(s: &Signature) -> Result<usize> {
 #[derive(Clone, Copy, Debug)]
 pub struct RmsNorm(pub NormParams);
 
+impl RmsNorm {
+    fn groups(&self) -> usize {
+        self.0.groups.max(1) as usize
+    }
+}
+
 impl Operation for RmsNorm {
     const NAME: &'static str = "RMS_NORM";
 
@@ -45,13 +51,16 @@ impl Operation for RmsNorm {
         i < 2
     }
     fn infer(&self, s: &Signature) -> Result<Vec<Option<Meta>>> {
-        let d = width(s)?;
-        s.optional_real_is(1, "w", &[d])?;
+        let (d, groups) = (width(s)?, self.groups());
+        if d % groups != 0 {
+            return Err(s.shape_error(0, "x", format!("an innermost dimension of {groups} equal runs")));
+        }
+        s.optional_real_is(1, "w", &[d / groups])?;
         Ok(vec![s.out(s.any_real(0, "x")?)])
     }
     fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {
         let w = x.optional_real(1)?;
-        let d = x.need(0)?.shape.last().copied().unwrap_or(1);
+        let d = x.need(0)?.shape.last().copied().unwrap_or(1) / self.groups();
         let rows = x.real(0)?.chunks(d);
         Ok(vec![Output::Real(rows.flat_map(|row| rms(row, w, self.0.eps)).collect())])
     }
@@ -100,7 +109,7 @@ mod tests {
     #[test]
     fn rms_by_hand() {
         // mean(x²) = (9 + 16) / 2 = 12.5; eps makes it 16.
-        let op = Kernel::RmsNorm(RmsNorm(NormParams { eps: 3.5 }));
+        let op = Kernel::RmsNorm(RmsNorm(NormParams { eps: 3.5, groups: 0 }));
         let x = Value::real(&[1, 2], vec![3.0, 4.0]);
         assert_eq!(forward(&op, &[Some(x.clone())]).unwrap()[0], [0.75, 1.0]);
         let w = Value::real(&[2], vec![2.0, -1.0]);
@@ -108,9 +117,19 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_apart_and_share_the_weight() {
+        let op = |groups| Kernel::RmsNorm(RmsNorm(NormParams { eps: 0.0, groups }));
+        let x = Value::real(&[1, 4], vec![3.0, -3.0, 5.0, 5.0]);
+        let w = Value::real(&[2], vec![1.0, 2.0]);
+        assert_eq!(forward(&op(2), &[Some(x.clone()), Some(w.clone())]).unwrap()[0], [1.0, -2.0, 1.0, 2.0]);
+        assert!(matches!(forward(&op(3), &[Some(x.clone()), None]), Err(crate::Error::Shape { tensor: "x", .. })));
+        assert!(matches!(forward(&op(4), &[Some(x), Some(w)]), Err(crate::Error::Shape { tensor: "w", .. })));
+    }
+
+    #[test]
     fn layer_by_hand() {
         // mean 2, variance (1 + 0 + 1 + 4 + 4) / 5 = 2; eps makes it 4.
-        let op = Kernel::LayerNorm(LayerNorm(NormParams { eps: 2.0 }));
+        let op = Kernel::LayerNorm(LayerNorm(NormParams { eps: 2.0, groups: 0 }));
         let x = Value::real(&[1, 5], vec![1.0, 2.0, 3.0, 4.0, 0.0]);
         let w = Value::real(&[5], vec![2.0; 5]);
         let b = Value::real(&[5], vec![10.0; 5]);
@@ -120,7 +139,7 @@ mod tests {
 
     #[test]
     fn rows_and_leading_dimensions_are_apart() {
-        let op = Kernel::RmsNorm(RmsNorm(NormParams { eps: 0.0 }));
+        let op = Kernel::RmsNorm(RmsNorm(NormParams { eps: 0.0, groups: 0 }));
         let x = Value::real(&[1, 2, 2], vec![3.0, -3.0, 5.0, 5.0]);
         assert_eq!(forward(&op, &[Some(x)]).unwrap()[0], [1.0, -1.0, 1.0, 1.0]);
     }

@@ -3,9 +3,8 @@
 use crate::error::ConvertError;
 use crate::input::Tensor;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::Path;
-use tern::models::{ConfigError, Definition, Hyper, Net, NetOptions, Recorded, find};
+use tern::models::{ConfigError, Definition, Hyper, Recorded, find};
 use tern_formats::DType;
 use tern_formats::gguf::Value;
 use tern_formats::hf::Folder;
@@ -18,8 +17,6 @@ pub struct Hypers {
     pub architecture: &'static str,
     /// Read and checked.
     pub definition: Box<dyn Definition>,
-    /// Dimensions of a head.
-    pub head_dim: u64,
     read: Vec<(String, Recorded)>,
 }
 
@@ -40,22 +37,10 @@ impl Hypers {
         let (of, keys) = (Hyper::Hf { config, checkpoint: &folder.checkpoint }, RefCell::default());
         let definition = (architecture.read)(&Hyper::Recorded { of: &of, keys: &keys }).map_err(tern::Error::from)?;
         let read = keys.into_inner();
-        let int = |name: &str| {
-            read.iter().find_map(|(k, v)| {
-                if let Recorded::Int(n) = v
-                    && k == name
-                {
-                    Some(*n)
-                } else {
-                    None
-                }
-            })
-        };
         Ok(Self {
             file: config.file().to_owned(),
             architecture: architecture.gguf.first().copied().unwrap_or_default(),
             definition,
-            head_dim: int("attention.key_length").unwrap_or(0),
             read,
         })
     }
@@ -89,6 +74,8 @@ impl Hypers {
                 Recorded::Int(0) => {}
                 Recorded::Int(n) => set(key, Value::U32(narrow(*n))),
                 Recorded::Float(x) => set(key, Value::F32(*x as f32)),
+                // An older name.
+                Recorded::Text(t) if scaling && t == "su" => set(key, text("longrope")),
                 Recorded::Text(t) => set(key, text(t)),
             }
         }
@@ -101,29 +88,6 @@ impl Hypers {
             _ => None,
         })
     }
-
-    /// What frequencies are divided by, where that is not the same for all.
-    pub fn rope_divisors(&self) -> Option<Vec<f32>> {
-        if self.scaling() != Some(LLAMA3) {
-            return None;
-        }
-        let base = self.read.iter().find_map(|(k, v)| match v {
-            Recorded::Float(x) if k == "rope.freq_base" => Some(*x),
-            _ => None,
-        })?;
-        let (table, dtypes) = (self.definition.tensors(), HashMap::new());
-        let options = NetOptions { real: tern_f32(), pages: None, sequences: 1, kv_dtype: tern_f32(), adapters: None };
-        let mut net = Net::new(&table, &dtypes, options);
-        self.definition.build(&mut net);
-        let scaled = &net.computed.get("rope_inv_freq")?.values;
-        let plain = |i: usize| base.powf(-(i as f64) / scaled.len() as f64);
-        Some(scaled.iter().enumerate().map(|(i, f)| (plain(i) / f64::from(*f)) as f32).collect())
-    }
-}
-
-/// The runtime's code for single precision.
-fn tern_f32() -> u32 {
-    DType::F32.code()
 }
 
 /// Readers have checked the ranges.

@@ -9,15 +9,12 @@ mod tokenizer;
 use crate::error::ConvertError;
 use crate::input::{Input, Rows, Tensor};
 use keys::Hypers;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use tern::models::TensorSpec;
+use tern::models::{Change, Rope};
 use tern_formats::gguf::Metadata;
 use tern_formats::hf;
-use tern_formats::{Checkpoint, DType};
-
-/// Tensors that some exporters add and that hold nothing of the model.
-const IGNORED: &[&str] = &["rotary_emb.inv_freq", "attn.masked_bias"];
+use tern_formats::{Checkpoint, DType, TensorInfo};
 
 /// Opens a folder.
 ///
@@ -46,43 +43,52 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
     let mut by_name: HashMap<&str, usize> =
         checkpoint.tensors().iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
     let mut tensors = Vec::new();
+    let mut written = HashSet::new();
     for spec in &table.specs {
-        let Some(i) = by_name.remove(spec.hf.as_str()) else {
+        let (name, hf) = (spec.name_in(true), spec.name_in(false));
+        // Of a tensor that several are parts of, the first one stands for all.
+        if !written.insert(name) {
+            continue;
+        }
+        let Some(i) = by_name.remove(hf) else {
             if spec.optional {
                 continue;
             }
-            let (file, tensor) = (hypers.file.clone(), spec.hf.clone());
+            let (file, tensor) = (hypers.file.clone(), hf.to_owned());
             return Err(tern::Error::MissingTensor { file, tensor }.into());
         };
         let Some(info) = checkpoint.tensors().get(i) else { continue };
-        if info.shape != spec.shape {
-            let (file, tensor) = (hypers.file.clone(), spec.hf.clone());
-            let (found, expected) = (info.shape.clone(), spec.shape.clone());
+        let expected = spec.shape_in(false);
+        if info.shape != expected {
+            let (file, tensor, found) = (hypers.file.clone(), hf.to_owned(), info.shape.clone());
             return Err(tern::Error::TensorShape { file, tensor, found, expected }.into());
         }
-        let rows = match hypers.rotated(spec) {
-            Some(head_dim) => Rows::Halves { info: info.clone(), head_dim },
-            None => Rows::Stored(info.clone()),
+        let (dtype, rows) = match spec.change {
+            // In single precision, since 1 more may be too much for the type that they have.
+            Change::PlusOne => (DType::F32, Rows::Computed(plus_one(checkpoint, info)?)),
+            change => (info.dtype, Rows::Stored { info: info.clone(), change }),
         };
-        tensors.push(Tensor { name: spec.gguf.clone(), dtype: info.dtype, shape: spec.shape.clone(), rows });
+        tensors.push(Tensor { name: name.to_owned(), dtype, shape: spec.shape_in(true), rows });
     }
-    if let Some(extra) = by_name.keys().find(|n| !IGNORED.iter().any(|part| n.contains(part))) {
+    if let Some(extra) = by_name.keys().find(|n| !table.ignores(n)) {
         let (file, tensor) = (hypers.file.clone(), (*extra).to_owned());
         return Err(tern::Error::ExtraTensor { file, tensor }.into());
     }
-    if let Some(divisors) = hypers.rope_divisors() {
-        let (name, shape) = ("rope_freqs.weight".to_owned(), vec![divisors.len() as u64]);
-        tensors.insert(0, Tensor { name, dtype: DType::F32, shape, rows: Rows::Computed(divisors) });
-    }
-    Ok(tensors)
+    let vectors = hypers.definition.rope().map(Rope::vectors).unwrap_or_default();
+    let computed = vectors.into_iter().map(|(name, values)| Tensor {
+        name: name.to_owned(),
+        dtype: DType::F32,
+        shape: vec![values.len() as u64],
+        rows: Rows::Computed(values),
+    });
+    Ok(computed.chain(tensors).collect())
 }
 
-impl Hypers {
-    /// The size of a head, for tensors whose rows are rotated: GGUF files of `llama` models have the two of a pair side by
-    /// side, folders have them half a head apart.
-    fn rotated(&self, spec: &TensorSpec) -> Option<u64> {
-        let rotated = ["attn_q.weight", "attn_k.weight", "attn_q.bias", "attn_k.bias"];
-        let is = self.architecture == "llama" && rotated.iter().any(|name| spec.gguf.ends_with(name));
-        is.then_some(self.head_dim).filter(|&n| n > 1)
-    }
+/// A vector, and 1 more.
+fn plus_one(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<Vec<f32>, ConvertError> {
+    let mut values = vec![0.0; usize::try_from(info.elements()).unwrap_or(0)];
+    let failed = |_| ConvertError::Unsupported { what: format!("{} of type {}", info.name, info.dtype) };
+    tern_quant::dequantize(info.dtype, &checkpoint.read(info)?, &mut values).map_err(failed)?;
+    values.iter_mut().for_each(|v| *v += 1.0);
+    Ok(values)
 }

@@ -137,13 +137,23 @@ impl GraphBuilder {
     /// RMS norm over the last dimension.
     pub fn rms_norm(&mut self, x: Value, w: Value, eps: f32) -> Value {
         self.expect(w, &[self.last(x)], "rms_norm weight");
-        self.one(Op::RmsNorm(NormParams { eps }), &[Some(x), Some(w)], self.shape(x))
+        self.one(Op::RmsNorm(NormParams { eps, groups: 0 }), &[Some(x), Some(w)], self.shape(x))
+    }
+
+    /// RMS norm of each of `groups` equal runs of a row, all with `w [D / groups]`: the heads of a query, say.
+    pub fn rms_norm_groups(&mut self, x: Value, w: Value, groups: u32, eps: f32) -> Value {
+        let run = match self.last(x) {
+            Dim::Fixed(n) => Dim::Fixed(n / u64::from(groups.max(1))),
+            other => other,
+        };
+        self.expect(w, &[run], "rms_norm weight");
+        self.one(Op::RmsNorm(NormParams { eps, groups }), &[Some(x), Some(w)], self.shape(x))
     }
 
     /// Layer norm over the last dimension.
     pub fn layer_norm(&mut self, x: Value, w: Value, b: Option<Value>, eps: f32) -> Value {
         self.expect(w, &[self.last(x)], "layer_norm weight");
-        self.one(Op::LayerNorm(NormParams { eps }), &[Some(x), Some(w), b], self.shape(x))
+        self.one(Op::LayerNorm(NormParams { eps, groups: 0 }), &[Some(x), Some(w), b], self.shape(x))
     }
 
     /// `x [T, K]` times `w [N, K]` transposed.

@@ -1,71 +1,14 @@
 //! Tensors on their way into a device.
 
 use super::ModelFile;
+use super::stored::{Resolved, Stored};
 use crate::backend::{Bound, CancelFlag, Device, WeightSpec};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph};
-use crate::models::{Computed, TensorTable};
-use std::collections::{HashMap, HashSet};
+use crate::models::Computed;
+use std::collections::HashMap;
 use std::sync::Arc;
 use tern_abi::dtype::F64;
-use tern_formats::TensorInfo;
-
-/// The tensors of a file that an architecture knows, by GGUF name.
-pub struct Resolved {
-    /// Element type codes.
-    pub dtypes: HashMap<String, u32>,
-    /// Where they are: index into the checkpoint's tensors.
-    infos: HashMap<String, usize>,
-}
-
-impl Resolved {
-    /// The tensor with this GGUF name.
-    pub fn info<'a>(&self, file: &'a ModelFile, name: &str) -> Option<&'a TensorInfo> {
-        file.checkpoint.tensors().get(*self.infos.get(name)?)
-    }
-}
-
-/// Tensors that some exporters add and that hold nothing of the model.
-const IGNORED: &[&str] = &["rotary_emb.inv_freq", "attn.masked_bias", "attn_rot_embd"];
-
-/// Matches a file's tensors with `table`: names, shapes, nothing missing, nothing unknown.
-///
-/// # Errors
-/// [`Error::MissingTensor`], [`Error::ExtraTensor`], [`Error::TensorShape`].
-pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error> {
-    let gguf = file.format == "gguf";
-    let positions: HashMap<&str, usize> =
-        file.checkpoint.tensors().iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
-    let mut resolved = Resolved { dtypes: HashMap::new(), infos: HashMap::new() };
-    let mut known = HashSet::new();
-    for spec in &table.specs {
-        let name = if gguf { &spec.gguf } else { &spec.hf };
-        let Some(&i) = positions.get(name.as_str()) else {
-            if spec.optional {
-                continue;
-            }
-            return Err(Error::MissingTensor { file: file.path.clone(), tensor: name.clone() });
-        };
-        let info = &file.checkpoint.tensors()[i];
-        if info.shape != spec.shape {
-            let (found, expected) = (info.shape.clone(), spec.shape.clone());
-            return Err(Error::TensorShape { file: file.path.clone(), tensor: name.clone(), found, expected });
-        }
-        known.insert(i);
-        resolved.dtypes.insert(spec.gguf.clone(), info.dtype.code());
-        resolved.infos.insert(spec.gguf.clone(), i);
-    }
-    let extra = file
-        .checkpoint
-        .tensors()
-        .iter()
-        .enumerate()
-        .find(|(i, t)| !known.contains(i) && !IGNORED.iter().any(|n| t.name.contains(n)));
-    match extra {
-        Some((_, t)) => Err(Error::ExtraTensor { file: file.path.clone(), tensor: t.name.clone() }),
-        None => Ok(resolved),
-    }
-}
 
 /// What a graph's fixed slots are bound to.
 pub struct Loaded {
@@ -105,12 +48,11 @@ pub fn load(
     progress: &dyn Fn(u64, u64),
 ) -> Result<Loaded, Error> {
     let Destination { graph, computed, devices, used } = to;
-    let info = |name: &str| -> Result<&TensorInfo, Error> {
-        resolved
-            .info(file, name)
-            .ok_or_else(|| Error::MissingTensor { file: file.path.clone(), tensor: name.to_owned() })
+    let stored = |name: &str| -> Result<&Stored, Error> {
+        let missing = || Error::MissingTensor { file: file.path.clone(), tensor: name.to_owned() };
+        resolved.stored.get(name).ok_or_else(missing)
     };
-    let total: u64 = graph.externals.iter().filter_map(|e| Some(info(&e.name).ok()?.bytes)).sum();
+    let total: u64 = graph.externals.iter().filter_map(|e| Some(resolved.info(&e.name)?.bytes)).sum();
     let mut done = 0;
     let mut constants: Vec<Constants> = devices.iter().map(|_| Constants::default()).collect();
     let mut loaded = Loaded { fixed: vec![HashMap::new(); devices.len()], resident_bytes: 0 };
@@ -122,16 +64,21 @@ pub fn load(
         }
         match external.kind {
             ExternalKind::Weight(usage) => {
-                let t = info(&external.name)?;
+                let stored = stored(&external.name)?;
+                let t = &stored.info;
                 file.checkpoint.check_scales(t)?;
                 let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
                 // Until it is released it is in memory, too.
-                let _source = devices[0].budget().take(t.bytes);
+                let _source = devices[0].budget().take(stored.source_bytes());
                 let mut keeps_source = false;
                 for d in places() {
-                    let weight = match file.checkpoint.share(t)? {
+                    let shared = match stored.scattered {
+                        None => file.checkpoint.share(t)?,
+                        Some(_) => None,
+                    };
+                    let weight = match shared {
                         Some(bytes) => devices[d].prepare_shared(&spec, Arc::new(bytes), cancel)?,
-                        None => devices[d].prepare(&spec, &file.checkpoint.read(t)?, cancel)?,
+                        None => devices[d].prepare(&spec, &stored.read(file)?, cancel)?,
                     };
                     let info = weight.info()?;
                     keeps_source |= info.keeps_source;
@@ -150,11 +97,11 @@ pub fn load(
             }
             ExternalKind::Constant => {
                 let values = match computed.get(&external.name) {
-                    Some(c) => divided(c, |name| vector(file, info(name)?))?,
+                    Some(c) => divided(c, |name| stored(name)?.floats(file))?,
                     None => {
-                        let t = info(&external.name)?;
-                        done += t.bytes;
-                        vector(file, t)?
+                        let stored = stored(&external.name)?;
+                        done += stored.info.bytes;
+                        stored.floats(file)?
                     }
                 };
                 for d in places() {
@@ -176,15 +123,6 @@ pub fn load(
 fn divided(c: &Computed, vector: impl Fn(&str) -> Result<Vec<f32>, Error>) -> Result<Vec<f32>, Error> {
     let Some(name) = &c.divisors else { return Ok(c.values.clone()) };
     Ok(c.values.iter().zip(vector(name)?).map(|(v, d)| v / d).collect())
-}
-
-/// A tensor as floats.
-fn vector(file: &ModelFile, t: &TensorInfo) -> Result<Vec<f32>, Error> {
-    let bytes = file.checkpoint.read(t)?;
-    let mut values = vec![0.0; t.elements() as usize];
-    tern_quant::dequantize(t.dtype, &bytes, &mut values)
-        .map_err(|e| Error::Internal { what: format!("{}: {e}", t.name) })?;
-    Ok(values)
 }
 
 /// Constants side by side in one buffer.

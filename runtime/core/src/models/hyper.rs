@@ -1,10 +1,14 @@
 //! Hyper-parameters from GGUF metadata or `config.json`, read with one call each, with their legal range.
 
+mod refuse;
+
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use tern_formats::gguf::{Metadata, Value};
 use tern_formats::hf::Config;
 use tern_formats::{Checkpoint, FormatError};
+
+pub(super) use refuse::unsupported;
 
 /// Where hyper-parameters come from.
 pub enum Hyper<'a> {
@@ -117,7 +121,7 @@ impl Hyper<'_> {
     pub fn int(&self, gguf: &str, hf: &[&str], range: RangeInclusive<u64>, default: Option<u64>) -> Result<u64> {
         if let Self::Recorded { of, keys } = self {
             let value = of.int(gguf, hf, range, default)?;
-            keys.borrow_mut().push((gguf.to_owned(), Recorded::Int(value)));
+            record(keys, gguf, Recorded::Int(value));
             return Ok(value);
         }
         let found = match self {
@@ -137,7 +141,7 @@ impl Hyper<'_> {
     pub fn float(&self, gguf: &str, hf: &[&str], range: RangeInclusive<f64>, default: Option<f64>) -> Result<f64> {
         if let Self::Recorded { of, keys } = self {
             let value = of.float(gguf, hf, range, default)?;
-            keys.borrow_mut().push((gguf.to_owned(), Recorded::Float(value)));
+            record(keys, gguf, Recorded::Float(value));
             return Ok(value);
         }
         let found = match self {
@@ -156,7 +160,7 @@ impl Hyper<'_> {
     pub fn text_or(&self, gguf: &str, hf: &[&str], default: &str) -> Result<String> {
         if let Self::Recorded { of, keys } = self {
             let value = of.text_or(gguf, hf, default)?;
-            keys.borrow_mut().push((gguf.to_owned(), Recorded::Text(value.clone())));
+            record(keys, gguf, Recorded::Text(value.clone()));
             return Ok(value);
         }
         let found = match self {
@@ -167,38 +171,36 @@ impl Hyper<'_> {
         Ok(found.unwrap_or_else(|| default.to_owned()))
     }
 
-    /// Refuses a Hugging Face setting that is there and not among `supported`.
-    pub fn one_of(&self, hf: &str, supported: &[&str]) -> Result<()> {
-        if let Self::Recorded { of, .. } = self {
-            return of.one_of(hf, supported);
+    /// The configuration of a folder, for settings that GGUF has no keys for.
+    pub fn folder(&self) -> Option<&Config> {
+        match self {
+            Self::Gguf { .. } => None,
+            Self::Hf { config, .. } => Some(config),
+            Self::Recorded { of, .. } => of.folder(),
         }
-        if let Self::Hf { config, .. } = self
-            && let Some(found) = config.str(hf)?
-            && !supported.contains(&found)
-        {
-            return Err(ConfigError::Unsupported {
-                key: hf.into(),
-                found: found.into(),
-                supported: supported.join(", "),
-            });
-        }
-        Ok(())
     }
 
-    /// Refuses where `a_value` does not divide `b_value`.
-    pub fn divides(&self, a: &str, a_value: u64, b: &str, b_value: u64) -> Result<()> {
-        if b_value.checked_rem(a_value) == Some(0) {
-            return Ok(());
-        }
-        Err(ConfigError::Conflict { a: a.into(), a_value, b: b.into(), b_value })
+    /// A number of a folder's configuration, the first of `paths` that is there.
+    pub fn folder_float(&self, paths: &[String]) -> Result<Option<f64>> {
+        let Some(config) = self.folder() else { return Ok(None) };
+        first(&paths.iter().map(String::as_str).collect::<Vec<_>>(), |path| config.f64(path))
     }
 
-    /// Refuses a value that is supported only when it equals another.
-    pub fn same(&self, key: &str, found: u64, expected: u64) -> Result<()> {
-        if found == expected {
-            return Ok(());
-        }
-        Err(ConfigError::Unsupported { key: key.into(), found: found.to_string(), supported: expected.to_string() })
+    /// A list of `n` positive numbers of a folder's configuration, the first of `paths` that is there.
+    pub fn folder_floats(&self, paths: &[String], n: u64) -> Result<Vec<f32>> {
+        let missing = || ConfigError::Missing { key: paths.first().cloned().unwrap_or_default() };
+        let config = self.folder().ok_or_else(missing)?;
+        let path = paths.iter().find(|path| config.get(path).is_some()).ok_or_else(missing)?;
+        let values = config.array(path)?.unwrap_or_default();
+        self.same(&format!("length of {path}"), values.len() as u64, n)?;
+        let positive = |v: &serde_json::Value| v.as_f64().filter(|x| (1e-6..=1e9).contains(x)).map(|x| x as f32);
+        let list: Option<Vec<f32>> = values.iter().map(positive).collect();
+        list.ok_or_else(|| unsupported(path, "a list with other things", "positive numbers"))
+    }
+
+    /// Positions that the model was made for.
+    pub fn context_length(&self) -> Result<u64> {
+        self.int("context_length", &["max_position_embeddings", "n_positions"], 1..=1 << 30, None)
     }
 
     /// Is there a tensor of either name (the one for this format)?
@@ -240,6 +242,14 @@ impl Hyper<'_> {
 
     fn need<T>(&self, found: Option<T>, default: Option<T>, gguf: &str, hf: &[&str]) -> Result<T> {
         found.or(default).ok_or_else(|| ConfigError::Missing { key: self.name(gguf, hf) })
+    }
+}
+
+/// Several may ask for the same.
+fn record(keys: &RefCell<Vec<(String, Recorded)>>, key: &str, value: Recorded) {
+    let mut keys = keys.borrow_mut();
+    if !keys.iter().any(|(k, _)| k == key) {
+        keys.push((key.to_owned(), value));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A model's graph in the model's own words: layers, names, blocks.
 
+use super::rope::Rope;
 use super::{Kind, TensorTable};
 use crate::graph::{AttentionInputs, Dim, GraphBuilder, LinearExtras, Value};
 use std::collections::HashMap;
@@ -56,10 +57,12 @@ pub struct NetOptions {
     pub kv_dtype: u32,
     /// Adapter banks.
     pub adapters: Option<AdapterBanks>,
+    /// Length of the texts that RoPE variants which depend on it are fixed for.
+    pub length: u64,
 }
 
 /// Heads and their sizes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AttentionShape {
     /// Query heads.
     pub heads: u32,
@@ -73,6 +76,18 @@ pub struct AttentionShape {
     pub rope_layout: u32,
     /// Positions seen, 0 for all.
     pub window: u32,
+    /// Factor on scores.
+    pub scale: f32,
+    /// Scores are `c * tanh(score / c)`; 0 for none.
+    pub softcap: f32,
+}
+
+impl AttentionShape {
+    /// Rows of the query matrix, and of the key and value matrices.
+    pub fn rows(&self) -> (u64, u64) {
+        let of = |heads: u32| u64::from(heads) * u64::from(self.head_dim);
+        (of(self.heads), of(self.kv_heads))
+    }
 }
 
 /// A constant that is computed rather than read.
@@ -170,6 +185,18 @@ impl<'a> Net<'a> {
         self.g.rms_norm(x, w, eps)
     }
 
+    /// RMS norm of each of the `heads` in a row with the layer's weight `name`.
+    pub fn head_norm(&mut self, x: Value, name: &str, heads: u32, eps: f32) -> Value {
+        let w = self.tensor(&format!("{name}.weight"));
+        self.g.rms_norm_groups(x, w, heads, eps)
+    }
+
+    /// Layer norm with the layer's weight and bias `name`.
+    pub fn layer_norm(&mut self, x: Value, name: &str, eps: f32) -> Value {
+        let (w, b) = (self.tensor(&format!("{name}.weight")), self.tensor(&format!("{name}.bias")));
+        self.g.layer_norm(x, w, Some(b), eps)
+    }
+
     /// The matrix `name` with its bias, where the file has one, and adapters, where the graph has banks.
     pub fn linear(&mut self, x: Value, name: &str) -> Value {
         let w = self.tensor(&format!("{name}.weight"));
@@ -190,18 +217,23 @@ impl<'a> Net<'a> {
         self.g.glu(gate, up, activation)
     }
 
-    /// The step's rotation table. Where the file has the vector `divisors`, frequencies are divided by it.
-    pub fn rope_table(&mut self, frequencies: &[f32], divisors: &str) -> Value {
-        let positions = self.input(inputs::POSITIONS);
-        let name = "rope_inv_freq";
-        let inv_freq = self.g.constant_f32(name, &[frequencies.len() as u64]);
-        let divisors = self.has(divisors).then(|| divisors.to_owned());
-        self.computed.insert(name.to_owned(), Computed { values: frequencies.to_vec(), divisors });
-        self.g.rope_table(positions, inv_freq, 1.0)
+    /// The step's rotation table.
+    pub fn rope(&mut self, rope: &Rope) -> Value {
+        self.rope_named(rope, "rope_inv_freq")
     }
 
-    /// Rotated causal attention of the current layer, over its cache where the graph has one.
-    pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Value, shape: &AttentionShape) -> Value {
+    /// The same for a further rotation of the model.
+    pub fn rope_named(&mut self, rope: &Rope, name: &str) -> Value {
+        let (positions, length) = (self.input(inputs::POSITIONS), self.options.length);
+        let values = rope.frequencies(length);
+        let inv_freq = self.g.constant_f32(name, &[values.len() as u64]);
+        let divisors = Some(rope.tensor(length)).filter(|t| self.dtypes.contains_key(*t)).map(str::to_owned);
+        self.computed.insert(name.to_owned(), Computed { values, divisors });
+        self.g.rope_table(positions, inv_freq, rope.magnitude())
+    }
+
+    /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one.
+    pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Option<Value>, shape: &AttentionShape) -> Value {
         let rotation = |heads| RopeParams {
             heads,
             head_dim: shape.head_dim,
@@ -209,8 +241,12 @@ impl<'a> Net<'a> {
             layout: shape.rope_layout,
             inverse: 0,
         };
-        let q = self.g.rope(q, rope, rotation(shape.heads));
-        let k = self.g.rope(k, rope, rotation(shape.kv_heads));
+        let (q, k) = match rope {
+            Some(table) => {
+                (self.g.rope(q, table, rotation(shape.heads)), self.g.rope(k, table, rotation(shape.kv_heads)))
+            }
+            None => (q, k),
+        };
         let cache = self.options.pages.map(|_| {
             let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim, self.options.kv_dtype));
             (state, self.input(inputs::KV_SLOTS), self.input(inputs::KV_PAGES))
@@ -227,8 +263,9 @@ impl<'a> Net<'a> {
             head_dim: shape.head_dim,
             page_size: PAGE_SIZE,
             kv_dtype: self.options.kv_dtype,
-            scale: 1.0 / f64::from(shape.head_dim).sqrt() as f32,
+            scale: shape.scale,
             window: shape.window,
+            softcap: shape.softcap,
             ..Default::default()
         };
         self.g.attention(q, k, v, with, params).0

@@ -1,6 +1,23 @@
 //! RoPE frequencies, scaling included: variants are data for the graph, not ops.
+//!
+//! Variants that depend on the length of a text (dynamic NTK, LongRoPE) are fixed by the length that a model is opened for: what
+//! was computed for a position must not change when the text grows.
+
+mod read;
 
 use super::{ConfigError, Hyper};
+use std::f64::consts::PI;
+
+/// Rotary positions: Su et al., arXiv 2104.09864.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// Wavelengths grow with powers of it.
+    pub base: f64,
+    /// Rotated dimensions of a head.
+    pub n_rot: u64,
+    /// For texts longer than those of the training.
+    pub scaling: Scaling,
+}
 
 /// How long-context scaling changes the frequencies.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +26,26 @@ pub enum Scaling {
     None,
     /// Positions divided by a factor.
     Linear(f64),
+    /// The base grows with the text beyond the original length ("dynamic NTK").
+    Dynamic {
+        /// Of the length that is supported.
+        factor: f64,
+        /// Context length of the training.
+        original: f64,
+    },
+    /// Low frequencies divided by a factor, high ones kept, a ramp between: Peng et al., arXiv 2309.00071.
+    Yarn {
+        /// Divisor of low frequencies.
+        factor: f64,
+        /// Context length of the training.
+        original: f64,
+        /// Frequencies that turn more often within it are kept.
+        fast: f64,
+        /// Frequencies that turn less often within it are divided.
+        slow: f64,
+        /// Factor on cosine and sine.
+        magnitude: f64,
+    },
     /// Llama 3: low frequencies divided by `factor`, high ones kept, a smooth step between.
     Llama3 {
         /// Divisor of low frequencies.
@@ -20,63 +57,135 @@ pub enum Scaling {
         /// Context length of the first training.
         original: f64,
     },
+    /// Divisors that were searched for, one list for texts up to the original length and one beyond: Ding et al.,
+    /// arXiv 2402.13753.
+    Long {
+        /// Up to `original`.
+        short: Divisors,
+        /// Beyond.
+        long: Divisors,
+        /// Context length of the training.
+        original: f64,
+        /// Factor on cosine and sine.
+        magnitude: f64,
+    },
 }
 
-impl Scaling {
-    /// Reads the scaling that a configuration states.
+/// One number per frequency.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Divisors {
+    /// Known.
+    Values(Vec<f32>),
+    /// In a vector of the file.
+    Tensor(&'static str),
+}
+
+/// What [`Scaling::Long`] is divided by, in GGUF.
+const SHORT: &str = "rope_factors_short.weight";
+const LONG: &str = "rope_factors_long.weight";
+/// What frequencies are divided by whatever the length, in GGUF.
+pub const FIXED: &str = "rope_freqs.weight";
+
+impl Rope {
+    /// Reads what a configuration states for `n_rot` dimensions. Folders with several kinds of layers state it for each
+    /// `group`; empty otherwise.
     ///
     /// # Errors
     /// [`ConfigError`] for a kind that is not supported, or values out of range.
-    pub fn read(hyper: &Hyper<'_>) -> Result<Self, ConfigError> {
-        // GGUF states linear scaling by keys; Llama 3's is a tensor of divisors (`rope_freqs.weight`).
-        let kind = hyper.text_or(
-            "rope.scaling.type",
-            &["rope_scaling.rope_type", "rope_scaling.type", "rope_parameters.rope_type"],
-            "none",
-        )?;
-        let get = |gguf: &str, hf: &str, default: Option<f64>| {
-            let paths = [format!("rope_scaling.{hf}"), format!("rope_parameters.{hf}")];
-            let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-            hyper.float(gguf, &paths, 1e-6..=1e9, default)
+    pub fn read(h: &Hyper<'_>, n_rot: u64, group: &str) -> Result<Self, ConfigError> {
+        let own = format!("rope_parameters.{group}.rope_theta");
+        let paths = [own.as_str(), "rope_theta", "rope_parameters.rope_theta"];
+        let base = h.float("rope.freq_base", &paths, 1.0..=1e12, Some(10000.0))?;
+        Ok(Self { base, n_rot, scaling: Scaling::read(h, n_rot, group)? })
+    }
+
+    /// Angular frequencies in radians per position, `n_rot / 2` of them, for texts of `length`; before the division by a
+    /// tensor of the file.
+    pub fn frequencies(&self, length: u64) -> Vec<f32> {
+        let n = self.n_rot as f64;
+        let base = match self.scaling {
+            Scaling::Dynamic { factor, original } if length as f64 > original => {
+                self.base * (factor * length as f64 / original - (factor - 1.0)).powf(n / (n - 2.0))
+            }
+            _ => self.base,
         };
-        match kind.as_str() {
-            "none" | "default" => Ok(Self::None),
-            "linear" => Ok(Self::Linear(get("rope.scaling.factor", "factor", None)?)),
-            "llama3" => Ok(Self::Llama3 {
-                factor: get("rope.scaling.factor", "factor", None)?,
-                low: get("rope.scaling.low_freq_factor", "low_freq_factor", Some(1.0))?,
-                high: get("rope.scaling.high_freq_factor", "high_freq_factor", Some(4.0))?,
-                original: get(
-                    "rope.scaling.original_context_length",
-                    "original_max_position_embeddings",
-                    Some(8192.0),
-                )?,
-            }),
-            _ => Err(ConfigError::Unsupported {
-                key: "rope scaling".into(),
-                found: kind,
-                supported: "none, linear, llama3".into(),
-            }),
+        let ramp = |fast: f64, slow: f64, original: f64| {
+            let turns = |t: f64| n * (original / (t * 2.0 * PI)).ln() / (2.0 * self.base.ln());
+            let (low, high) = (turns(fast).floor().max(0.0), turns(slow).ceil().min(n - 1.0));
+            move |i: f64| ((i - low) / (high - low).max(1e-3)).clamp(0.0, 1.0)
+        };
+        let divisors = match self.scaling_for(length) {
+            Some(Divisors::Values(values)) => Some(values),
+            _ => None,
+        };
+        let scaled = |i: usize| {
+            let f = base.powf(-2.0 * i as f64 / n);
+            match self.scaling {
+                Scaling::None | Scaling::Dynamic { .. } => f,
+                Scaling::Linear(factor) => f / factor,
+                Scaling::Yarn { factor, original, fast, slow, .. } => {
+                    let t = ramp(fast, slow, original)(i as f64);
+                    f / factor * t + f * (1.0 - t)
+                }
+                Scaling::Llama3 { factor, low, high, original } => llama3(f, factor, low, high, original),
+                Scaling::Long { .. } => f / divisors.and_then(|d| d.get(i)).map_or(1.0, |&d| f64::from(d)),
+            }
+        };
+        (0..self.n_rot as usize / 2).map(|i| scaled(i) as f32).collect()
+    }
+
+    /// Factor on cosine and sine.
+    pub fn magnitude(&self) -> f32 {
+        match self.scaling {
+            Scaling::Yarn { magnitude, .. } | Scaling::Long { magnitude, .. } => magnitude as f32,
+            _ => 1.0,
         }
     }
 
-    /// `n_rot / 2` angular frequencies, in radians per position.
-    pub fn frequencies(&self, base: f64, n_rot: u64) -> Vec<f32> {
-        (0..n_rot / 2)
-            .map(|i| {
-                let f = base.powf(-2.0 * i as f64 / n_rot as f64);
-                match *self {
-                    Self::None => f as f32,
-                    Self::Linear(factor) => (f / factor) as f32,
-                    Self::Llama3 { factor, low, high, original } => llama3(f, factor, low, high, original) as f32,
-                }
-            })
-            .collect()
+    /// The vector of a GGUF file that frequencies for texts of `length` are divided by, if there is one.
+    pub fn tensor(&self, length: u64) -> &'static str {
+        match self.scaling_for(length) {
+            Some(Divisors::Tensor(name)) => name,
+            _ => FIXED,
+        }
+    }
+
+    /// Longest text that frequencies chosen for `length` are right for.
+    pub fn reach(&self, length: u64) -> u64 {
+        match self.scaling {
+            Scaling::Long { original, .. } | Scaling::Dynamic { original, .. } if length as f64 <= original => {
+                original as u64
+            }
+            Scaling::Dynamic { .. } => length,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Vectors that a GGUF file of the model has, where the configuration has other things.
+    pub fn vectors(&self) -> Vec<(&'static str, Vec<f32>)> {
+        match &self.scaling {
+            Scaling::Long { short: Divisors::Values(short), long: Divisors::Values(long), .. } => {
+                vec![(LONG, long.clone()), (SHORT, short.clone())]
+            }
+            Scaling::Llama3 { .. } => {
+                let plain = Self { scaling: Scaling::None, ..self.clone() }.frequencies(0);
+                vec![(FIXED, plain.iter().zip(self.frequencies(0)).map(|(plain, f)| plain / f).collect())]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn scaling_for(&self, length: u64) -> Option<&Divisors> {
+        match &self.scaling {
+            Scaling::Long { short, original, .. } if length as f64 <= *original => Some(short),
+            Scaling::Long { long, .. } => Some(long),
+            _ => None,
+        }
     }
 }
 
 fn llama3(f: f64, factor: f64, low: f64, high: f64, original: f64) -> f64 {
-    let wavelength = 2.0 * std::f64::consts::PI / f;
+    let wavelength = 2.0 * PI / f;
     if wavelength < original / high {
         f
     } else if wavelength > original / low {
@@ -91,20 +200,58 @@ fn llama3(f: f64, factor: f64, low: f64, high: f64, original: f64) -> f64 {
 mod tests {
     use super::*;
 
+    fn rope(base: f64, n_rot: u64, scaling: Scaling) -> Rope {
+        Rope { base, n_rot, scaling }
+    }
+
     #[test]
     fn plain_frequencies_fall_geometrically() {
-        let f = Scaling::None.frequencies(10000.0, 8);
+        let f = rope(10000.0, 8, Scaling::None).frequencies(1);
         assert_eq!(f, [1.0, 0.1, 0.01, 0.001]);
-        assert_eq!(Scaling::Linear(2.0).frequencies(10000.0, 8)[1], 0.05);
+        assert_eq!(rope(10000.0, 8, Scaling::Linear(2.0)).frequencies(1)[1], 0.05);
     }
 
     #[test]
     fn llama3_keeps_high_frequencies_and_divides_low_ones() {
-        let s = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192.0 };
-        let plain = Scaling::None.frequencies(500_000.0, 128);
-        let scaled = s.frequencies(500_000.0, 128);
-        assert_eq!(scaled[0], plain[0]);
-        assert!((scaled[63] * 8.0 / plain[63] - 1.0).abs() < 1e-6);
-        assert!(scaled.iter().zip(&plain).all(|(s, p)| s <= p && s * 8.01 > *p));
+        let scaling = Scaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, original: 8192.0 };
+        let plain = rope(500_000.0, 128, Scaling::None).frequencies(1);
+        let scaled = rope(500_000.0, 128, scaling);
+        let f = scaled.frequencies(1);
+        assert_eq!(f[0], plain[0]);
+        assert!((f[63] * 8.0 / plain[63] - 1.0).abs() < 1e-6);
+        assert!(f.iter().zip(&plain).all(|(s, p)| s <= p && s * 8.01 > *p));
+        let vectors = scaled.vectors();
+        assert_eq!((vectors[0].0, vectors[0].1[0]), (FIXED, 1.0));
+        assert!((vectors[0].1[63] - 8.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn dynamic_grows_its_base_beyond_the_original_length() {
+        let dynamic = rope(10000.0, 8, Scaling::Dynamic { factor: 4.0, original: 100.0 });
+        assert_eq!(dynamic.frequencies(100), rope(10000.0, 8, Scaling::None).frequencies(0));
+        // base * (4 * 2 - 3)^(8/6)
+        let grown = rope(10000.0 * 5f64.powf(8.0 / 6.0), 8, Scaling::None);
+        assert_eq!(dynamic.frequencies(200), grown.frequencies(0));
+        assert_eq!((dynamic.reach(50), dynamic.reach(200)), (100, 200));
+    }
+
+    #[test]
+    fn yarn_keeps_high_frequencies_and_divides_low_ones() {
+        let scaling = Scaling::Yarn { factor: 4.0, original: 64.0, fast: 8.0, slow: 1.0, magnitude: 1.5 };
+        let (plain, yarn) = (rope(100.0, 16, Scaling::None), rope(100.0, 16, scaling));
+        let (p, y) = (plain.frequencies(0), yarn.frequencies(0));
+        // 16 ln(64 / (8 * 2π)) / (2 ln 100) = 0.42, 16 ln(64 / 2π) / (2 ln 100) = 4.03: a ramp from 0 to 5.
+        assert_eq!(y[0], p[0]);
+        assert!((y[1] / p[1] - 0.85).abs() < 1e-6 && (y[6] * 4.0 / p[6] - 1.0).abs() < 1e-6);
+        assert_eq!((yarn.magnitude(), yarn.reach(9)), (1.5, u64::MAX));
+    }
+
+    #[test]
+    fn long_chooses_by_length() {
+        let (short, long) = (Divisors::Values(vec![1.0, 2.0]), Divisors::Tensor(LONG));
+        let long = rope(10000.0, 4, Scaling::Long { short, long, original: 10.0, magnitude: 1.0 });
+        assert_eq!((long.frequencies(10), long.tensor(10)), (vec![1.0, 0.005], FIXED));
+        assert_eq!((long.frequencies(11), long.tensor(11)), (vec![1.0, 0.01], LONG));
+        assert_eq!((long.reach(5), long.reach(11)), (10, u64::MAX));
     }
 }

@@ -11,6 +11,33 @@ pub enum Kind {
     Vector,
 }
 
+/// How the tensor of a Hugging Face folder differs from that of a GGUF file, which is the one that the graph takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Not at all.
+    None,
+    /// In GGUF the two rows of a rotated pair lie side by side, in a folder half a head of this size apart. The graph takes
+    /// either, with the rotation that goes with it.
+    Pairs(u64),
+    /// A folder has what is added to 1.
+    PlusOne,
+    /// A folder has `[in, out]`.
+    Transposed,
+}
+
+/// Rows of a larger tensor of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name in GGUF.
+    pub gguf: String,
+    /// Its name in Hugging Face checkpoints.
+    pub hf: String,
+    /// First row.
+    pub first: u64,
+    /// Rows of the larger tensor.
+    pub of: u64,
+}
+
 /// A tensor's names and shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
@@ -24,17 +51,35 @@ pub struct TensorSpec {
     pub kind: Kind,
     /// May it be absent?
     pub optional: bool,
+    /// Where files have it inside of another.
+    pub part: Option<Part>,
+    /// How folders have it.
+    pub change: Change,
 }
 
 /// All tensors of a model.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TensorTable {
     /// In the order in which they are loaded.
     pub specs: Vec<TensorSpec>,
+    /// Ends of names of tensors that hold nothing of the model.
+    pub ignored: Vec<&'static str>,
+    prefix: &'static str,
     layer: Option<u64>,
 }
 
+impl Default for TensorTable {
+    fn default() -> Self {
+        Self::new("model.layers")
+    }
+}
+
 impl TensorTable {
+    /// An empty table. `prefix`: of the names of a layer's tensors in Hugging Face checkpoints.
+    pub fn new(prefix: &'static str) -> Self {
+        Self { specs: Vec::new(), ignored: vec!["rotary_emb.inv_freq", "attn_rot_embd.weight"], prefix, layer: None }
+    }
+
     /// The following tensors belong to layer `i`: `name` becomes `blk.i.name` and `model.layers.i.name`.
     pub fn layer(&mut self, i: u64) {
         self.layer = Some(i);
@@ -56,14 +101,39 @@ impl TensorTable {
         self.push(gguf, hf, vec![n], Kind::Vector)
     }
 
-    fn push(&mut self, gguf: &str, hf: &str, shape: Vec<u64>, kind: Kind) -> &mut TensorSpec {
-        let (gguf, hf) = match self.layer {
+    /// Tensors that files have as one, its rows being theirs in this order: names and rows. `inner` is `None` for vectors.
+    pub fn fused(&mut self, gguf: &str, hf: &str, parts: &[(&str, u64)], inner: Option<u64>, change: Change) {
+        let of = parts.iter().map(|p| p.1).fold(0, u64::saturating_add);
+        let (gguf, hf) = self.named(gguf, hf);
+        let mut first = 0;
+        for &(name, rows) in parts {
+            let spec = match inner {
+                Some(inner) => self.matrix(name, "", rows, inner),
+                None => self.vector(name, "", rows),
+            };
+            spec.part = Some(Part { gguf: gguf.clone(), hf: hf.clone(), first, of });
+            spec.change = change;
+            first += rows;
+        }
+    }
+
+    /// Is this a tensor that holds nothing of the model?
+    pub fn ignores(&self, name: &str) -> bool {
+        self.ignored.iter().any(|end| name.ends_with(end))
+    }
+
+    fn named(&self, gguf: &str, hf: &str) -> (String, String) {
+        match self.layer {
             Some(i) if hf.is_empty() => (format!("blk.{i}.{gguf}"), String::new()),
-            Some(i) => (format!("blk.{i}.{gguf}"), format!("model.layers.{i}.{hf}")),
+            Some(i) => (format!("blk.{i}.{gguf}"), format!("{}.{i}.{hf}", self.prefix)),
             None => (gguf.to_owned(), hf.to_owned()),
-        };
+        }
+    }
+
+    fn push(&mut self, gguf: &str, hf: &str, shape: Vec<u64>, kind: Kind) -> &mut TensorSpec {
+        let (gguf, hf) = self.named(gguf, hf);
         let at = self.specs.len();
-        self.specs.push(TensorSpec { gguf, hf, shape, kind, optional: false });
+        self.specs.push(TensorSpec { gguf, hf, shape, kind, optional: false, part: None, change: Change::None });
         &mut self.specs[at]
     }
 }
@@ -75,11 +145,45 @@ impl TensorSpec {
         self
     }
 
+    /// The tensor may be absent if `yes`.
+    pub fn optional_if(&mut self, yes: bool) -> &mut Self {
+        self.optional = yes;
+        self
+    }
+
+    /// Folders have it like this.
+    pub fn changed(&mut self, change: Change) -> &mut Self {
+        self.change = change;
+        self
+    }
+
     /// A matrix whose rows are also read by id.
     pub fn gathered(&mut self) -> &mut Self {
         if let Kind::Weight(bits) = &mut self.kind {
             *bits |= usage::GATHER;
         }
         self
+    }
+
+    /// The name of the tensor that a GGUF file, or a folder, has it in.
+    pub fn name_in(&self, gguf: bool) -> &str {
+        match &self.part {
+            Some(part) if gguf => &part.gguf,
+            Some(part) => &part.hf,
+            None if gguf => &self.gguf,
+            None => &self.hf,
+        }
+    }
+
+    /// The shape of that tensor.
+    pub fn shape_in(&self, gguf: bool) -> Vec<u64> {
+        let mut shape = self.shape.clone();
+        if let (Some(part), Some(rows)) = (&self.part, shape.first_mut()) {
+            *rows = part.of;
+        }
+        if self.change == Change::Transposed && !gguf {
+            shape.reverse();
+        }
+        shape
     }
 }

@@ -152,7 +152,9 @@ fn fuse_group(graph: &mut Graph, fusions: Fusions) {
         }
         let norm = makers[x.index()].filter(|&n| {
             let node = &graph.nodes[n];
-            matches!(node.op, Op::RmsNorm(_)) && !node.grad && uses[x.index()] as usize == members.len()
+            matches!(node.op, Op::RmsNorm(p) if p.groups <= 1)
+                && !node.grad
+                && uses[x.index()] as usize == members.len()
         });
         let norm = norm.filter(|_| fusions.norm);
         if members.len() == 1 && norm.is_none() {

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Makes the tests/goldens/tiny-* of model families beside Llama: small random models and what transformers computes for them.
+
+    $(tests/peers/setup --goldens) tests/goldens/make_families.py [NAME...]
+
+Each folder is a Hugging Face model folder as make_tiny.py describes it, without a GGUF file: the tests convert it with Tern
+itself, and tests/interop/run passes the result to llama.cpp. Settings are written as published models have them. Sizes are odd
+and every feature of a family is on; heads, windows and scales differ from what defaults would give.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import torch
+import transformers
+from make_tiny import PROMPT, SAMPLES, make_tokenizer, write
+from safetensors.torch import save_file
+from texts import TEXTS
+
+# What a model has unless it says otherwise.
+COMMON = dict(
+    hidden_size=48,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=40,
+    num_hidden_layers=2,
+    max_position_embeddings=256,
+    rms_norm_eps=1e-6,
+    rope_theta=10000.0,
+    hidden_act="silu",
+    tie_word_embeddings=False,
+)
+LONG = {
+    "type": "longrope",
+    "short_factor": [1.0, 1.1, 1.3, 1.6, 1.9, 2.5],
+    "long_factor": [1.0, 1.5, 2.5, 4.0, 6.0, 9.0],
+}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+
+# name: (what it covers, class, configuration)
+MODELS = {
+    "tiny-qwen2": (
+        "Qwen 2: biases on query, key and value, halves rotated in GGUF too, tied embeddings",
+        "Qwen2ForCausalLM",
+        dict(model_type="qwen2", use_sliding_window=False, sliding_window=64, max_window_layers=1, rope_theta=1000000.0,
+             tie_word_embeddings=True),
+    ),
+    "tiny-qwen2-yarn": (
+        "Qwen 2.5 with YaRN, an output head of its own",
+        "Qwen2ForCausalLM",
+        dict(model_type="qwen2", use_sliding_window=False, rope_theta=1000.0, rope_scaling=YARN),
+    ),
+    "tiny-qwen3": (
+        "Qwen 3: a norm on every query and key head, heads wider than hidden / heads",
+        "Qwen3ForCausalLM",
+        dict(model_type="qwen3", head_dim=20, attention_bias=False, use_sliding_window=False, rope_theta=1000000.0),
+    ),
+    "tiny-smollm3": (
+        "SmolLM 3: every fourth layer without rotation, pairs side by side in GGUF",
+        "SmolLM3ForCausalLM",
+        dict(model_type="smollm3", num_hidden_layers=4, no_rope_layers=[1, 1, 1, 0], no_rope_layer_interval=4,
+             use_sliding_window=False, attention_bias=False, rope_theta=5000000.0, intermediate_size=28,
+             tie_word_embeddings=True),
+    ),
+    "tiny-granite": (
+        "Granite: factors on embedding, residual, scores and logits",
+        "GraniteForCausalLM",
+        dict(model_type="granite", embedding_multiplier=3.0, residual_multiplier=0.22, attention_multiplier=0.35,
+             logits_scaling=0.3, attention_bias=False, mlp_bias=False, rms_norm_eps=0.01, tie_word_embeddings=True),
+    ),
+    "tiny-olmo2": (
+        "OLMo 2: norms after the blocks, norms over whole queries and keys",
+        "Olmo2ForCausalLM",
+        dict(model_type="olmo2", attention_bias=False, num_hidden_layers=3, rope_theta=500000.0),
+    ),
+    # llama.cpp expects certain tokens of a model with "phi3" in its name.
+    "tiny-phi": (
+        "Phi 3: fused matrices, a window of 20, all of a head rotated",
+        "Phi3ForCausalLM",
+        dict(model_type="phi3", sliding_window=20, original_max_position_embeddings=256, rope_scaling=None),
+    ),
+    "tiny-phi4": (
+        "Phi 4 mini: three quarters of a head rotated, LongRoPE beyond its original length, tied embeddings",
+        "Phi3ForCausalLM",
+        dict(model_type="phi3", sliding_window=None, partial_rotary_factor=0.75, original_max_position_embeddings=32,
+             rope_scaling=LONG, num_attention_heads=3, num_key_value_heads=1, tie_word_embeddings=True),
+    ),
+    "tiny-phi4-short": (
+        "Phi 4 mini within its original length",
+        "Phi3ForCausalLM",
+        dict(model_type="phi3", sliding_window=None, partial_rotary_factor=0.75, max_position_embeddings=512,
+             original_max_position_embeddings=256,
+             rope_scaling=LONG, num_attention_heads=3, num_key_value_heads=1, tie_word_embeddings=True),
+    ),
+    "tiny-dynamic": (
+        "dynamic NTK scaling at the length of the prompt",
+        "LlamaForCausalLM",
+        dict(model_type="llama", max_position_embeddings=24, tie_word_embeddings=True,
+             rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
+    ),
+    "tiny-gemma2": (
+        "Gemma 2: norms before and after the blocks, soft caps on scores and logits, every other layer with a window of 8",
+        "Gemma2ForCausalLM",
+        dict(model_type="gemma2", head_dim=16, query_pre_attn_scalar=16, attn_logit_softcapping=3.0,
+             final_logit_softcapping=9.0, sliding_window=8, num_hidden_layers=3, hidden_act="gelu_pytorch_tanh",
+             hidden_activation="gelu_pytorch_tanh", attention_bias=False, tie_word_embeddings=True),
+    ),
+    "tiny-gemma2-scale": (
+        "Gemma 2 whose scores are not divided by the root of the head's width",
+        "Gemma2ForCausalLM",
+        dict(model_type="gemma2", head_dim=16, query_pre_attn_scalar=40, attn_logit_softcapping=None,
+             final_logit_softcapping=None, sliding_window=8, hidden_act="gelu_pytorch_tanh",
+             hidden_activation="gelu_pytorch_tanh", attention_bias=False, tie_word_embeddings=True),
+    ),
+    "tiny-gemma3": (
+        "Gemma 3: norms on query and key heads, every sixth layer without a window and with a rotation of its own",
+        "Gemma3ForCausalLM",
+        dict(model_type="gemma3_text", head_dim=12, hidden_size=32, intermediate_size=28, query_pre_attn_scalar=12,
+             attn_logit_softcapping=None, final_logit_softcapping=None, sliding_window=8, sliding_window_pattern=6,
+             num_hidden_layers=7, hidden_act=..., hidden_activation="gelu_pytorch_tanh", attention_bias=False,
+             rope_theta=1000000.0, rope_local_base_freq=10000.0, rope_scaling={"rope_type": "linear", "factor": 8.0},
+             tie_word_embeddings=True),
+    ),
+    "tiny-gpt2": (
+        "GPT-2: layer norms, learned positions, transposed matrices, an MLP without a gate",
+        "GPT2LMHeadModel",
+        dict.fromkeys(COMMON, ...)
+        | dict(model_type="gpt2", n_embd=48, n_head=3, n_layer=2, n_positions=128, n_ctx=128, n_inner=100,
+               activation_function="gelu_new", layer_norm_epsilon=1e-5),
+    ),
+}
+# Settings that transformers makes by itself as texts grow: the tests open the model for texts of this length.
+LENGTHS = {"tiny-dynamic": None}  # None: that of the prompt, and nothing is generated
+# What GGUF has no key for, and the window of Phi 3, which llama.cpp reads and leaves out.
+ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi"}
+# Families that take the embedding as it is.
+PLAIN = {"llama", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gpt2", "bitnet"}
+SEEDS = {}
+
+
+def draw(model, generator):
+    """Larger than a fresh model's, as in make_tiny.py."""
+    one = 0 if "gemma" in model.config.model_type else 1  # Gemma's norms have what is added to 1
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if "norm" in name or ".ln_" in name and name.endswith("weight"):
+                value = one + 0.2 * noise
+            elif name.endswith("bias"):
+                value = 0.3 * noise
+            elif any(part in name for part in ("embed", "wte", "wpe")):
+                # A quarter where the model itself makes them larger.
+                value = (0.4 if model.config.model_type in PLAIN else 0.1) * noise
+            else:
+                inputs = parameter.shape[0] if "c_" in name else parameter.shape[1]  # Conv1D is transposed
+                value = 1.5 * noise / math.sqrt(inputs)
+            parameter.copy_(value.to(torch.bfloat16).to(torch.float16).float())
+
+
+def save(folder, model):
+    tied = getattr(model.config, "tie_word_embeddings", True)
+    tensors = {
+        name: tensor.to(torch.bfloat16).contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (name == "lm_head.weight" and tied)
+    }
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def make(name, seed, made_by):
+    covers, kind, settings = MODELS[name]
+    folder = HERE / name
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    tokenizer, specials = make_tokenizer("gpt-2")
+    ids = [tokenizer.token_to_id(token) for token in specials]
+    config = {"architectures": [kind], **COMMON, **settings, "vocab_size": tokenizer.get_vocab_size(),
+              "bos_token_id": ids[0], "eos_token_id": ids[-1], "pad_token_id": None, "torch_dtype": "bfloat16"}
+    config = {key: value for key, value in config.items() if value is not ...}
+    write(folder / "config.json", config)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+    write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": specials[0],
+                                             "eos_token": specials[-1], "model_max_length": 256})
+    loaded = transformers.AutoConfig.from_pretrained(folder)
+    loaded._attn_implementation = "eager"
+    model = getattr(transformers, kind)(loaded).eval()
+    draw(model, torch.Generator().manual_seed(SEEDS.get(name, seed)))
+    save(folder, model)
+    # What was written is what is computed.
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    fast = transformers.AutoTokenizer.from_pretrained(folder)
+    encode = lambda text: fast(text)["input_ids"]  # noqa: E731
+    tokens = encode(PROMPT)
+    with torch.no_grad():
+        logits = model(torch.tensor([tokens]), use_cache=False).logits[0].numpy()
+        greedy, gaps = list(tokens), []
+        for _ in range(16 if LENGTHS.get(name, 1) else 0):
+            best = torch.topk(model(torch.tensor([greedy]), use_cache=False).logits[0, -1], 2)
+            greedy.append(int(best.indices[0]))
+            gaps.append(round(float(best.values[0] - best.values[1]), 5))
+    (folder / "logits.bin").write_bytes(logits.astype("<f4").tobytes())
+    golden = {
+        "made_by": made_by,
+        "covers": covers,
+        "prompt": PROMPT,
+        "tokens": tokens,
+        "greedy": greedy[len(tokens) :] or None,
+        "gaps": gaps,
+        "length": LENGTHS.get(name, 128) or len(tokens),
+        "llama_cpp": name not in ALONE,
+        "texts": [{"text": TEXTS[sample], "tokens": encode(TEXTS[sample])} for sample in SAMPLES[:2]],
+    }
+    lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in golden.items())
+    (folder / "golden.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    for file in folder.iterdir():
+        file.chmod(0o644)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    print(f"{name}: {len(tokens)} tokens, smallest gap {min(gaps, default=0):.3f}, logits {logits.min():.2f} to {logits.max():.2f},"
+          f" {size / 1000:.0f} kB")
+
+
+def main():
+    torch.set_num_threads(1)
+    versions = {"transformers": transformers, "torch": torch}
+    made_by = "tests/goldens/make_families.py; " + ", ".join(f"{name} {it.__version__}" for name, it in versions.items())
+    for seed, name in enumerate(MODELS, start=100):
+        if not sys.argv[1:] or name in sys.argv[1:]:
+            make(name, seed, made_by)
+
+
+if __name__ == "__main__":
+    main()

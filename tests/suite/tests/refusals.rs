@@ -1,0 +1,123 @@
+//! What a family does not have is refused by name: folders and files whose settings would change the mathematics.
+
+use serde_json::{Value, json};
+use std::path::Path;
+use tern::{Error, Model, ModelOptions, SessionOptions};
+use tern_formats::gguf::{self, Value as Field};
+use tern_tests::{changed, converted, goldens, runtime};
+
+fn open(path: &Path, context: Option<u64>) -> Result<Model, Error> {
+    runtime().open(path, ModelOptions { backend: Some("cpu".into()), threads: 1, context, ..Default::default() })
+}
+
+/// Golden, settings, and what the message must name.
+fn folders() -> Vec<(&'static str, Value, &'static [&'static str])> {
+    let gemma3 = "tiny-gemma3";
+    vec![
+        ("tiny-llama", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "silu"]),
+        ("tiny-llama", json!({"rope_scaling": {"rope_type": "mrope"}}), &["rope scaling", "mrope", "yarn"]),
+        ("tiny-llama", json!({"rope_scaling": {"rope_type": "linear"}}), &["rope.scaling.factor|factor", "missing"]),
+        ("tiny-llama", json!({"rope_scaling": {"type": "yarn", "factor": 2, "mscale": 0.7}}), &["mscale", "0.7"]),
+        ("tiny-llama", json!({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": false}}), &["truncate"]),
+        ("tiny-llama", json!({"partial_rotary_factor": 1.5}), &["rope.dimension_count"]),
+        ("tiny-llama", json!({"tie_word_embeddings": false}), &["lm_head.weight", "missing"]),
+        ("tiny-qwen2", json!({"use_sliding_window": true}), &["use_sliding_window", "true"]),
+        ("tiny-qwen3", json!({"use_sliding_window": true}), &["use_sliding_window", "true"]),
+        ("tiny-smollm3", json!({"no_rope_layers": [1, 0, 1, 0]}), &["no_rope_layers", "fourth"]),
+        ("tiny-smollm3", json!({"no_rope_layers": [1, 1, 1]}), &["no_rope_layers", "4"]),
+        ("tiny-smollm3", json!({"no_rope_layers": null, "no_rope_layer_interval": 3}), &["no_rope_layer_interval"]),
+        ("tiny-granite", json!({"position_embedding_type": "nope"}), &["position_embedding_type", "nope"]),
+        (
+            "tiny-phi4",
+            json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}}),
+            &["short_factor", "6"],
+        ),
+        (
+            "tiny-phi4",
+            json!({"rope_scaling": {"type": "longrope", "short_factor": [1, 1, 1, 1, 1, 0],
+                                              "long_factor": [1, 1, 1, 1, 1, 1]}}),
+            &["short_factor", "positive"],
+        ),
+        (
+            "tiny-gemma2",
+            json!({"layer_types": ["full_attention", "sliding_attention", "sliding_attention"]}),
+            &["layer_types"],
+        ),
+        (
+            "tiny-gemma2",
+            json!({"layer_types": ["full_attention", "chunked_attention", "full_attention"]}),
+            &["chunked_attention"],
+        ),
+        (gemma3, json!({"attn_logit_softcapping": 50.0}), &["attn_logit_softcapping"]),
+        (gemma3, json!({"use_bidirectional_attention": true}), &["use_bidirectional_attention"]),
+        ("tiny-gpt2", json!({"activation_function": "relu"}), &["activation_function", "relu"]),
+        ("tiny-gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), &["scale_attn_by_inverse_layer_idx"]),
+        ("tiny-gpt2", json!({"scale_attn_weights": false}), &["scale_attn_weights"]),
+        ("tiny-gpt2", json!({"architectures": ["MambaForCausalLM"]}), &["MambaForCausalLM", "Qwen3ForCausalLM"]),
+    ]
+}
+
+#[test]
+fn settings_of_folders_that_are_not_supported_are_named() {
+    for (name, settings, words) in folders() {
+        let folder = tempfile::tempdir().unwrap();
+        changed(name, folder.path(), &settings);
+        let error = open(folder.path(), None).err().unwrap_or_else(|| panic!("{name} with {settings} opens"));
+        assert!(matches!(error, Error::Config(_)), "{name}: {error}");
+        let text = error.to_string();
+        for word in words {
+            assert!(word.split('|').any(|w| text.contains(w)), "{name} with {settings}: {text}");
+        }
+    }
+}
+
+#[test]
+fn settings_of_files_that_are_not_supported_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, key, value, word) in [
+        ("tiny-olmo2", "olmo2.attention.sliding_window", Field::U32(64), "sliding_window"),
+        ("tiny-granite", "granite.rope.scaling.finetuned", Field::Bool(false), "finetuned"),
+        ("tiny-qwen2", "qwen2.rope.scaling.type", Field::String("mrope".into()), "mrope"),
+        ("tiny-gpt2", "gpt2.attention.head_count_kv", Field::U32(1), "head_count_kv"),
+        ("tiny-qwen3", "general.architecture", Field::String("qwen3next".into()), "qwen3next"),
+    ] {
+        let plain = converted(&goldens().join(name), &folder.path().join("plain.gguf"));
+        let file = gguf::open(std::sync::Arc::new(tern_formats::FileSource::open(plain).unwrap())).unwrap();
+        let mut writer = gguf::Writer::new("changed.gguf");
+        let mut keys: Vec<_> = file.metadata.entries().iter().filter(|(k, _)| k != key).cloned().collect();
+        keys.push((key.to_owned(), value));
+        for (k, v) in keys {
+            writer.key(k, v).unwrap();
+        }
+        let tensors = file.checkpoint.tensors();
+        for t in tensors {
+            writer.tensor(t.name.clone(), t.dtype, t.shape.clone()).unwrap();
+        }
+        let path = folder.path().join("changed.gguf");
+        let mut body = writer.begin(std::io::BufWriter::new(std::fs::File::create(&path).unwrap())).unwrap();
+        tensors.iter().for_each(|t| body.write(&file.checkpoint.read(t).unwrap()).unwrap());
+        body.finish().unwrap();
+        let error = open(&path, None).err().unwrap_or_else(|| panic!("{name} with {key} opens"));
+        assert!(matches!(error, Error::Config(_)) && error.to_string().contains(word), "{name}: {error}");
+    }
+}
+
+#[test]
+fn sessions_do_not_outgrow_the_positions_that_a_model_was_opened_for() {
+    let context = |n| SessionOptions { context: Some(n), ..Default::default() };
+    for (name, opened, fits, too_long) in [
+        // Learned positions end.
+        ("tiny-gpt2", None, 128, 129),
+        // Frequencies for short texts are not those for long ones.
+        ("tiny-phi4", Some(32), 32, 33),
+        ("tiny-dynamic", Some(10), 24, 25),
+        ("tiny-dynamic", Some(60), 60, 61),
+    ] {
+        let model = open(&goldens().join(name), opened).unwrap();
+        model.session(context(fits)).unwrap();
+        let error = model.session(context(too_long)).err().unwrap_or_else(|| panic!("{name} takes {too_long}"));
+        assert!(matches!(error, Error::Setting { setting: "context", .. }), "{name}: {error}");
+    }
+    // Those for long texts serve any length.
+    open(&goldens().join("tiny-phi4"), Some(100)).unwrap().session(context(5000)).unwrap();
+}
