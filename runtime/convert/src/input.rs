@@ -38,6 +38,8 @@ pub(crate) enum Rows {
     Stored(TensorInfo),
     /// In the file, in the order of the half-split rotation; GGUF has the two of a pair side by side.
     Halves { info: TensorInfo, head_dim: u64 },
+    /// The other way round.
+    Adjacent { info: TensorInfo, head_dim: u64 },
     /// Not in the file.
     Computed(Vec<f32>),
 }
@@ -133,14 +135,18 @@ impl Input {
         let row_bytes = tensor.row_bytes(tensor.dtype)?;
         match &tensor.rows {
             Rows::Stored(info) => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
-            Rows::Halves { info, head_dim } => {
+            Rows::Halves { info, head_dim } | Rows::Adjacent { info, head_dim } => {
                 // Of a bias, the elements are what rows are of a matrix.
                 let unit = if tensor.shape.len() > 1 { row_bytes } else { tensor.dtype.block_bytes() };
+                let half = (head_dim / 2).max(1);
                 for (i, row) in (first..).zip(out.chunks_exact_mut(unit.max(1))) {
-                    // Row 2i+h of a head is row i+h*half of it.
                     let (head, at) = (i / head_dim, i % head_dim);
-                    let from = head * head_dim + at / 2 + at % 2 * (head_dim / 2);
-                    self.read_at(info, from.saturating_mul(unit as u64), row)?;
+                    // Row 2i+h of a head is row i+h*half of it.
+                    let from = match tensor.rows {
+                        Rows::Halves { .. } => at / 2 + at % 2 * half,
+                        _ => at % half * 2 + at / half,
+                    };
+                    self.read_at(info, (head * head_dim + from).saturating_mul(unit as u64), row)?;
                 }
                 Ok(())
             }
@@ -157,7 +163,7 @@ impl Input {
     /// What stands behind all rows: the scale of types that have one for the whole tensor.
     pub(crate) fn tail(&self, tensor: &Tensor) -> Result<Vec<u8>, ConvertError> {
         let mut tail = vec![0; tensor.dtype.tail_bytes()];
-        if let Rows::Stored(info) = &tensor.rows {
+        if let Rows::Stored(info) | Rows::Halves { info, .. } | Rows::Adjacent { info, .. } = &tensor.rows {
             self.read_at(info, info.bytes.saturating_sub(tail.len() as u64), &mut tail)?;
         }
         Ok(tail)

@@ -5,7 +5,8 @@ pub mod hf;
 mod source;
 mod weights;
 
-pub use hf::template as chat_template;
+pub use gguf::tokenizer_keys;
+pub use hf::{template as chat_template, tokenizer_spec};
 pub use source::{open_file, open_part};
 pub use weights::{Destination, Resolved, constant_bytes, load, resolve};
 

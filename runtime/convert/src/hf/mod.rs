@@ -8,7 +8,7 @@ mod tokenizer;
 
 use crate::error::ConvertError;
 use crate::input::{Input, Rows, Tensor};
-use keys::Hypers;
+pub(crate) use keys::Hypers;
 use std::collections::HashMap;
 use std::path::Path;
 use tern::models::TensorSpec;
@@ -26,7 +26,7 @@ const IGNORED: &[&str] = &["rotary_emb.inv_freq", "attn.masked_bias"];
 /// [`ConvertError::Text`].
 pub fn open(path: &Path) -> Result<Input, ConvertError> {
     let folder = hf::open_dir(path)?;
-    let hypers = Hypers::read(&folder)?;
+    let hypers = Hypers::read(&folder.config, &folder.checkpoint)?;
     let mut entries = hypers.entries(path, &folder)?;
     tokenizer::entries(&mut entries, &folder, hypers.definition.common().vocab_rows)?;
     let tensors = tensors(&folder.checkpoint, &hypers)?;
@@ -80,9 +80,14 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
 impl Hypers {
     /// The size of a head, for tensors whose rows are rotated: GGUF files of `llama` models have the two of a pair side by
     /// side, folders have them half a head apart.
-    fn rotated(&self, spec: &TensorSpec) -> Option<u64> {
-        let rotated = ["attn_q.weight", "attn_k.weight", "attn_q.bias", "attn_k.bias"];
-        let is = self.architecture == "llama" && rotated.iter().any(|name| spec.gguf.ends_with(name));
+    pub(crate) fn rotated(&self, spec: &TensorSpec) -> Option<u64> {
+        let is = self.architecture == "llama" && is_rotated(spec);
         is.then_some(self.head_dim).filter(|&n| n > 1)
     }
+}
+
+/// Are its rows, or elements of a bias, those of heads that are rotated?
+pub(crate) fn is_rotated(spec: &TensorSpec) -> bool {
+    let rotated = ["attn_q.weight", "attn_k.weight", "attn_q.bias", "attn_k.bias"];
+    rotated.iter().any(|name| spec.gguf.ends_with(name))
 }
