@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tern::CancelFlag;
 use tern_convert::imatrix::Imatrix;
-use tern_convert::{ConvertError, Input, MIXES, Mix, Pattern, Plan, Wish, WriteOptions};
+use tern_convert::{ConvertError, Input, MIXES, Mix, Pattern, Plan, Progress as Step, Wish, WriteOptions};
 use tern_formats::DType;
 
 const TYPES: &str = "\
@@ -92,16 +92,31 @@ pub fn convert(
     imatrix_name: String,
 ) -> Result<()> {
     let plan = Plan::new(input, wish)?;
+    let (threads, cancel) = (backend.threads as usize, CancelFlag::new());
+    let options = WriteOptions { force: args.force, threads, imatrix_name, cancel };
+    carry_out(input, output, &plan, wish, args, &options.cancel, |output, progress| {
+        tern_convert::write(input, &plan, wish, output, &options, progress)
+    })
+}
+
+/// Writes as `write` does it, with progress, and reports; or tells what would be written.
+pub fn carry_out(
+    input: &Input,
+    output: Option<&Path>,
+    plan: &Plan,
+    wish: &Wish,
+    args: &WriteArgs,
+    cancel: &CancelFlag,
+    write: impl FnOnce(&Path, &mut dyn FnMut(Step<'_>)) -> std::result::Result<(), ConvertError>,
+) -> Result<()> {
     let mut out = Out::new();
     let Some(output) = output.filter(|_| !args.dry_run) else {
-        notes(&plan, wish);
-        return if args.json { out.json(&record(input, &plan, wish, None)) } else { listing(&mut out, input, &plan) };
+        notes(plan, wish);
+        return if args.json { out.json(&record(input, plan, wish, None)) } else { listing(&mut out, input, plan) };
     };
-    let options =
-        WriteOptions { force: args.force, threads: backend.threads as usize, imatrix_name, cancel: CancelFlag::new() };
-    let watch = interrupt::watch(options.cancel.clone());
+    let watch = interrupt::watch(cancel.clone());
     let (mut shown, started) = (Progress::new(), Instant::now());
-    tern_convert::write(input, &plan, wish, output, &options, &mut |p| {
+    write(output, &mut |p| {
         shown.update(|| {
             let share = p.done as f64 / p.total.max(1) as f64;
             let left = started.elapsed().as_secs_f64() * (1.0 / share.max(1e-9) - 1.0);
@@ -109,11 +124,11 @@ pub fn convert(
         });
     })?;
     drop((shown, watch));
-    notes(&plan, wish);
+    notes(plan, wish);
     if args.json {
-        return out.json(&record(input, &plan, wish, Some((output, started.elapsed()))));
+        return out.json(&record(input, plan, wish, Some((output, started.elapsed()))));
     }
-    out.line(&format!("{}: {}", terminal::printable(&output.display().to_string()), totals(input, &plan)))?;
+    out.line(&format!("{}: {}", terminal::printable(&output.display().to_string()), totals(input, plan)))?;
     out.flush()
 }
 
@@ -235,7 +250,8 @@ impl From<ConvertError> for Failure {
             | ConvertError::SameFile { .. }
             | ConvertError::UnknownType { .. }
             | ConvertError::Pattern { .. }
-            | ConvertError::Requantize { .. } => Exit::Usage,
+            | ConvertError::Requantize { .. }
+            | ConvertError::Quantized { .. } => Exit::Usage,
             ConvertError::Output { .. } => Exit::Failure,
             ConvertError::OutOfMemory { .. } => Exit::Capacity,
             _ => Exit::Input,

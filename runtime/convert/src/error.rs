@@ -127,6 +127,17 @@ pub enum ConvertError {
         /// What is wrong with it.
         what: String,
     },
+    /// Weights in blocks, where only plain numbers can be written.
+    #[error(
+        "{tensor} is {dtype}, which a Hugging Face folder cannot hold; --type F16, BF16 or F32 says what its numbers \
+         become"
+    )]
+    Quantized {
+        /// The first such tensor.
+        tensor: String,
+        /// What it is.
+        dtype: DType,
+    },
     /// Something of the model that the other format cannot hold, or that is not known here.
     #[error("{what}")]
     Unsupported {

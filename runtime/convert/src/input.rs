@@ -37,6 +37,8 @@ pub struct Tensor {
 pub(crate) enum Rows {
     /// In the file, which may have it otherwise than GGUF.
     Stored { info: TensorInfo, change: Change },
+    /// In the file of GGUF, for a folder: the two rows of a rotated pair half a head apart.
+    Parted { info: TensorInfo, head_dim: u64 },
     /// Not in the file.
     Computed(Vec<f32>),
 }
@@ -151,14 +153,18 @@ impl Input {
                 }
                 Ok(())
             }
-            Rows::Stored { info, change: Change::Pairs(head_dim) } => {
+            Rows::Stored { info, change: Change::Pairs(head_dim) } | Rows::Parted { info, head_dim } => {
                 // Of a bias, the elements are what rows are of a matrix.
                 let unit = if tensor.shape.len() > 1 { row_bytes } else { tensor.dtype.block_bytes() };
+                let half = (head_dim / 2).max(1);
                 for (i, row) in (first..).zip(out.chunks_exact_mut(unit.max(1))) {
-                    // Row 2i+h of a head is row i+h*half of it.
                     let (head, at) = (i / head_dim, i % head_dim);
-                    let from = head * head_dim + at / 2 + at % 2 * (head_dim / 2);
-                    self.read_at(info, from.saturating_mul(unit as u64), row)?;
+                    // Row 2i+h of a head is row i+h*half of it.
+                    let from = match tensor.rows {
+                        Rows::Stored { .. } => at / 2 + at % 2 * half,
+                        _ => at % half * 2 + at / half,
+                    };
+                    self.read_at(info, (head * head_dim + from).saturating_mul(unit as u64), row)?;
                 }
                 Ok(())
             }
@@ -175,7 +181,7 @@ impl Input {
     /// What stands behind all rows: the scale of types that have one for the whole tensor.
     pub(crate) fn tail(&self, tensor: &Tensor) -> Result<Vec<u8>, ConvertError> {
         let mut tail = vec![0; tensor.dtype.tail_bytes()];
-        if let Rows::Stored { info, .. } = &tensor.rows {
+        if let Rows::Stored { info, .. } | Rows::Parted { info, .. } = &tensor.rows {
             self.read_at(info, info.bytes.saturating_sub(tail.len() as u64), &mut tail)?;
         }
         Ok(tail)

@@ -3,6 +3,7 @@
 //! ```text
 //! input.rs     a GGUF file or a Hugging Face folder, as keys and tensors of a GGUF file
 //! hf/          the folder's part of that: names, hyper-parameters, tokenizer
+//! folder/      a GGUF file as a folder
 //! mix.rs       what `Q4_K_M` and other names stand for; role.rs: what a tensor does
 //! policy.rs    which type every tensor gets: a Plan; pattern.rs: which tensors a user means
 //! write.rs     the file, in pieces of bounded size; encode.rs: rows on several threads; place.rs: where it goes
@@ -18,6 +19,7 @@ pub mod imatrix;
 
 mod encode;
 mod error;
+mod folder;
 mod hf;
 mod input;
 mod mix;
@@ -28,6 +30,7 @@ mod role;
 mod write;
 
 pub use error::ConvertError;
+pub use folder::{FolderPlan, write_folder};
 pub use input::{Input, Tensor};
 pub use mix::{MIXES, Mix, Site};
 pub use pattern::Pattern;

@@ -220,7 +220,11 @@ pub const MIXES: &[Mix] = &[
     low("IQ1_M", 31, DType::IQ1_M, LOW_IQ1, DType::Q2_K),
     Mix { embedding: DType::Q4_K, ..mix("TQ1_0", 36, DType::TQ1_0, &[]) },
     Mix { embedding: DType::Q4_K, ..mix("TQ2_0", 37, DType::TQ2_0, &[]) },
-    // The layout of bitnet.cpp. What its files have beside ternary matrices is half precision.
+    mix("NVFP4", 39, DType::NVFP4, &[]),
+    mix("Q1_0", 40, DType::Q1_0, &[]),
+    Mix { embedding: DType::Q4_K, ..mix("Q2_0", 41, DType::Q2_0, &[]) },
+    // The layout of bitnet.cpp, whose number for it llama.cpp later gave to Q1_0; it only names the file. What its files
+    // have beside ternary matrices is half precision.
     Mix { head: DType::F16, embedding: DType::F16, ..mix("I2_S", 40, DType::I2_S, &[]) },
     // Experts get MXFP4 (see the policy), all else this.
     plain("MXFP4_MOE", 38, DType::Q8_0),
@@ -267,8 +271,9 @@ impl Mix {
     /// Does it need an importance matrix to be of any use?
     pub fn needs_imatrix(&self) -> bool {
         let bits = self.base.block_bytes() as f64 * 8.0 / self.base.block_len() as f64;
-        bits < 2.6 && !matches!(self.base, DType::TQ1_0 | DType::TQ2_0 | DType::I2_S | DType::Q2_K)
-            || self.name == "Q2_K_S"
+        // Models of one bit and ternary ones were trained so.
+        let trained = [DType::TQ1_0, DType::TQ2_0, DType::I2_S, DType::Q1_0, DType::Q2_0].contains(&self.base);
+        bits < 2.6 && !trained && self.base != DType::Q2_K || self.name == "Q2_K_S"
     }
 
     /// What a matrix gets that fits any type.
@@ -311,9 +316,11 @@ mod tests {
 
     #[test]
     fn names_and_codes_are_unique() {
-        for (i, a) in MIXES.iter().enumerate() {
-            assert!(MIXES[i + 1..].iter().all(|b| a.name != b.name && a.file_type != b.file_type), "{}", a.name);
+        let mut ggml = MIXES.iter().filter(|m| m.name != "I2_S");
+        while let Some(a) = ggml.next() {
+            assert!(ggml.clone().all(|b| a.name != b.name && a.file_type != b.file_type), "{}", a.name);
         }
+        assert!(!MIXES.iter().any(|m| m.name != "I2_S" && m.base == DType::I2_S));
     }
 
     #[test]

@@ -163,7 +163,9 @@ fn fitting(wanted: DType, row: u64) -> Option<DType> {
         return Some(wanted);
     }
     let small = match wanted {
-        DType::TQ1_0 | DType::TQ2_0 => DType::Q4_0,
+        DType::Q1_0 if fits(DType::Q2_0) => DType::Q2_0,
+        DType::TQ1_0 | DType::TQ2_0 | DType::Q1_0 | DType::Q2_0 => DType::Q4_0,
+        DType::NVFP4 => DType::IQ4_NL,
         DType::Q4_K => DType::Q5_0,
         DType::Q5_K => DType::Q5_1,
         DType::Q6_K | DType::Q8_K => DType::Q8_0,
@@ -242,5 +244,7 @@ mod tests {
             assert_eq!(fitting(wanted, 40), Some(DType::F16));
         }
         assert_eq!(fitting(DType::Q4_0, 48), Some(DType::F16));
+        assert_eq!([576, 96].map(|row| fitting(DType::Q1_0, row)), [Some(DType::Q2_0), Some(DType::Q4_0)]);
+        assert_eq!([576, 96].map(|row| fitting(DType::NVFP4, row)), [Some(DType::NVFP4), Some(DType::IQ4_NL)]);
     }
 }

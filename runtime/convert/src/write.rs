@@ -78,7 +78,7 @@ pub fn write(
 }
 
 /// One tensor, piece by piece.
-fn recode(
+pub(crate) fn recode(
     input: &Input,
     tensor: &Tensor,
     assignment: &Assignment,

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tern::backend::Registry;
 use tern::{CancelFlag, KvType, ModelOptions, Runtime, ScoreOptions};
-use tern_convert::{Input, Mix, Plan, Wish, WriteOptions};
-use tern_formats::gguf::{self, Gguf, ReadOptions};
-use tern_formats::{DType, FileSource};
+use tern_convert::{ConvertError, FolderPlan, Input, Mix, Plan, Wish, WriteOptions};
+use tern_formats::gguf::{self, Gguf, Header, ReadOptions, Value};
+use tern_formats::{DType, FileSource, TensorInfo, hf};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens").join(name)
@@ -84,4 +84,97 @@ fn types_are_as_asked_for_and_vectors_exact() {
     let file = convert("tiny-llama3", &folder.path().join("l3.gguf"), Some("Q8_0"));
     let divisors = file.checkpoint.require("rope_freqs.weight").unwrap();
     assert_eq!((divisors.dtype, divisors.shape.len()), (DType::F32, 1));
+}
+
+fn back(from: &Path, to: &Path, float: Option<DType>) -> Result<FolderPlan, ConvertError> {
+    let input = Input::open(from, ReadOptions::default())?;
+    let plan = FolderPlan::new(&input, float)?;
+    let options = WriteOptions { force: false, threads: 1, imatrix_name: String::new(), cancel: CancelFlag::new() };
+    tern_convert::write_folder(&input, &plan, to, &options, &mut |_| {})?;
+    Ok(plan)
+}
+
+fn tensors(folder: &Path) -> Vec<(String, Vec<u64>, Vec<f32>)> {
+    let checkpoint = hf::open_dir(folder).unwrap().checkpoint;
+    let read = |t: &TensorInfo| {
+        let mut values = vec![0.0; t.elements() as usize];
+        tern_quant::dequantize(t.dtype, &checkpoint.read(t).unwrap(), &mut values).unwrap();
+        (t.name.clone(), t.shape.clone(), values)
+    };
+    let mut all: Vec<_> = checkpoint.tensors().iter().map(read).collect();
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
+}
+
+#[test]
+fn a_folder_comes_back_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in
+        ["tiny-llama", "tiny-untied", "tiny-bias", "tiny-head-dim", "tiny-llama3", "tiny-sharded", "tiny-mistral"]
+    {
+        let (file, again) = (folder.path().join(format!("{name}.gguf")), folder.path().join(name));
+        convert(name, &file, None);
+        back(&file, &again, None).unwrap();
+        assert_eq!(tensors(&again), tensors(&golden(name)), "{name}");
+        // The same rows in the same order: not a bit differs.
+        assert_eq!(score(&again), score(&golden(name)), "{name}");
+        let (before, after) = (hf::open_dir(golden(name)).unwrap(), hf::open_dir(&again).unwrap());
+        for key in
+            ["hidden_size", "num_key_value_heads", "rms_norm_eps", "rope_theta", "tie_word_embeddings", "vocab_size"]
+        {
+            assert_eq!(after.config.get(key), before.config.get(key), "{name}: {key}");
+        }
+        assert_eq!(after.config.get("rope_scaling.factor"), before.config.get("rope_scaling.factor"), "{name}");
+        // Files that are there stay.
+        assert!(matches!(back(&file, &again, None), Err(ConvertError::Exists { .. })));
+    }
+}
+
+#[test]
+fn blocks_become_floats_only_where_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, again) = (folder.path().join("q.gguf"), folder.path().join("folder"));
+    convert("tiny-llama", &file, Some("Q8_0"));
+    let refused = back(&file, &again, None);
+    assert!(matches!(refused, Err(ConvertError::Quantized { dtype: DType::Q8_0, .. })));
+    assert!(!again.exists());
+    let plan = back(&file, &again, Some(DType::F32)).unwrap();
+    assert!(plan.plan.assignments.iter().all(|a| a.to == DType::F32));
+    let file = gguf::open(Arc::new(FileSource::open(&file).unwrap())).unwrap();
+    let output = file.checkpoint.require("token_embd.weight").unwrap();
+    let mut expected = vec![0.0; output.elements() as usize];
+    tern_quant::dequantize(output.dtype, &file.checkpoint.read(output).unwrap(), &mut expected).unwrap();
+    let found = tensors(&again);
+    assert_eq!(found.iter().find(|t| t.0 == "model.embed_tokens.weight").unwrap().2, expected);
+    assert_eq!(hf::open_dir(&again).unwrap().config.require_str("torch_dtype").unwrap(), "float32");
+}
+
+#[test]
+fn what_a_configuration_cannot_say_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let file = convert("tiny-llama3", &path("m.gguf"), None);
+    let mut bytes = std::fs::read(path("m.gguf")).unwrap();
+    // Divisors of no known scaling.
+    let at = file.checkpoint.require("rope_freqs.weight").unwrap().offset as usize;
+    bytes[at + 4..at + 8].copy_from_slice(&7.5f32.to_le_bytes());
+    std::fs::write(path("odd.gguf"), &bytes).unwrap();
+    let refused = back(&path("odd.gguf"), &path("odd"), None);
+    assert!(matches!(&refused, Err(ConvertError::Unsupported { what }) if what.contains("rope_freqs")), "{refused:?}");
+    assert!(!path("odd").exists());
+    // Nor is anything written of what does not load.
+    let with = |name: &str, key: &str, value: Value| {
+        let header = Header::read(&FileSource::open(path("m.gguf")).unwrap()).unwrap();
+        let mut writer = gguf::Writer::like(name, &header).unwrap();
+        writer.key(key, value).unwrap();
+        let mut body = writer.begin(Vec::new()).unwrap();
+        header.tensors.iter().for_each(|t| body.write(&bytes[t.offset as usize..][..t.bytes as usize]).unwrap());
+        std::fs::write(path(name), body.finish().unwrap()).unwrap();
+        back(&path(name), &path("never"), None).unwrap_err()
+    };
+    let refused = with("scaled.gguf", "llama.rope.scaling.type", Value::String("yarn".into()));
+    assert!(matches!(refused, ConvertError::Model(_) | ConvertError::Unsupported { .. }), "{refused}");
+    let refused = with("sep.gguf", "tokenizer.ggml.add_sep_token", Value::U32(1));
+    assert!(matches!(refused, ConvertError::Model(_)), "{refused}");
+    assert!(!path("never").exists());
 }

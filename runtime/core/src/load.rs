@@ -6,7 +6,8 @@ mod source;
 mod stored;
 mod weights;
 
-pub use hf::template as chat_template;
+pub use gguf::tokenizer_keys;
+pub use hf::{template as chat_template, tokenizer_spec};
 pub use source::{open_file, open_part};
 pub use stored::{Resolved, resolve};
 pub use weights::{Destination, constant_bytes, load};

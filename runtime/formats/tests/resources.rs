@@ -49,7 +49,8 @@ fn many_small_records() {
     let header = raw.header().len();
     let source = source(raw.bytes());
     let used = peak(|| drop(Header::read(&source).unwrap()));
-    assert!(used <= allowance(header, 40_000), "{used} bytes for a header of {header}");
+    // Nearly as small as records can be: 27 bytes on average.
+    assert!(used <= 2 * header + 48 * 40_000 + (64 << 10), "{used} bytes for a header of {header}");
 }
 
 #[test]

@@ -102,6 +102,22 @@ pub enum TextError {
         /// Where, from the beginning of the file.
         at: usize,
     },
+    /// A tokenizer is not written as `tokenizer.json`.
+    #[error("tokenizer.json: this tokenizer's {part} is not written: {found}")]
+    NotInJson {
+        /// The part: `normalizer`, `pre-tokenizer`, ...
+        part: &'static str,
+        /// What it is, shortened.
+        found: String,
+    },
+    /// A tokenizer is not one of SentencePiece's.
+    #[error("tokenizer.model cannot express this tokenizer's {part}: {found}")]
+    NotInProto {
+        /// The part: `model`, `normalizer`, ...
+        part: &'static str,
+        /// What it is, shortened.
+        found: String,
+    },
     /// A tokenizer cannot be written as GGUF metadata without changing its tokens.
     #[error("GGUF cannot express this tokenizer's {part}: {found}")]
     NotInGguf {

@@ -8,6 +8,8 @@ mod part;
 mod post;
 mod schema;
 mod steps;
+mod vocab;
+mod write;
 
 use std::borrow::Cow;
 
@@ -18,6 +20,7 @@ use crate::spec::{AddedToken, SpecialIds, TokenType, TokenizerSpec};
 use crate::tokenizer::Tokenizer;
 pub(crate) use schema::Config;
 use schema::{AddedJson, Text, TokenizerJson};
+pub use vocab::VocabFiles;
 
 impl Tokenizer {
     /// From the contents of `tokenizer.json` and, if there is one, `tokenizer_config.json` (which names BOS and EOS).

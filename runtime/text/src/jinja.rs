@@ -21,6 +21,7 @@ mod parser;
 mod strftime;
 mod text;
 mod text_ops;
+mod turns;
 mod value;
 
 use std::ops::Range;

@@ -30,6 +30,7 @@ pub use chat::{ChatTemplate, DEFAULT_NOW, Message, RenderOptions, Segment};
 pub use detok::{Detokenizer, Utf8Stream};
 pub use error::TextError;
 pub use gguf::GgufTokenizer;
+pub use hf::VocabFiles;
 pub use limits::*;
 pub use pretok::PRE_TOKENIZER_NAMES;
 pub use spec::{

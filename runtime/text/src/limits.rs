@@ -31,6 +31,10 @@ pub const MAX_CHARSMAP_BYTES: usize = 64 << 20;
 /// Most bytes in a `tokenizer.json`; the largest published ones have about 35 MB.
 pub const MAX_TOKENIZER_JSON_BYTES: usize = 256 << 20;
 
+/// Most tokens that a post-processor puts around a text; published ones put three. A short name may stand for many ids, so
+/// without this a file of a megabyte could ask for a hundred million.
+pub const MAX_TOKENS_AROUND: usize = 1 << 10;
+
 /// Most bytes in one pre-tokenizer expression of a `tokenizer.json`; the longest published one has about 1,000.
 pub const MAX_REGEX_BYTES: usize = 16 << 10;
 

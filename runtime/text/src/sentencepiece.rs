@@ -1,6 +1,7 @@
 //! Reading SentencePiece's `tokenizer.model`.
 
 mod proto;
+mod write;
 
 use std::borrow::Cow;
 

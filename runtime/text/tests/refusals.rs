@@ -130,6 +130,16 @@ fn what_is_not_supported_is_named() {
         json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Scattered"}),
     );
     refused("/post_processor", json!({"type": "Unheard"}));
+    // A hundred million tokens out of a file of a megabyte.
+    let many = json!({
+        "type": "TemplateProcessing",
+        "single": vec![json!({"SpecialToken": {"id": "q"}}); 2000],
+        "special_tokens": {"q": {"id": "q", "ids": vec![0; 1000], "tokens": ["q"]}},
+    });
+    assert!(matches!(
+        changed("/post_processor", many),
+        Err(TextError::TooLarge { limit: tern_text::MAX_TOKENS_AROUND, .. })
+    ));
     refused("/decoder", json!({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]}));
     assert!(matches!(
         changed(

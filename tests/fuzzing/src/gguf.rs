@@ -75,7 +75,7 @@ fn certain(dtype: &DType) -> bool {
 }
 
 /// Keys and tensors that the file can have: as many as it says, no more than fit.
-fn records(file: &[u8]) -> usize {
+pub(crate) fn records(file: &[u8]) -> usize {
     let word = |at| file.get(at..at + 8).map_or(0, |b| u64::from_le_bytes(b.try_into().expect("eight bytes")));
     word(8).saturating_add(word(16)).min(file.len() as u64 / 14) as usize
 }

@@ -13,9 +13,12 @@
 pub mod adapter;
 pub mod blocks;
 pub mod bytes;
+pub mod charsmap;
 pub mod gguf;
 pub mod safetensors;
+pub mod split;
 pub mod template;
+pub mod tokenizer_keys;
 pub mod tokenizer_load;
 pub mod tokenizer_round_trip;
 pub mod watch;
@@ -35,6 +38,8 @@ pub const TARGETS: &[Target] = &[
     ("template", template::case),
     ("blocks", blocks::case),
     ("adapter", adapter::case),
+    ("split", split::case),
+    ("tokenizer_keys", tokenizer_keys::case),
 ];
 
 /// The input that a case holds as it is, if it does.

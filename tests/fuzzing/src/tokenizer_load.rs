@@ -44,19 +44,18 @@ pub fn case(data: &[u8]) {
 fn load_json(file: &str, config: Option<&str>, text: &str) {
     let budget = Budget::new(PER_BYTE * file.len() + CONSTANT, file.len());
     if let Ok(tokenizer) = within(budget, "loading a tokenizer", || Tokenizer::from_hf(file, config)) {
-        use_it(tokenizer, text);
+        use_it(&Arc::new(tokenizer), text);
     }
 }
 
 /// What loaded must work: ids within the vocabulary, and the stream equal to the whole.
-fn use_it(tokenizer: Tokenizer, text: &str) {
-    let tokenizer = Arc::new(tokenizer);
+pub(crate) fn use_it(tokenizer: &Arc<Tokenizer>, text: &str) {
     for special in [false, true] {
         let options = tern_text::EncodeOptions { special, ..Default::default() };
         let Ok(ids) = tokenizer.encode(text, options) else { continue };
         assert!(ids.iter().all(|&id| (id as usize) < tokenizer.vocab_size()), "an id outside of the vocabulary");
         let whole = tokenizer.decode(&ids, DecodeOptions::default()).expect("our own ids");
-        let mut stream = Detokenizer::new(Arc::clone(&tokenizer), DecodeOptions::default());
+        let mut stream = Detokenizer::new(Arc::clone(tokenizer), DecodeOptions::default());
         let mut pieces: String = ids.iter().map(|&id| stream.push(id).expect("our own ids")).collect();
         pieces.push_str(&stream.finish());
         assert_eq!(pieces, whole, "decoded one by one");
@@ -274,6 +273,6 @@ fn load_parts(c: &mut Choices<'_>, text: &str) {
     };
     let budget = Budget::new(PER_BYTE * size + CONSTANT, size);
     if let Ok(tokenizer) = within(budget, "putting a tokenizer together", || Tokenizer::from_gguf(keys)) {
-        use_it(tokenizer, text);
+        use_it(&Arc::new(tokenizer), text);
     }
 }

@@ -60,7 +60,7 @@ pub fn case(data: &[u8]) {
 }
 
 /// Pieces that tokenizers treat specially, between arbitrary ones.
-fn text(c: &mut Choices<'_>) -> String {
+pub(crate) fn text(c: &mut Choices<'_>) -> String {
     const PIECES: &[&str] = &[
         " ",
         "  ",

@@ -76,4 +76,6 @@ smoke! {
     template = 4,
     blocks = 5,
     adapter = 6,
+    split = 7,
+    tokenizer_keys = 8,
 }

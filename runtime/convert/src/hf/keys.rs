@@ -5,9 +5,9 @@ use crate::input::Tensor;
 use std::cell::RefCell;
 use std::path::Path;
 use tern::models::{ConfigError, Definition, Hyper, Recorded, find};
-use tern_formats::DType;
 use tern_formats::gguf::Value;
-use tern_formats::hf::Folder;
+use tern_formats::hf::{Config, Folder};
+use tern_formats::{Checkpoint, DType};
 
 /// A model's hyper-parameters.
 pub struct Hypers {
@@ -26,15 +26,14 @@ const LLAMA3: &str = "llama3";
 impl Hypers {
     /// # Errors
     /// [`ConvertError::Model`].
-    pub fn read(folder: &Folder) -> Result<Self, ConvertError> {
-        let config = &folder.config;
+    pub fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Self, ConvertError> {
         let names = config.strings("architectures")?.unwrap_or_default();
         let name = names
             .into_iter()
             .next()
             .ok_or_else(|| tern::Error::from(ConfigError::Missing { key: "architectures in config.json".into() }))?;
         let architecture = find(&name, false).map_err(tern::Error::from)?;
-        let (of, keys) = (Hyper::Hf { config, checkpoint: &folder.checkpoint }, RefCell::default());
+        let (of, keys) = (Hyper::Hf { config, checkpoint }, RefCell::default());
         let definition = (architecture.read)(&Hyper::Recorded { of: &of, keys: &keys }).map_err(tern::Error::from)?;
         let read = keys.into_inner();
         Ok(Self {
@@ -80,6 +79,19 @@ impl Hypers {
             }
         }
         Ok(entries)
+    }
+
+    /// The first hyper-parameter that is not what it is in `other`, by its key, with its value there. Scaling is not looked at.
+    pub fn differs(&self, other: &[(String, Recorded)]) -> Option<(String, String)> {
+        let value = |v: &Recorded| match v {
+            Recorded::Int(n) => n.to_string(),
+            // GGUF has single precision.
+            Recorded::Float(x) => (*x as f32).to_string(),
+            Recorded::Text(text) => text.clone(),
+        };
+        let other = other.iter().filter(|(key, _)| !key.starts_with("rope.scaling."));
+        let same = |key: &str, v: &Recorded| self.read.iter().any(|(k, own)| k == key && value(own) == value(v));
+        other.filter(|(key, v)| !same(key, v)).map(|(key, v)| (key.clone(), value(v))).next()
     }
 
     fn scaling(&self) -> Option<&str> {

@@ -8,7 +8,7 @@ mod tokenizer;
 
 use crate::error::ConvertError;
 use crate::input::{Input, Rows, Tensor};
-use keys::Hypers;
+pub(crate) use keys::Hypers;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use tern::models::{Change, Rope};
@@ -23,7 +23,7 @@ use tern_formats::{Checkpoint, DType, TensorInfo};
 /// [`ConvertError::Text`].
 pub fn open(path: &Path) -> Result<Input, ConvertError> {
     let folder = hf::open_dir(path)?;
-    let hypers = Hypers::read(&folder)?;
+    let hypers = Hypers::read(&folder.config, &folder.checkpoint)?;
     let mut entries = hypers.entries(path, &folder)?;
     tokenizer::entries(&mut entries, &folder, hypers.definition.common().vocab_rows)?;
     let tensors = tensors(&folder.checkpoint, &hypers)?;

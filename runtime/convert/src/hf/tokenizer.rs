@@ -4,23 +4,14 @@ use crate::error::ConvertError;
 use std::borrow::Cow;
 use tern_formats::gguf::{Array, StringArray, Value};
 use tern_formats::hf::Folder;
-use tern_text::{GgufTokenizer, TokenType, TokenizerSpec};
+use tern_text::{GgufTokenizer, TokenType};
 
 /// Adds them. `rows`: of the embedding; GGUF has a token for each.
 ///
 /// # Errors
-/// [`ConvertError::Text`] for a tokenizer that GGUF has no keys for, or that is not known here.
+/// [`ConvertError::Model`] for a tokenizer that is not known here, [`ConvertError::Text`] for one that GGUF has no keys for.
 pub fn entries(entries: &mut Vec<(String, Value)>, folder: &Folder, rows: u64) -> Result<(), ConvertError> {
-    let files = &folder.tokenizer_files;
-    let config = files.config.as_ref().map(|c| c.value().to_string());
-    let spec = match (&files.tokenizer, &files.sentencepiece) {
-        (Some(json), _) => TokenizerSpec::from_hf(json, config.as_deref())?,
-        (None, Some(model)) => TokenizerSpec::from_sentencepiece(model, config.as_deref())?,
-        (None, None) => {
-            let what = "there is neither tokenizer.json nor tokenizer.model".to_owned();
-            return Err(ConvertError::Unsupported { what });
-        }
-    };
+    let spec = tern::tokenizer_spec(&folder.tokenizer_files)?;
     keys(entries, padded(spec.to_gguf()?, rows), folder)?;
     if let Some(template) = tern::chat_template(folder)? {
         entries.push(("tokenizer.chat_template".to_owned(), Value::String(template)));

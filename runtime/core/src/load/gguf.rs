@@ -15,8 +15,16 @@ pub fn definition(file: &Gguf) -> Result<(String, Box<dyn Definition>), Error> {
     Ok((name, definition))
 }
 
-/// The tokenizer of a GGUF file: its keys as they stand, for [`Tokenizer::from_gguf`] to judge.
+/// The tokenizer of a GGUF file.
 pub fn tokenizer(m: &Metadata) -> Result<Tokenizer, Error> {
+    Ok(Tokenizer::from_gguf(tokenizer_keys(m)?)?)
+}
+
+/// The keys of a GGUF file that describe its tokenizer, as they stand, for [`Tokenizer::from_gguf`] to judge.
+///
+/// # Errors
+/// [`Error::Format`], and [`Error::Config`] for keys that are missing or of another type.
+pub fn tokenizer_keys(m: &Metadata) -> Result<GgufTokenizer<'_>, Error> {
     let texts = |key: &str| -> Result<Option<Vec<Cow<'_, str>>>, Error> {
         let Some(array) = m.array_str(key)? else { return Ok(None) };
         let texts = (0..array.len()).map(|i| array.get_str(i).map(Cow::Borrowed).ok_or(i)).collect::<Result<_, _>>();
@@ -28,7 +36,7 @@ pub fn tokenizer(m: &Metadata) -> Result<Tokenizer, Error> {
     let id = |name: &str| m.u32(&format!("tokenizer.ggml.{name}_token_id"));
     let flag = |name: &str| m.bool(&format!("tokenizer.ggml.{name}"));
     let tokens = "tokenizer.ggml.tokens";
-    let keys = GgufTokenizer {
+    Ok(GgufTokenizer {
         model: m.require_str("tokenizer.ggml.model")?.into(),
         pre: m.str("tokenizer.ggml.pre")?.map(Cow::Borrowed),
         tokens: texts(tokens)?.ok_or_else(|| ConfigError::Missing { key: tokens.to_owned() })?,
@@ -53,8 +61,7 @@ pub fn tokenizer(m: &Metadata) -> Result<Tokenizer, Error> {
         precompiled_charsmap: charsmap(m)?,
         lowercase: flag("normalizer.lowercase")?,
         strip_accents: flag("normalizer.strip_accents")?,
-    };
-    Ok(Tokenizer::from_gguf(keys)?)
+    })
 }
 
 /// The table of replacements: bytes, which some writers declare as signed.

@@ -3,8 +3,9 @@
 use super::read_definition;
 use crate::error::Error;
 use crate::models::{ConfigError, Definition, Hyper};
+use std::borrow::Cow;
 use tern_formats::hf::{Config, Folder, TokenizerFiles};
-use tern_text::Tokenizer;
+use tern_text::{Tokenizer, TokenizerSpec, VocabFiles};
 
 /// The architecture's name and its hyper-parameters.
 pub fn definition(folder: &Folder) -> Result<(String, Box<dyn Definition>), Error> {
@@ -16,14 +17,37 @@ pub fn definition(folder: &Folder) -> Result<(String, Box<dyn Definition>), Erro
     Ok((name, definition))
 }
 
-/// The tokenizer of `tokenizer.json`, else of `tokenizer.model`, with what `tokenizer_config.json` adds.
+/// The tokenizer of a folder.
 pub fn tokenizer(files: &TokenizerFiles) -> Result<Tokenizer, Error> {
-    let config = files.config.as_ref().map(|c| c.value().to_string());
-    match (&files.tokenizer, &files.sentencepiece) {
-        (Some(json), _) => Ok(Tokenizer::from_hf(json, config.as_deref())?),
-        (None, Some(model)) => Ok(Tokenizer::from_sentencepiece(model, config.as_deref())?),
-        (None, None) => Err(ConfigError::Missing { key: "tokenizer.json or tokenizer.model".into() }.into()),
+    Ok(Tokenizer::new(tokenizer_spec(files)?)?)
+}
+
+/// The parts of the tokenizer of `tokenizer.json`, else of `tokenizer.model`, else of `vocab.json` and `merges.txt`, with what
+/// the other files add.
+///
+/// # Errors
+/// [`Error::Text`], and [`Error::Config`] where there are no such files.
+pub fn tokenizer_spec(files: &TokenizerFiles) -> Result<TokenizerSpec<'_>, Error> {
+    let text = |config: &Option<Config>| config.as_ref().map(|c| c.value().to_string());
+    let config = text(&files.config);
+    if let Some(json) = &files.tokenizer {
+        return Ok(TokenizerSpec::from_hf(json, config.as_deref())?);
     }
+    if let Some(model) = &files.sentencepiece {
+        return Ok(TokenizerSpec::from_sentencepiece(model, config.as_deref())?);
+    }
+    let (Some(vocab), Some(merges)) = (&files.vocab, &files.merges) else {
+        let key = "tokenizer.json, tokenizer.model, or vocab.json with merges.txt".into();
+        return Err(ConfigError::Missing { key }.into());
+    };
+    Ok(TokenizerSpec::from_vocab(&VocabFiles {
+        vocab,
+        merges,
+        config: config.map(Cow::Owned),
+        special_tokens_map: text(&files.special_tokens_map).map(Cow::Owned),
+        added_tokens: text(&files.added_tokens).map(Cow::Owned),
+        model: text(&files.model).map(Cow::Owned),
+    })?)
 }
 
 /// `chat_template.jinja`, else the template in `tokenizer_config.json` (of several the one called "default").

@@ -104,12 +104,11 @@ impl Header {
         let fail = |problem| FormatError::new(source.name(), problem);
         let mut c = Cursor::new(source);
         let (version, tensor_count, key_count) = framing(&mut c).map_err(fail)?;
-        let entries = (0..key_count).map(|_| entry(&mut c)).collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let entries = parse::records(key_count, |_| entry(&mut c)).map_err(fail)?;
         let metadata = Metadata::new(source.name(), entries)?;
         let alignment = alignment(&metadata).map_err(fail)?;
         let mut open = Vec::new();
-        let tensors = (0..tensor_count).map(|i| tensor(&mut c, i as usize, &mut open));
-        let mut tensors = tensors.collect::<Result<Vec<_>, _>>().map_err(fail)?;
+        let mut tensors = parse::records(tensor_count, |i| tensor(&mut c, i, &mut open)).map_err(fail)?;
         if let Err(i) = NameIndex::build(&tensors, |t| &t.name) {
             return Err(fail(Problem::Duplicate { what: "tensor", name: tensors[i].name.clone() }));
         }

@@ -54,6 +54,22 @@ pub(super) fn string(c: &mut Cursor<'_>, limit: u64, out: &mut Vec<u8>) -> Resul
     c.append("a string", found, out)
 }
 
+/// Reads as many records as the file says it has. Room grows by an eighth at a time, where a vector would double it: small
+/// records become larger structures, and a count without records costs nothing.
+pub(super) fn records<T>(n: u64, mut read: impl FnMut(usize) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
+    let mut list = Vec::new();
+    for i in 0..n as usize {
+        if list.len() == list.capacity() {
+            let more = (list.len() / 8 + 16).min(n as usize - list.len());
+            let bytes = (list.len() + more).saturating_mul(size_of::<T>()) as u64;
+            list.try_reserve_exact(more)
+                .map_err(|_| Problem::OutOfMemory { what: "the records of the header", bytes })?;
+        }
+        list.push(read(i)?);
+    }
+    Ok(list)
+}
+
 fn boolean(byte: u8, key: &str, offset: u64) -> Result<bool, Problem> {
     match byte {
         0 => Ok(false),

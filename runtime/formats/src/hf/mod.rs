@@ -53,6 +53,8 @@ pub struct TokenizerFiles {
     pub merges: Option<String>,
     /// `tokenizer.model`: a SentencePiece model, a protocol buffer.
     pub sentencepiece: Option<Vec<u8>>,
+    /// The model's `config.json`, which tells what kind of tokenizer `vocab` is where nothing else does.
+    pub model: Option<Config>,
 }
 
 impl TokenizerFiles {
@@ -72,6 +74,7 @@ impl TokenizerFiles {
             sentencepiece: sentencepiece
                 .map(|source| read_bytes(&*source, "tokenizer.model", MAX_TOKENIZER_BYTES))
                 .transpose()?,
+            model: json(open, "config.json", MAX_CONFIG_BYTES)?,
         })
     }
 }

@@ -229,16 +229,29 @@ fn word_piece<'s>(spec: &'s TokenizerSpec<'_>, prefix: &str) -> Result<GgufToken
     if prefix != INSIDE || spec.pre != PreStep::bert() {
         return Err(refused("pre-tokenizer", &(prefix, &spec.pre)));
     }
-    let text = |(text, kind): (&'s Cow<'_, str>, &TokenType)| match text.strip_prefix(INSIDE) {
-        _ if *kind != TokenType::Normal || (text.starts_with('[') && text.ends_with(']')) => Cow::Borrowed(&**text),
-        Some(rest) => Cow::Borrowed(rest),
-        None => Cow::Owned(format!("{SPACE}{text}")),
-    };
+    let tokens = spec.tokens.iter().zip(&spec.types).map(|(text, &kind)| word_piece_token(text, kind));
     Ok(GgufTokenizer {
         model: Cow::Borrowed("bert"),
-        tokens: spec.tokens.iter().zip(&spec.types).map(text).collect(),
+        tokens: tokens.collect::<Result<_, _>>()?,
         lowercase: Some(lowercase),
         strip_accents: Some(strip_accents),
         ..GgufTokenizer::default()
     })
+}
+
+/// A token in the spelling from which reading makes this text again.
+fn word_piece_token<'s>(text: &'s str, kind: TokenType) -> Result<Cow<'s, str>, TextError> {
+    let bracketed = |text: &str| text.starts_with('[') && text.ends_with(']');
+    let written = match text.strip_prefix(INSIDE) {
+        Some(rest) if kind == TokenType::Normal => {
+            // Without its mark it would be read as something else.
+            if rest.starts_with(SPACE) || rest.starts_with(INSIDE) || bracketed(rest) {
+                return Err(refused("token", &text));
+            }
+            Cow::Borrowed(rest)
+        }
+        _ if (kind != TokenType::Normal || bracketed(text)) && !text.starts_with(SPACE) => Cow::Borrowed(text),
+        _ => Cow::Owned(format!("{SPACE}{text}")),
+    };
+    Ok(written)
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::part::{kind, parts, unsupported};
 use super::schema::Config;
 use crate::error::{TextError, short};
+use crate::limits::MAX_TOKENS_AROUND;
 use crate::spec::SpecialIds;
 
 /// Tokens around a text.
@@ -77,6 +78,11 @@ fn single(part: &Value, id_of: &dyn Fn(&str) -> Option<u32>) -> Result<(Vec<u32>
         };
         let ids = ids.ok_or_else(|| TextError::SpecialText { role: "post_processor", text: short(text) })?;
         let list = if seen { &mut after } else { &mut before };
+        let found = list.len().saturating_add(ids.len());
+        if found > MAX_TOKENS_AROUND {
+            let what = "number of tokens that post_processor puts around a text";
+            return Err(TextError::TooLarge { what, found, limit: MAX_TOKENS_AROUND });
+        }
         list.extend(ids);
     }
     Ok((before, after))

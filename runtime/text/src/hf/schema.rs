@@ -25,7 +25,7 @@ pub(super) struct TokenizerJson<'a> {
     pub model: ModelJson<'a>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 pub(super) struct AddedJson<'a> {
     pub id: u32,
     #[serde(borrow)]
@@ -178,11 +178,7 @@ impl Config {
             Some(Value::String(text)) => Ok(Some(text)),
             Some(other) => match other.get("content") {
                 Some(Value::String(text)) => Ok(Some(text)),
-                _ => Err(TextError::BadField {
-                    field: format!("tokenizer_config.json: {field}"),
-                    expected: "a string or an object with content",
-                    found: short(&other.to_string()),
-                }),
+                _ => Err(bad(field, "a string or an object with content", other)),
             },
         }
     }
@@ -191,4 +187,47 @@ impl Config {
     pub(crate) fn is_true(&self, field: &str) -> bool {
         self.0.get(field) == Some(&Value::Bool(true))
     }
+
+    /// Whether there is such a field, be it null.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
+    /// A list of tokens' texts, each written as [`Config::text`] has it; empty where there is none.
+    pub(super) fn texts(&self, field: &str) -> Result<Vec<String>, TextError> {
+        let list = match self.0.get(field) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(other) => return Err(bad(field, "a list", other)),
+        };
+        let text = |item: &Value| item.as_str().or_else(|| item.get("content")?.as_str()).map(str::to_owned);
+        list.iter().map(|item| text(item).ok_or_else(|| bad(field, "tokens", item))).collect()
+    }
+
+    /// `added_tokens_decoder`: tokens by their ids.
+    pub(super) fn added_tokens(&self) -> Result<Vec<AddedJson<'static>>, TextError> {
+        const FIELD: &str = "added_tokens_decoder";
+        let map = match self.0.get(FIELD) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Object(map)) => map,
+            Some(other) => return Err(bad(FIELD, "a map from ids to tokens", other)),
+        };
+        let token = |(id, token): (&String, &Value)| {
+            let flag = |name| token.get(name).and_then(Value::as_bool).unwrap_or(false);
+            Some(AddedJson {
+                id: id.parse().ok()?,
+                content: Cow::Owned(token.get("content")?.as_str()?.to_owned()),
+                single_word: flag("single_word"),
+                lstrip: flag("lstrip"),
+                rstrip: flag("rstrip"),
+                normalized: flag("normalized"),
+                special: flag("special"),
+            })
+        };
+        map.iter().map(|entry| token(entry).ok_or_else(|| bad(FIELD, "ids and tokens with content", entry.1))).collect()
+    }
+}
+
+fn bad(field: &str, expected: &'static str, found: &Value) -> TextError {
+    TextError::BadField { field: format!("tokenizer_config.json: {field}"), expected, found: short(&found.to_string()) }
 }

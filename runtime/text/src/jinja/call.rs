@@ -14,7 +14,8 @@ use crate::error::{TextError, short};
 type Result<T> = std::result::Result<T, TextError>;
 
 /// The functions that every template has.
-pub(super) const FUNCTIONS: &[&str] = &["range", "namespace", "dict", "raise_exception", "strftime_now"];
+pub(super) const FUNCTIONS: &[&str] =
+    &["range", "namespace", "dict", "cycler", "joiner", "raise_exception", "strftime_now"];
 
 /// Evaluated arguments.
 #[derive(Debug, Clone, Default)]
@@ -71,6 +72,7 @@ impl<'t> Interp<'t> {
             Value::Func(name) => self.function(name, given),
             Value::Macro(index, around) => self.call_macro(*index, around.clone(), given, None),
             Value::Loop(state) => self.loop_again(state, given),
+            Value::Turns(turns) => turns.call(),
             _ => Err(runtime(format!("a {} cannot be called", callee.kind()))),
         }
     }
@@ -78,6 +80,8 @@ impl<'t> Interp<'t> {
     fn function(&mut self, name: &str, given: &Given) -> Result<Value> {
         match name {
             "range" => self.range(given),
+            "cycler" => self.cycler(given),
+            "joiner" => self.joiner(given),
             "namespace" => {
                 let fields = Rc::new(Namespace::default());
                 if let Some(Value::Map(map)) = given.positional.first() {
@@ -226,13 +230,12 @@ impl<'t> Interp<'t> {
             "boolean" => matches!(value, Value::Bool(_)),
             "true" => matches!(value, Value::Bool(true)),
             "false" => matches!(value, Value::Bool(false)),
-            "callable" => {
+            "callable" => match value {
                 // What is not there can be called as far as Jinja knows, with an error.
-                matches!(
-                    value,
-                    Value::Func(_) | Value::Method(_) | Value::Macro(..) | Value::Loop(_) | Value::Undefined
-                )
-            }
+                Value::Func(_) | Value::Method(_) | Value::Macro(..) | Value::Loop(_) | Value::Undefined => true,
+                Value::Turns(turns) => turns.is_joiner(),
+                _ => false,
+            },
             "odd" | "even" => {
                 let two = ops::binary(super::ast::Op::Rem, value.clone(), &Value::Int(2), &self.meter)?;
                 two.equals(&Value::Int(i128::from(name == "odd")), &self.meter)?

@@ -361,7 +361,18 @@ impl<'t> Interp<'t> {
         let mut out: Vec<(Value, Value)> = Vec::with_capacity(entries.len());
         for (key, value) in entries {
             let (key, value) = (self.eval(key)?, self.eval(value)?);
-            if matches!(key, Value::List(_) | Value::Map(_) | Value::Namespace(_) | Value::Loop(_) | Value::Macro(..)) {
+            let plain = matches!(
+                key,
+                Value::Undefined
+                    | Value::None
+                    | Value::Bool(_)
+                    | Value::Int(_)
+                    | Value::Float(_)
+                    | Value::Str(_)
+                    | Value::Func(_)
+                    | Value::Method(_)
+            );
+            if !plain {
                 return Err(runtime(format!("a {} cannot be a key", key.kind())));
             }
             let mut known = None;
@@ -397,6 +408,7 @@ impl<'t> Interp<'t> {
             let given = self.given(args)?;
             return match &of {
                 Value::Loop(state) => self.loop_call(state, name, &given),
+                Value::Turns(turns) => turns.method(name),
                 Value::Namespace(_) => {
                     let function = self.attribute(&of, name)?;
                     self.call(&function, &given)
@@ -449,6 +461,7 @@ impl<'t> Interp<'t> {
                 let fields = fields.fields.borrow();
                 fields.iter().find(|(k, _)| k == name).map_or(Value::Undefined, |(_, v)| v.clone())
             }
+            Value::Turns(turns) => turns.attribute(name),
             Value::Loop(state) => {
                 let (at, n) = (state.index, state.items.items.len());
                 let neighbour = |at: Option<usize>| {

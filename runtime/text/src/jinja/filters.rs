@@ -75,7 +75,7 @@ impl Interp<'_> {
                 }
             }
             "int" => int(&of, given),
-            "float" => match of.as_float().or_else(|| of.as_str().and_then(|s| s.trim().parse().ok())) {
+            "float" => match number(&of) {
                 Some(value) => Value::Float(value),
                 None => given.get(0, "default").cloned().unwrap_or(Value::Float(0.0)),
             },
@@ -182,6 +182,10 @@ impl Interp<'_> {
                 let width = given.get(0, "width").map_or(Some(80), Value::as_int);
                 let width = width.ok_or_else(|| runtime("center takes a number"))?;
                 Value::text(text_ops::pad(&*text()?, width, " ", text_ops::Side::Center)?)
+            }
+            "filesizeformat" => {
+                let bytes = number(&of).ok_or_else(|| runtime(format!("a {} has no size", of.kind())))?;
+                Value::str(&meter, &text_ops::file_size(bytes, given.get(0, "binary").is_some_and(Value::is_true)))?
             }
             "truncate" => self.truncate(&*text()?, given)?,
             "wordcount" => Value::Int(text_ops::words(text()?.as_str()) as i128),
@@ -364,6 +368,11 @@ impl Interp<'_> {
         };
         Ok(super::groups::sorted(keyed, before)?.into_iter().map(|(_, item)| item).collect())
     }
+}
+
+/// What Python's `float` makes of numbers and strings.
+fn number(of: &Value) -> Option<f64> {
+    of.as_float().or_else(|| of.as_str().and_then(|s| s.trim().parse().ok()))
 }
 
 fn int(of: &Value, given: &Given) -> Value {

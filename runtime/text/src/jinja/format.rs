@@ -67,9 +67,12 @@ pub(crate) fn repr(value: &Value, out: &mut Text) -> Result<(), TextError> {
             }
             out.push("}", false)
         }
-        Value::Namespace(_) | Value::Loop(_) | Value::Func(_) | Value::Method(_) | Value::Macro(..) => {
-            out.push(&format!("<{}>", value.kind()), false)
-        }
+        Value::Namespace(_)
+        | Value::Loop(_)
+        | Value::Turns(_)
+        | Value::Func(_)
+        | Value::Method(_)
+        | Value::Macro(..) => out.push(&format!("<{}>", value.kind()), false),
     }
 }
 

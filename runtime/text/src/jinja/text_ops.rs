@@ -373,6 +373,22 @@ pub(crate) fn words(s: &str) -> usize {
     s.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).count()
 }
 
+/// Bytes for people: `13 kB`, or `13 KiB` where `binary`.
+pub(crate) fn file_size(bytes: f64, binary: bool) -> String {
+    const PREFIXES: &[u8] = b"kMGTPEZY";
+    let base: f64 = if binary { 1024.0 } else { 1000.0 };
+    if bytes == 1.0 {
+        return "1 Byte".to_owned();
+    }
+    if bytes < base {
+        return format!("{} Bytes", bytes as i128);
+    }
+    let power = (1..PREFIXES.len() as i32).find(|power| bytes < base.powi(power + 1)).unwrap_or(PREFIXES.len() as i32);
+    let prefix = char::from(PREFIXES[power as usize - 1]);
+    let unit = if binary { format!("{}iB", prefix.to_ascii_uppercase()) } else { format!("{prefix}B") };
+    format!("{:.1} {unit}", base * bytes / base.powi(power + 1))
+}
+
 /// As in a URL, with `/` kept.
 pub(crate) fn url_encoded(text: &Text) -> Result<Text> {
     text.map_chars(|c, out| {

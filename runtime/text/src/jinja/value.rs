@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::meter::Meter;
 use super::text::Text;
+use super::turns::Turns;
 use crate::error::TextError;
 use crate::limits::MAX_VALUE_DEPTH;
 
@@ -27,6 +28,8 @@ pub(crate) enum Value {
     Map(Rc<Map>),
     Namespace(Rc<Namespace>),
     Loop(Rc<Loop>),
+    /// A `cycler` or `joiner`.
+    Turns(Rc<Turns>),
     /// A built-in function, by name.
     Func(&'static str),
     /// A method that was named but not called.
@@ -121,8 +124,8 @@ fn deeper<'a>(values: impl Iterator<Item = &'a Value>) -> Result<usize, TextErro
         depth = depth.max(match value {
             Value::List(list) => list.depth,
             Value::Map(map) => map.depth,
-            Value::Namespace(_) | Value::Loop(_) | Value::Macro(_, Some(_)) => {
-                return Err(runtime("a namespace, loop or caller cannot be put into a list or map"));
+            Value::Namespace(_) | Value::Loop(_) | Value::Turns(_) | Value::Macro(_, Some(_)) => {
+                return Err(runtime("a namespace, loop, cycler or caller cannot be put into a list or map"));
             }
             _ => 0,
         });
@@ -219,7 +222,12 @@ impl Value {
             Value::Str(text) => !text.as_str().is_empty(),
             Value::List(list) => !list.items.is_empty(),
             Value::Map(map) => !map.entries.is_empty(),
-            Value::Namespace(_) | Value::Loop(_) | Value::Func(_) | Value::Method(_) | Value::Macro(..) => true,
+            Value::Namespace(_)
+            | Value::Loop(_)
+            | Value::Turns(_)
+            | Value::Func(_)
+            | Value::Method(_)
+            | Value::Macro(..) => true,
         }
     }
 
@@ -236,6 +244,7 @@ impl Value {
             Value::Map(_) => "dict",
             Value::Namespace(_) => "namespace",
             Value::Loop(_) => "loop",
+            Value::Turns(turns) => turns.kind(),
             Value::Func(_) | Value::Method(_) => "function",
             Value::Macro(..) => "macro",
         }
@@ -293,6 +302,7 @@ impl Value {
             }
             (Value::Namespace(a), Value::Namespace(b)) => Rc::ptr_eq(a, b),
             (Value::Loop(a), Value::Loop(b)) => Rc::ptr_eq(a, b),
+            (Value::Turns(a), Value::Turns(b)) => Rc::ptr_eq(a, b),
             (Value::Func(a), Value::Func(b)) | (Value::Method(a), Value::Method(b)) => a == b,
             (Value::Macro(a, _), Value::Macro(b, _)) => a == b,
             _ => match (self.as_int(), other.as_int()) {
