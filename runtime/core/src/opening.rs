@@ -178,7 +178,7 @@ impl Opening {
         let one = session.sized(default, 1)?;
         let size = ContextSize {
             sequences,
-            outputs: sequences,
+            outputs: (sequences + session.drafts()).min(one.chunk.max(sequences)),
             chunk: one.chunk.max(sequences),
             pages: resident_pages(window(&self.graph), one.positions, one.chunk).saturating_mul(sequences),
             ..one
