@@ -3,7 +3,7 @@
 use crate::failure::Result;
 use crate::terminal::dim;
 use serde::Serialize;
-use tern::{Error, Event, StopReason, TokenEvent};
+use tern::{Error, Event, StopReason, Timings, TokenEvent};
 
 /// All there is to tell about a generation. Its JSON form is an interface.
 #[derive(Debug, Serialize)]
@@ -16,11 +16,21 @@ pub struct Answer {
     pub stop: &'static str,
     pub timings: Times,
     pub reused_tokens: usize,
+    /// Only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Drafted>,
     /// Tokens of the prompt that were not there before.
     #[serde(skip)]
     pub fresh_tokens: usize,
     #[serde(skip)]
     pub reason: StopReason,
+}
+
+/// Drafts of speculative decoding, and those that came true.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Drafted {
+    pub proposed: usize,
+    pub accepted: usize,
 }
 
 /// Milliseconds.
@@ -45,6 +55,7 @@ impl Answer {
             stop: StopReason::Cancelled.as_str(),
             timings: Times { load_ms: 0.0, prompt_ms: 0.0, generate_ms: 0.0 },
             reused_tokens: 0,
+            speculation: None,
             fresh_tokens: 0,
             reason: StopReason::Cancelled,
         };
@@ -60,6 +71,8 @@ impl Answer {
                     answer.text.push_str(&finish.text);
                     answer.reason = finish.reason;
                     answer.stop = finish.reason.as_str();
+                    let Timings { proposed_tokens: proposed, accepted_tokens: accepted, .. } = finish.timings;
+                    answer.speculation = (proposed > 0).then_some(Drafted { proposed, accepted });
                     answer.reused_tokens = finish.timings.reused_tokens;
                     answer.fresh_tokens = finish.timings.prompt_tokens;
                     answer.timings.prompt_ms = finish.timings.prompt_ms;
@@ -84,9 +97,11 @@ impl Answer {
     /// One line for people.
     pub fn summary(&self) -> String {
         let (fresh, reused) = (self.fresh_tokens, self.reused_tokens);
+        let drafts =
+            self.speculation.map_or_else(String::new, |d| format!(", {} of {} drafts right", d.accepted, d.proposed));
         let kept = if reused > 0 { format!(" after {reused} known ones") } else { String::new() };
         let line = format!(
-            "[prompt: {fresh} tokens{kept} in {:.0} ms, {:.0}/s; {} tokens in {:.0} ms, {:.1}/s; stop: {}]",
+            "[prompt: {fresh} tokens{kept} in {:.0} ms, {:.0}/s; {} tokens in {:.0} ms, {:.1}/s{drafts}; stop: {}]",
             self.timings.prompt_ms,
             rate(fresh, self.timings.prompt_ms),
             self.tokens.len(),
@@ -106,14 +121,20 @@ pub fn rate(count: usize, ms: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tern::{Finish, Timings};
+    use tern::Finish;
 
     #[test]
     fn the_record_is_the_interface() {
         let token =
             |id, text: &str| Ok(Event::Token(TokenEvent { id, text: text.into(), logprob: Some(-0.5), at_ms: 1.0 }));
-        let timings =
-            Timings { prompt_ms: 1.5, generate_ms: 20.0, reused_tokens: 3, generated_tokens: 2, prompt_tokens: 4 };
+        let timings = Timings {
+            prompt_ms: 1.5,
+            generate_ms: 20.0,
+            reused_tokens: 3,
+            generated_tokens: 2,
+            prompt_tokens: 4,
+            ..Timings::default()
+        };
         let done = Finish { reason: StopReason::StopString, text: "!".into(), stop_string: None, timings };
         let mut shown = String::new();
         let events = vec![token(7, "Hel"), token(8, "lo"), Ok(Event::Done(done))];
@@ -128,5 +149,8 @@ mod tests {
             r#"{"prompt_tokens":[],"tokens":[7,8],"text":"Hello!","logprobs":[-0.5,-0.5],"stop":"string","timings":{"load_ms":0.0,"prompt_ms":1.5,"generate_ms":20.0},"reused_tokens":3}"#
         );
         assert_eq!(answer.tokens_per_second(), 50.0);
+        let answer = Answer { speculation: Some(Drafted { proposed: 9, accepted: 7 }), ..answer };
+        assert!(answer.summary().contains("7 of 9 drafts right"));
+        assert!(serde_json::to_string(&answer).unwrap().ends_with(r#""speculation":{"proposed":9,"accepted":7}}"#));
     }
 }

@@ -3,10 +3,10 @@
 use crate::commands::{
     batch, bench, chat, convert, demo, doctor, imatrix, inspect, plan, quantize, run, score, tokenize,
 };
-use crate::failure::EXIT_CODES;
+use crate::failure::{EXIT_CODES, Result as Outcome};
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
-use tern::{Bos, EncodeOptions, Error, GenerateOptions, KvType, Sampling, SessionOptions, Tokenizer};
+use std::path::{Path, PathBuf};
+use tern::{Bos, EncodeOptions, Error, GenerateOptions, KvType, Sampling, SessionOptions, Speculation, Tokenizer};
 
 /// Run small language models on this machine.
 #[derive(Debug, Parser)]
@@ -154,6 +154,33 @@ impl LengthArgs {
             ignore_end: self.ignore_eos,
             ..GenerateOptions::default()
         }
+    }
+}
+
+/// How several tokens come out of one step.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Speculative decoding")]
+pub struct SpeculateArgs {
+    /// Guess next tokens and check several at once: the same text, often sooner. From the text itself with "lookup", or
+    /// with a smaller model of the same tokenizer, given as a file or folder. What does not pay is not done. --max-bytes
+    /// then holds for each of the two models
+    #[arg(long, value_name = "off|lookup|MODEL", default_value = "off")]
+    pub speculate: PathBuf,
+}
+
+impl SpeculateArgs {
+    /// Was it asked for?
+    pub fn is_on(&self) -> bool {
+        self.speculate != Path::new("off")
+    }
+
+    /// As the library takes it; opens the smaller model.
+    pub fn open(&self, backend: &BackendArgs) -> Outcome<Speculation> {
+        Ok(match self.speculate.to_str() {
+            Some("off") => Speculation::default(),
+            Some("lookup") => Speculation::lookup(),
+            _ => Speculation::model(backend.open(&self.speculate)?),
+        })
     }
 }
 

@@ -1,9 +1,10 @@
 //! `tern bench`: speed and memory, and their share of what the machine allows.
 
 mod report;
+mod speculate;
 mod together;
 
-use crate::args::{BackendArgs, KvArg};
+use crate::args::{BackendArgs, KvArg, SpeculateArgs};
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt::Watch;
 use crate::stats::Spread;
@@ -19,9 +20,10 @@ use tern::{Model, Session, SessionOptions};
 const NOTES: &str = "\
 Prefill is the prompt in an empty context; decode is one token after the other, from --depth tokens on. One round \
 of both warms up, then come --repeats rounds. --sequences also decodes that many texts together, from --depth tokens \
-on (at least one), each token chosen as `tern batch` does: the tokens of all of them per second. Bandwidth is \
-measured afterwards, with as many threads, over an array as large as what a token reads. Peak memory is the process's, \
-before --sequences and bandwidth.";
+on (at least one), each token chosen as `tern batch` does: the tokens of all of them per second. --speculate also \
+generates -n tokens after two built-in texts, one that repeats itself and one that does not, with and without it in \
+turns. Bandwidth is measured afterwards, with as many threads, over an array as large as what a token reads. Peak \
+memory is the process's, before --sequences, --speculate and bandwidth.";
 
 /// Flags of `tern bench`.
 #[derive(Debug, Args)]
@@ -53,6 +55,8 @@ pub struct BenchArgs {
     /// One JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub speculate: SpeculateArgs,
 }
 
 /// Runs `tern bench`.
@@ -64,7 +68,11 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     if args.sequences.is_some() && args.tokens == 0 {
         return Err(Failure::new(Exit::Usage, "--sequences needs tokens to decode: -n must be 1 or more"));
     }
+    if args.speculate.is_on() && args.tokens < 2 {
+        return Err(Failure::new(Exit::Usage, "--speculate needs tokens to decode: -n must be 2 or more"));
+    }
     let model = backend.open(&args.model)?;
+    let speculation = args.speculate.open(backend)?;
     let context = args.prompt.max(args.depth.saturating_add(args.tokens));
     let session = model.session(args.session(context))?;
     let watch = interrupt::watch(session.cancel_flag());
@@ -87,6 +95,10 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         Some(sequences) => Some(together::measure(&model, args, usize::from(sequences), &mut progress)?),
         None => None,
     };
+    let speculated = match args.speculate.is_on() {
+        true => Some(speculate::measure(&model, args, &speculation, &mut progress)?),
+        false => None,
+    };
     progress.update(|| "measuring memory bandwidth".to_owned());
     let info = model.info();
     let bandwidth = bandwidth::measure(info.bytes_per_token, setup::threads(&model));
@@ -103,6 +115,7 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         tier: info.tier.clone(),
         sequences: args.sequences,
         decode_together_tok_s: together,
+        speculation: speculated,
         profile,
     };
     let mut out = Out::new();

@@ -4,7 +4,7 @@ mod editor;
 mod saved;
 
 use crate::answer::Answer;
-use crate::args::{BackendArgs, ContextArgs, LengthArgs, SamplingArgs};
+use crate::args::{BackendArgs, ContextArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::commands::inspect::size;
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt;
@@ -60,6 +60,8 @@ pub struct ChatArgs {
     pub context: ContextArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub speculate: SpeculateArgs,
 }
 
 /// Runs `tern chat`.
@@ -67,7 +69,8 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     let interactive = is_interactive();
     let mut editor = Editor::new(interactive, args.history.as_deref())?;
     let model = backend.open_for(&args.model, args.context.ctx)?;
-    let session = args.context.session();
+    let speculation = args.speculate.open(backend)?;
+    let session = SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() };
     let base =
         Sampling { temperature: TEMPERATURE, top_p: TOP_P, min_p: MIN_P, seed: any_seed(), ..Sampling::default() };
     let chat = match &args.load {
@@ -84,7 +87,7 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
         session,
         shift: args.shift,
         interactive,
-        options: args.length.generate(args.sampling.over(base), MAX_TOKENS),
+        options: GenerateOptions { speculation, ..args.length.generate(args.sampling.over(base), MAX_TOKENS) },
         last: None,
         out: Out::new(),
     };

@@ -1,14 +1,14 @@
 //! `tern run`: one prompt, one answer.
 
 use crate::answer::Answer;
-use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs};
+use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::failure::{Failure, Result};
 use crate::terminal::{Out, is_watched, note};
 use crate::{input, interrupt};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use tern::{Message, Model, Sampling, StopReason};
+use tern::{Message, Model, Sampling, SessionOptions, StopReason};
 
 /// Enough for a few paragraphs.
 const MAX_TOKENS: usize = 256;
@@ -46,6 +46,8 @@ pub struct RunArgs {
     pub context: ContextArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub speculate: SpeculateArgs,
 }
 
 /// A line of `--jsonl`.
@@ -71,10 +73,12 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
     };
     let model = backend.open_for(&args.model, args.context.ctx)?;
     let prompt_tokens = encode(&model, args, &prompt)?;
-    let session = model.session(args.context.session())?;
+    let speculation = args.speculate.open(backend)?;
+    let session = model.session(SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() })?;
     let mut options = args.length.generate(args.sampling.over(Sampling::default()), MAX_TOKENS);
     options.logprobs = args.json || args.jsonl;
     options.special = args.encode.special;
+    options.speculation = speculation;
 
     let mut out = Out::new();
     let events = session.generate(&prompt_tokens, options)?;
@@ -89,6 +93,9 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
     })?;
     drop(watch);
     answer.prompt_tokens = prompt_tokens;
+    if args.speculate.is_on() {
+        answer.speculation.get_or_insert_default();
+    }
     answer.timings.load_ms = model.info().load_ms;
     match (args.json, args.jsonl) {
         (true, _) => out.json(&answer)?,

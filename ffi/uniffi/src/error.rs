@@ -188,6 +188,21 @@ pub enum TernError {
         /// Its size.
         capacity: u64,
     },
+    /// A draft model has another vocabulary than the model.
+    DraftVocabulary {
+        /// One line for people.
+        text: String,
+        /// Tokens of the model.
+        vocab: u64,
+        /// Tokens of the draft model.
+        draft_vocab: u64,
+        /// The first token that differs.
+        id: u32,
+        /// What it is in the model; none where it is missing.
+        expected: Option<String>,
+        /// What it is in the draft model.
+        found: Option<String>,
+    },
     /// A token id outside the vocabulary.
     Token {
         /// One line for people.
@@ -345,6 +360,7 @@ impl TernError {
             | Self::Memory { text, .. }
             | Self::OutOfMemory { text, .. }
             | Self::ContextFull { text, .. }
+            | Self::DraftVocabulary { text, .. }
             | Self::Token { text, .. }
             | Self::Setting { text, .. }
             | Self::Empty { text, .. }
@@ -392,6 +408,10 @@ impl From<tern::Error> for TernError {
             E::Memory { what, needed, available, fits } => Self::Memory { text, what, needed, available, fits },
             E::ContextFull { used, wanted, capacity } => {
                 Self::ContextFull { text, used: used as u64, wanted: wanted as u64, capacity: capacity as u64 }
+            }
+            E::DraftVocabulary { vocab, draft_vocab, id, expected, found } => {
+                let (vocab, draft_vocab) = (vocab as u64, draft_vocab as u64);
+                Self::DraftVocabulary { text, vocab, draft_vocab, id, expected, found }
             }
             E::Token { id, vocab } => Self::Token { text, id, vocab: vocab as u64 },
             E::Setting { setting, found, expected } => {

@@ -1,6 +1,7 @@
 //! A sequence of tokens, and text generated from it.
 
 use crate::error::TernError;
+use crate::model::Model;
 use crate::runtime::CancelHandle;
 use crate::{guarded, lock};
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,10 @@ pub struct SessionOptions {
     /// nobody should be able to tell from the time that another session takes.
     #[uniffi(default = false)]
     pub isolated: bool,
+    /// Room for speculative decoding from the start, so that plans and limits of memory have it counted. Without it, room is
+    /// made when a generation asks for it.
+    #[uniffi(default = false)]
+    pub speculate: bool,
 }
 
 /// Element types of cached keys and values.
@@ -60,6 +65,22 @@ pub struct GenerateOptions {
     /// Control tokens appear in the text.
     #[uniffi(default = false)]
     pub special: bool,
+    /// Compute several tokens at a time where they can be guessed: the same text, often sooner. It turns itself off where it
+    /// does not pay.
+    #[uniffi(default)]
+    pub speculate: Option<Speculate>,
+}
+
+/// Where guesses at the next tokens come from.
+#[derive(uniffi::Enum)]
+pub enum Speculate {
+    /// The text itself, as when a document is quoted or changed.
+    Lookup,
+    /// A smaller model with the same vocabulary, whose memory counts as its own.
+    Draft {
+        /// The model.
+        model: Arc<Model>,
+    },
 }
 
 /// How to choose the next token. The default takes the likeliest.
@@ -161,6 +182,10 @@ pub struct Timings {
     pub generated_tokens: u64,
     /// Milliseconds from the first choice to the last.
     pub generate_ms: f64,
+    /// Guesses that were computed.
+    pub proposed_tokens: u64,
+    /// Those that came true: tokens that took no step of their own.
+    pub accepted_tokens: u64,
 }
 
 /// Text being generated: one event a call. Closing it stops it.
@@ -277,14 +302,20 @@ impl From<SessionOptions> for tern::SessionOptions {
             Some(KvType::F32) => tern::KvType::F32,
             Some(KvType::I8) => tern::KvType::I8,
         };
-        Self { context: o.context, kv, isolated: o.isolated, ..Default::default() }
+        Self { context: o.context, kv, isolated: o.isolated, speculate: o.speculate, ..Default::default() }
     }
 }
 
 impl From<GenerateOptions> for tern::GenerateOptions {
     fn from(o: GenerateOptions) -> Self {
-        let GenerateOptions { max_tokens, sampling, stop, logprobs, ignore_end, special } = o;
-        Self { max_tokens: max_tokens as usize, sampling: sampling.into(), stop, logprobs, ignore_end, special }
+        let GenerateOptions { max_tokens, sampling, stop, logprobs, ignore_end, special, speculate } = o;
+        let (max_tokens, sampling) = (max_tokens as usize, sampling.into());
+        let speculation = match speculate {
+            None => tern::Speculation::default(),
+            Some(Speculate::Lookup) => tern::Speculation::lookup(),
+            Some(Speculate::Draft { model }) => tern::Speculation::model(model.inner.clone()),
+        };
+        Self { max_tokens, sampling, stop, logprobs, ignore_end, special, speculation }
     }
 }
 
@@ -325,6 +356,8 @@ impl From<tern::Event> for Event {
                     prompt_ms: f.timings.prompt_ms,
                     generated_tokens: f.timings.generated_tokens as u64,
                     generate_ms: f.timings.generate_ms,
+                    proposed_tokens: f.timings.proposed_tokens as u64,
+                    accepted_tokens: f.timings.accepted_tokens as u64,
                 },
             },
         }

@@ -46,7 +46,7 @@ use states::State;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-pub use step::{Sink, Want};
+pub use step::{Sink, StepSize, Want};
 
 const PAGE: usize = PAGE_SIZE as usize;
 
@@ -102,6 +102,7 @@ pub struct Context {
     size: ContextSize,
     /// Positions that attention looks back, where every layer has a limit; else 0.
     window: u64,
+    last_step: StepSize,
     profile: Option<Vec<AtomicU64>>,
 }
 
@@ -142,6 +143,7 @@ impl Context {
             states,
             plan,
             size,
+            last_step: StepSize::default(),
             profile: None,
         };
         this.bind()?;

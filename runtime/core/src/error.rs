@@ -132,6 +132,25 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A model cannot draft for one with another vocabulary.
+    #[error(
+        "the draft model has another vocabulary: {draft_vocab} tokens against {vocab}, and token {id} is {} instead of {}; \
+         choose one with the same tokenizer",
+        token(found),
+        token(expected)
+    )]
+    DraftVocabulary {
+        /// Tokens of the model.
+        vocab: usize,
+        /// Tokens of the draft model.
+        draft_vocab: usize,
+        /// The first token that differs.
+        id: u32,
+        /// What it is in the model, if it is there.
+        expected: Option<String>,
+        /// What it is in the draft model.
+        found: Option<String>,
+    },
     /// A token id outside the vocabulary.
     #[error("token {id} is outside the vocabulary of {vocab}")]
     Token {
@@ -233,6 +252,11 @@ fn would_fit(tokens: u64) -> String {
         0 => "; choose a smaller model, or a larger limit".to_owned(),
         n => format!("; {n} tokens would fit"),
     }
+}
+
+/// A token for people.
+fn token(text: &Option<String>) -> String {
+    text.as_ref().map_or_else(|| "missing".to_owned(), |text| format!("{text:?}"))
 }
 
 /// The beginning of a fingerprint.

@@ -47,8 +47,8 @@ pub use runtime::{LoadPhase, LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{
-    Batch, BatchOptions, DEFAULT_CONTEXT, Event, Finish, GenerateOptions, Generation, KvType, Session, SessionOptions,
-    StopReason, Timings, TokenEvent,
+    Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Event, Finish, GenerateOptions, Generation, KvType, Session,
+    SessionOptions, Speculation, StopReason, Timings, TokenEvent,
 };
 pub use taps::{Tapped, Taps};
 pub use tern_formats::{I2sOrder, Opener, Source};

@@ -165,6 +165,11 @@ impl Model {
         &self.inner.info
     }
 
+    /// Is it the same model in memory, rather than another one, if of the same file?
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.inner.tokenizer

@@ -181,7 +181,7 @@ impl Opening {
         let one = session.sized(self.length, self.file.definition.reach(self.length), 1)?;
         let size = ContextSize {
             sequences,
-            outputs: sequences,
+            outputs: (sequences + session.drafts()).min(one.chunk.max(sequences)),
             chunk: one.chunk.max(sequences),
             pages: resident_pages(window(&self.graph), one.positions, one.chunk).saturating_mul(sequences),
             ..one

@@ -52,9 +52,13 @@ impl Model {
         }
         let wanted = options.context.unwrap_or_else(|| self.default_context());
         let window = wanted.min(tokens.len().max(1) as u64);
-        let size =
-            SessionOptions { context: Some(window), chunk: Some(window.min(256)), kv: options.kv, isolated: true }
-                .size(self, ROWS)?;
+        let size = SessionOptions {
+            context: Some(window),
+            chunk: Some(window.min(256)),
+            kv: options.kv,
+            ..Default::default()
+        };
+        let size = size.size(self, ROWS)?;
         let mut context = self.context(size, options.kv.dtype())?;
         let window = window as usize;
         let mut scored = vec![Scored::default(); tokens.len()];

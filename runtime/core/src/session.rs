@@ -33,16 +33,19 @@ mod batch;
 mod engine;
 mod file;
 mod generation;
+mod speculate;
 
 pub use batch::{Batch, BatchOptions};
 pub(crate) use engine::Engine;
 pub use generation::{Event, Finish, GenerateOptions, Generation, StopReason, Timings, TokenEvent};
+pub use speculate::{Drafts, Speculation};
 
 use crate::backend::CancelFlag;
 use crate::context::{ContextSize, MAX_POSITIONS};
 use crate::error::Error;
 use crate::model::Model;
-use engine::Place;
+use engine::{Outcome, Place, Served};
+use speculate::{MOST_DRAFTS, Speculator};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Context length where neither the caller nor the model asks for less: what fits any machine that runs the model.
@@ -62,6 +65,9 @@ pub struct SessionOptions {
     /// Neither takes over nor offers keys and values of equal beginnings of other sessions: for measurements, and for
     /// text whose presence nobody should be able to tell from the time that another session takes.
     pub isolated: bool,
+    /// Room for speculative decoding from the start: for the logits of drafts. Without it, room is made when a generation
+    /// asks for [`Speculation`]; with it, plans and limits of memory have it counted.
+    pub speculate: bool,
 }
 
 /// Element types of cached keys and values.
@@ -104,6 +110,11 @@ impl SessionOptions {
         self.sized(model.default_context(), model.reach(), outputs)
     }
 
+    /// Drafts in a step to make room for.
+    pub(crate) fn drafts(&self) -> u64 {
+        if self.speculate { MOST_DRAFTS as u64 } else { 0 }
+    }
+
     /// Sizes of a session's own context; `default` is its length where nobody asked for one, `reach` the longest.
     pub(crate) fn sized(&self, default: u64, reach: u64, outputs: u64) -> Result<ContextSize, Error> {
         let positions = self.context.unwrap_or(default);
@@ -141,6 +152,8 @@ pub(crate) struct Shared {
     /// Held by the call that changes the sequence. Counts changes, so that a generation notices when another call changed
     /// the tokens under it.
     epoch: Mutex<u64>,
+    /// What drafted for the last generation.
+    speculator: Mutex<Option<Speculator>>,
 }
 
 impl Session {
@@ -149,8 +162,8 @@ impl Session {
         let engine = model.engine(options.kv.dtype());
         let place = engine.open(model, &options)?;
         let (model, cancel) = (model.clone(), engine.cancel_flag());
-        let epoch = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { model, engine, place, options, capacity, cancel, epoch }) })
+        let (epoch, speculator) = (Mutex::default(), Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { model, engine, place, options, capacity, cancel, epoch, speculator }) })
     }
 
     /// The model.
@@ -187,10 +200,10 @@ impl Session {
         self.shared.cancel.reset();
         let _turn = self.shared.change();
         self.shared.push(tokens)?;
-        self.shared.engine.submit(self.shared.place, &self.shared.cancel)?;
+        self.shared.engine.submit(self.shared.place, &[], &self.shared.cancel)?;
         let result = self.shared.wait();
         self.shared.engine.leave(self.shared.place);
-        result
+        result?.logits.pop().ok_or_else(|| Error::Internal { what: "a step without logits".to_owned() })
     }
 
     /// Takes the last `n` tokens back; all of them where there are fewer.
@@ -285,17 +298,21 @@ impl Shared {
         })?
     }
 
-    /// The logits that were asked for, without padded rows of the embedding.
-    fn wait(&self) -> Result<Vec<f32>, Error> {
+    /// What was asked for, without padded rows of the embedding.
+    fn wait(&self) -> Outcome {
         let done = self.engine.wait(&[self.place], &CancelFlag::new()).pop();
         let (_, outcome) = done.ok_or_else(|| Error::Internal { what: "no request".to_owned() })?;
         self.trimmed(outcome)
     }
 
-    fn trimmed(&self, outcome: Result<Vec<f32>, Error>) -> Result<Vec<f32>, Error> {
-        let mut logits = outcome?;
-        logits.truncate(self.model.tokenizer().vocab_size());
-        Ok(logits)
+    fn trimmed(&self, outcome: Outcome) -> Outcome {
+        let Served { mut logits, size, took } = outcome?;
+        logits.iter_mut().for_each(|row| row.truncate(self.model.tokenizer().vocab_size()));
+        Ok(Served { logits, size, took })
+    }
+
+    fn speculator(&self) -> MutexGuard<'_, Option<Speculator>> {
+        self.speculator.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

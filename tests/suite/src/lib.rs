@@ -90,15 +90,20 @@ fn models() -> PathBuf {
 
 /// The test model with its matrices requantized to `dtype`, made on first use beside it.
 pub fn smollm2_as(dtype: DType) -> PathBuf {
+    made(&format!("smollm2-{}", dtype.name()), |source, part| requantize(source, part, dtype))
+}
+
+/// A file made of the test model, once.
+fn made(name: &str, make: impl FnOnce(&Path, &Path)) -> PathBuf {
     static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _one = LOCK.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let source = smollm2();
     let folder = models().join("made");
     std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(format!("smollm2-{}.gguf", dtype.name()));
+    let path = folder.join(format!("{name}.gguf"));
     if !path.exists() {
-        let part = folder.join(format!("smollm2-{}.{}.part", dtype.name(), std::process::id()));
-        requantize(&source, &part, dtype);
+        let part = folder.join(format!("{name}.{}.part", std::process::id()));
+        make(&source, &part);
         std::fs::rename(&part, &path).unwrap();
     }
     path
@@ -127,4 +132,27 @@ fn requantize(from: &Path, to: &Path, dtype: DType) {
         body.write(&bytes).unwrap();
     }
     body.finish().unwrap();
+}
+
+/// The first `layers` layers of the test model, made on first use: fast, with the same tokens, and mostly wrong.
+pub fn smollm2_cut(layers: u32) -> PathBuf {
+    made(&format!("smollm2-{layers}-layers"), |source, part| {
+        let file = gguf::open(Arc::new(FileSource::open(source).unwrap())).unwrap();
+        let mut writer = gguf::Writer::new(part.display().to_string());
+        for (key, value) in file.metadata.entries() {
+            let value = if key == "llama.block_count" { Value::U32(layers) } else { Value::clone(value) };
+            writer.key(key.clone(), value).unwrap();
+        }
+        let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<u32>().ok();
+        let kept: Vec<_> =
+            file.checkpoint.tensors().iter().filter(|t| layer(&t.name).is_none_or(|l| l < layers)).collect();
+        for t in &kept {
+            writer.tensor(t.name.clone(), t.dtype, t.shape.clone()).unwrap();
+        }
+        let mut body = writer.begin(std::io::BufWriter::new(std::fs::File::create(part).unwrap())).unwrap();
+        for t in &kept {
+            body.write(&file.checkpoint.read(t).unwrap()).unwrap();
+        }
+        body.finish().unwrap();
+    })
 }

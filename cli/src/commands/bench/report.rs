@@ -1,6 +1,7 @@
 //! What `tern bench` tells.
 
 use super::BenchArgs;
+use super::speculate::Speculated;
 use crate::commands::inspect::size;
 use crate::failure::Result;
 use crate::setup;
@@ -20,11 +21,13 @@ pub struct Report {
     pub share_of_bandwidth: Option<f64>,
     pub peak_rss_bytes: Option<u64>,
     pub tier: String,
-    /// These two only where they were asked for.
+    /// These only where they were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sequences: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decode_together_tok_s: Option<Spread>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speculation: Option<Vec<Speculated>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
 }
@@ -60,6 +63,13 @@ impl Report {
             let ratio = self.decode_tok_s.map(|one| format!(", {:.2} times one", spread.median / one.median));
             let label = format!("{sequences} together");
             out.line(&format!("{}{}", row(&label, spread), ratio.unwrap_or_default()))?;
+        }
+        for one in self.speculation.iter().flatten() {
+            out.line(&format!("{} text", one.text))?;
+            out.line(&row("  plain", one.plain_tok_s))?;
+            let (ratio, drafts) = (one.ratio, one.drafts);
+            let told = format!("{ratio:.2} times plain; {} of {} drafts right", drafts.accepted, drafts.proposed);
+            out.line(&format!("{}, {told}", row("  speculative", one.speculative_tok_s)))?;
         }
         if let (Some(bandwidth), Some(share)) = (self.bandwidth_gb_s, self.share_of_bandwidth) {
             let read = size(self.bytes_per_token);

@@ -58,9 +58,22 @@ impl Recurrent {
         copy(states, sequence as u64, self.unit(sequence, place))
     }
 
+    /// How many drafts a step that ends at `position` may compute beyond it, so that they stay in its mini-batch and no
+    /// snapshot holds them; `None` for any number.
+    pub fn undoable(&self, position: u64) -> Option<u64> {
+        // Where `position` begins a mini-batch, the step keeps a snapshot of what it ends with.
+        let into = |position: u64| position % self.chunk;
+        self.any().then(|| if into(position) == 0 { 0 } else { self.chunk - 1 - into(position) })
+    }
+
     /// Brings the live unit of `sequence`, valid at `now`, to where it can go on from at or before `target`: that position.
     pub fn rewind(&mut self, states: &[State], sequence: usize, now: u64, target: u64) -> Result<u64, Error> {
-        if !self.any() || target >= now / self.chunk * self.chunk {
+        if !self.any() {
+            return Ok(target);
+        }
+        if target >= now / self.chunk * self.chunk {
+            // Later ones hold rows of what is taken back.
+            self.snapshots[sequence].retain(|s| s.position <= target);
             return Ok(target);
         }
         self.restore(states, sequence, target)

@@ -1,4 +1,8 @@
 //! A sequence: its tokens, how many are computed, and the pages that hold them.
+//!
+//! Behind its tokens may stand *drafted* ones: guesses at what will be pushed next, computed along with the last token. They
+//! are no part of the sequence. Where the guess comes true, [`Context::push`] finds the token computed; anything else that
+//! changes the sequence takes the drafts back.
 
 use super::pages::Pages;
 use super::prefix::{NodeId, PrefixCache};
@@ -12,7 +16,10 @@ const PASSED: u32 = u32::MAX;
 #[derive(Default)]
 pub struct Sequence {
     pub(super) tokens: Vec<u32>,
+    /// Tokens that are computed, drafted ones included.
     pub(super) computed: usize,
+    /// Drafts: between two steps all computed, before a step none.
+    pub(super) drafted: Vec<u32>,
     pages: Vec<u32>,
     /// Pages at the front that are [`PASSED`].
     passed: usize,
@@ -26,6 +33,24 @@ pub struct Sequence {
 }
 
 impl Sequence {
+    /// Tokens yet to compute, without drafts.
+    pub(super) fn missing(&self) -> usize {
+        self.tokens.len().saturating_sub(self.computed)
+    }
+
+    /// How many of its own tokens are computed.
+    fn settled(&self) -> usize {
+        self.computed.min(self.tokens.len())
+    }
+
+    /// The token at `position`, drafts included.
+    pub(super) fn token(&self, position: usize) -> u32 {
+        match self.tokens.get(position) {
+            Some(&token) => token,
+            None => self.drafted[position - self.tokens.len()],
+        }
+    }
+
     /// The page that holds `position`.
     pub(super) fn page(&self, position: usize) -> u32 {
         self.pages[position / PAGE]
@@ -71,7 +96,7 @@ impl Context {
 
     /// How many tokens of a sequence are computed.
     pub fn computed(&self, sequence: usize) -> usize {
-        self.sequences.get(sequence).map_or(0, |s| s.computed)
+        self.sequences.get(sequence).map_or(0, Sequence::settled)
     }
 
     /// Appends tokens; nothing is computed yet, but pages that hold the same tokens are taken over.
@@ -84,9 +109,41 @@ impl Context {
         if s.tokens.len() + tokens.len() > capacity {
             return Err(Error::ContextFull { used: s.tokens.len(), wanted: tokens.len(), capacity });
         }
-        s.tokens.extend_from_slice(tokens);
+        let as_drafted = s.drafted.iter().zip(tokens).take_while(|(drafted, token)| drafted == token).count();
+        s.tokens.extend_from_slice(&tokens[..as_drafted]);
+        s.drafted.drain(..as_drafted);
+        if as_drafted < tokens.len() {
+            self.take_back_drafts(sequence)?;
+            self.sequence(sequence)?.tokens.extend_from_slice(&tokens[as_drafted..]);
+        }
         self.take_over(sequence);
         Ok(())
+    }
+
+    /// Guesses at the tokens after a sequence's own: the next step computes as many of them as it has room for along with the
+    /// last token, and hands out the logits after each. Only where just one token is missing; drafts that could not be taken
+    /// back without computing others again are left out.
+    pub fn draft(&mut self, sequence: usize, tokens: &[u32]) -> Result<(), Error> {
+        self.take_back_drafts(sequence)?;
+        let room = self.size.positions as usize;
+        let s = self.sequence(sequence)?;
+        if s.missing() == 1 {
+            let len = s.tokens.len();
+            let undoable = self.recurrent.undoable(len as u64).map_or(usize::MAX, |n| n as usize);
+            let count = tokens.len().min(room.saturating_sub(len)).min(undoable);
+            self.sequence(sequence)?.drafted.extend_from_slice(&tokens[..count]);
+        }
+        Ok(())
+    }
+
+    /// Forgets drafts.
+    pub fn take_back_drafts(&mut self, sequence: usize) -> Result<(), Error> {
+        let s = self.sequence(sequence)?;
+        if s.drafted.is_empty() {
+            return Ok(());
+        }
+        let len = s.tokens.len();
+        self.uncompute(sequence, len)
     }
 
     /// How a sequence is computed: at most `slice` rows of a prompt per step, and, where `isolated`, without pages that others
@@ -127,6 +184,7 @@ impl Context {
         let source = self.sequence(from)?;
         let copy = Sequence {
             tokens: source.tokens.clone(),
+            drafted: source.drafted.clone(),
             pages: source.pages.clone(),
             path: source.path.clone(),
             ..*source
@@ -143,6 +201,7 @@ impl Context {
     /// # Errors
     /// [`Error::Empty`] where there are no tokens at all.
     pub fn begin(&mut self, sequence: usize) -> Result<(), Error> {
+        self.take_back_drafts(sequence)?;
         let s = self.sequence(sequence)?;
         if s.tokens.is_empty() {
             return Err(Error::Empty);
@@ -160,6 +219,7 @@ impl Context {
         (self.pages, self.prefixes) = (Pages::new(pages), PrefixCache::default());
         for (i, s) in self.sequences.iter_mut().enumerate() {
             (s.computed, s.passed) = (0, 0);
+            s.drafted.clear();
             s.pages.clear();
             s.path.clear();
             self.recurrent.replaced(i);
@@ -171,9 +231,12 @@ impl Context {
         while self.prefixes.evict(&mut self.pages) {}
     }
 
-    /// Makes at most `n` tokens count as computed: the nearest point at or before `n` from which the states can go on.
+    /// Makes at most `n` of a sequence's own tokens count as computed, and no drafts: the nearest point at or before `n` from
+    /// which the states can go on.
     fn uncompute(&mut self, sequence: usize, n: usize) -> Result<(), Error> {
-        let computed = self.sequence(sequence)?.computed;
+        let s = self.sequence(sequence)?;
+        s.drafted.clear();
+        let computed = s.computed;
         if n < computed {
             let mut from = self.recurrent.rewind(&self.states, sequence, computed as u64, n as u64)? as usize;
             let s = &self.sequences[sequence];
@@ -257,8 +320,9 @@ impl Context {
     /// After a step: offers full pages to others, and frees what no layer looks back to.
     pub(super) fn settle(&mut self, sequence: usize) {
         let s = &mut self.sequences[sequence];
+        let settled = s.settled();
         let share = !self.recurrent.any() && !s.isolated && s.passed == 0;
-        while share && (s.path.len() + 1) * PAGE <= s.computed {
+        while share && (s.path.len() + 1) * PAGE <= settled {
             let place = s.path.len();
             let (tokens, page) = (&s.tokens[place * PAGE..(place + 1) * PAGE], s.pages[place]);
             let parent = s.path.last().copied();
@@ -280,7 +344,7 @@ impl Context {
             return;
         }
         // One page more than needed stays, for short rollbacks.
-        let passed = (s.computed.saturating_sub(self.window as usize) / PAGE).saturating_sub(1);
+        let passed = (settled.saturating_sub(self.window as usize) / PAGE).saturating_sub(1);
         for page in s.pages.iter_mut().take(passed).skip(s.passed) {
             self.pages.release(std::mem::replace(page, PASSED));
         }

@@ -121,12 +121,17 @@ impl Batch {
     /// One round: what is due, a step for the rest.
     fn round(&mut self) {
         for r in self.running.iter_mut().filter(|r| !r.waiting) {
-            match r.generation.due() {
-                Some(event) => self.events.push_back((r.id, Ok(event))),
-                None => match r.generation.submit() {
+            let mut goes_on = true;
+            while goes_on && let Some(event) = r.generation.due() {
+                goes_on = event.is_ok() && !r.generation.is_done();
+                self.events.push_back((r.id, event));
+            }
+            if goes_on {
+                match r.generation.submit() {
                     Ok(()) => r.waiting = true,
-                    Err(error) => self.events.push_back((r.id, Err(error))),
-                },
+                    // Given up while a draft model was at work: the event is that of a step.
+                    Err(error) => self.events.push_back((r.id, r.generation.accept(Err(error)))),
+                }
             }
         }
         let places: Vec<_> = self.running.iter().filter(|r| r.waiting).map(|r| r.generation.shared().place).collect();

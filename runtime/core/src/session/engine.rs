@@ -4,21 +4,34 @@
 //! runs a step for all requests at hand, and hands out what is done; the others sleep meanwhile. So a single session costs
 //! nothing extra, several threads with a session each are batched, and it all works where there are no threads.
 
+mod costs;
 mod lead;
 
 use super::SessionOptions;
+use super::speculate::MOST_DRAFTS;
 use crate::backend::CancelFlag;
-use crate::context::{Context, ContextSize};
+use crate::context::{Context, ContextSize, StepSize};
 use crate::error::Error;
 use crate::model::Model;
+pub use costs::Costs;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A sequence of the engine.
 pub type Place = usize;
 
-/// What a request ended with: the logits after the last token.
-pub type Outcome = Result<Vec<f32>, Error>;
+/// What a request ended with.
+pub type Outcome = Result<Served, Error>;
+
+/// What a request gets.
+pub struct Served {
+    /// The logits after the last token, then those after each draft that was computed.
+    pub logits: Vec<Vec<f32>>,
+    /// What the step that made them computed, for all.
+    pub size: StepSize,
+    /// How long it took.
+    pub took: Duration,
+}
 
 pub struct Engine {
     state: Mutex<State>,
@@ -41,6 +54,8 @@ struct State {
     steps: u64,
     /// How long the last one took.
     last_step: Duration,
+    /// How long steps take.
+    costs: Costs,
 }
 
 /// What the engine knows of a place.
@@ -62,13 +77,15 @@ struct Reserved {
     positions: u64,
     pages: u64,
     chunk: u64,
+    /// Drafts in a step, for all who share it.
+    drafts: u64,
 }
 
 impl Reserved {
     fn of(model: &Model, options: &SessionOptions) -> Result<Self, Error> {
         let size = options.size(model, 1)?;
         let pages = model.resident_pages(size.positions, size.chunk);
-        Ok(Self { positions: size.positions, pages, chunk: size.chunk })
+        Ok(Self { positions: size.positions, pages, chunk: size.chunk, drafts: options.drafts() })
     }
 }
 
@@ -142,6 +159,23 @@ impl Engine {
         result
     }
 
+    /// Makes room for the logits of drafts, which `place` is about to ask for.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn make_room_for_drafts(&self, model: &Model, place: Place) -> Result<(), Error> {
+        let mut state = self.idle();
+        let before = state.places[place].reserved;
+        if let Some(reserved) = &mut state.places[place].reserved {
+            reserved.drafts = MOST_DRAFTS as u64;
+        }
+        let result = self.fit(&mut state, model, false);
+        if result.is_err() {
+            state.places[place].reserved = before;
+        }
+        result
+    }
+
     /// Gives a sequence back. Its pages stay cached for others. Does not wait for a step under way.
     pub fn close(&self, place: Place) {
         let mut state = self.lock();
@@ -174,9 +208,10 @@ impl Engine {
             sequences,
             positions: all().map(|r| r.positions).max().unwrap_or(1),
             chunk: all().map(|r| r.chunk).max().unwrap_or(1).max(sequences),
-            outputs: sequences,
+            outputs: sequences + all().map(|r| r.drafts).max().unwrap_or(0),
             pages: all().map(|r| r.pages).sum(),
         };
+        need.outputs = need.outputs.min(need.chunk);
         let Some(context) = &mut state.context else {
             state.context = Some(model.context(need, self.kv)?);
             return Ok(());
@@ -201,22 +236,30 @@ impl Engine {
         Ok(f(context))
     }
 
-    /// Asks for the logits after the last token of `place`; [`Engine::wait`] delivers them. Returns how many of its tokens are
-    /// computed already.
+    /// Asks for the logits after the last token of `place`, and after each of `drafts` as far as there is room for them;
+    /// [`Engine::wait`] delivers them. Returns how many of its tokens are computed already.
     ///
     /// # Errors
     /// [`Error::Empty`] where it has no tokens.
-    pub fn submit(&self, place: Place, cancel: &CancelFlag) -> Result<usize, Error> {
+    pub fn submit(&self, place: Place, drafts: &[u32], cancel: &CancelFlag) -> Result<usize, Error> {
         let mut state = self.idle();
         let mut computed = 0;
         if let Some(context) = &mut state.context {
             context.begin(place)?;
             computed = context.computed(place);
+            if !drafts.is_empty() {
+                context.draft(place, drafts)?;
+            }
         }
         let p = &mut state.places[place];
         (p.request, p.outcome) = (Some(Request { cancel: cancel.clone(), waited: 0 }), None);
         self.changed.notify_all();
         Ok(computed)
+    }
+
+    /// How long steps take, as far as is known.
+    pub fn costs(&self) -> Costs {
+        self.lock().costs.clone()
     }
 
     /// `place` will not ask again soon: nobody waits for it.

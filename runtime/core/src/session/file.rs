@@ -46,9 +46,10 @@ impl Session {
         let _turn = shared.turn();
         let fingerprint = shared.model.fingerprint()?;
         let (tokens, computed, passed, states) = shared.engine.with(|c| {
+            c.take_back_drafts(shared.place)?;
             let (computed, passed) = (c.computed(shared.place), c.passed_pages(shared.place));
-            (c.tokens(shared.place).to_vec(), computed, passed, c.stored_states(computed, passed))
-        })?;
+            Ok::<_, Error>((c.tokens(shared.place).to_vec(), computed, passed, c.stored_states(computed, passed)))
+        })??;
         let mut writer = safetensors::Writer::new(path.display().to_string());
         let own = [
             ("tern.session", VERSION.to_owned()),

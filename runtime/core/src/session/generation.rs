@@ -1,8 +1,11 @@
 //! A stream of generated tokens.
 
 use super::Shared;
+use super::engine::{Outcome, Served};
+use super::speculate::{Speculation, Speculator};
 use crate::error::Error;
 use crate::sample::{Sampling, log_sum_exp};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tern_text::{DecodeOptions, Detokenizer, StopMatcher};
 use web_time::Instant;
@@ -22,12 +25,21 @@ pub struct GenerateOptions {
     pub ignore_end: bool,
     /// Control tokens appear in the text.
     pub special: bool,
+    /// Several tokens a step where they can be guessed. Changes no token and no log-probability.
+    pub speculation: Speculation,
 }
 
 impl Default for GenerateOptions {
     fn default() -> Self {
-        let sampling = Sampling::default();
-        Self { max_tokens: 256, sampling, stop: Vec::new(), logprobs: false, ignore_end: false, special: false }
+        Self {
+            max_tokens: 256,
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            logprobs: false,
+            ignore_end: false,
+            special: false,
+            speculation: Speculation::default(),
+        }
     }
 }
 
@@ -117,17 +129,24 @@ pub struct Timings {
     pub generated_tokens: usize,
     /// Milliseconds from the first choice to the last.
     pub generate_ms: f64,
+    /// Tokens that speculative decoding drafted and the model computed.
+    pub proposed_tokens: usize,
+    /// Those of them that came true: tokens that needed no step of their own.
+    pub accepted_tokens: usize,
 }
 
-/// Generates a token per step; dropping it stops. Ends with [`Event::Done`] or an error.
+/// Generates a token per step, or several with [`Speculation`]; dropping it stops. Ends with [`Event::Done`] or an error.
 pub struct Generation {
     shared: Arc<Shared>,
     options: GenerateOptions,
     detokenizer: Detokenizer,
     stops: StopMatcher,
     epoch: u64,
-    /// All tokens of the session.
+    /// All tokens of the session, and those that are chosen.
     history: Vec<u32>,
+    /// Chosen tokens that have not been given yet, with their log-probabilities: the session does not have them either.
+    chosen: VecDeque<(u32, Option<f32>)>,
+    speculator: Option<Speculator>,
     timings: Timings,
     /// When the prompt was begun.
     started: Option<Instant>,
@@ -142,6 +161,8 @@ impl Generation {
         let stops = StopMatcher::new(&options.stop)?;
         let decode = DecodeOptions { skip_special: !options.special };
         let epoch = shared.change();
+        let kept = shared.speculator().take();
+        let speculator = Speculator::new(shared, &options.speculation, kept)?;
         shared.push(prompt)?;
         let history = shared.tokens();
         if history.is_empty() {
@@ -161,6 +182,8 @@ impl Generation {
             stops,
             epoch: *epoch,
             history,
+            chosen: VecDeque::new(),
+            speculator,
             timings: Timings::default(),
             started: None,
             first: None,
@@ -174,14 +197,28 @@ impl Generation {
         if *turn != self.epoch {
             return Err(Error::Interrupted);
         }
-        self.submit()?;
+        if let Some(event) = self.chosen() {
+            return event;
+        }
+        match self.submit() {
+            Err(error) if error.is_cancelled() => return Ok(self.finish(StopReason::Cancelled)),
+            submitted => submitted?,
+        }
         let outcome = shared.wait();
         self.accept(outcome)
     }
 
-    /// Asks for the next token's logits.
+    /// Asks for the next token's logits, and those after drafts.
     pub(super) fn submit(&mut self) -> Result<(), Error> {
-        let computed = self.shared.engine.submit(self.shared.place, &self.shared.cancel)?;
+        let shared = &self.shared;
+        let mut drafts = Vec::new();
+        if let (Some(speculator), Some(_)) = (&mut self.speculator, self.first) {
+            // One token comes without drafts; those that would not be given or do not fit are not worth it.
+            let wanted = self.options.max_tokens - self.timings.generated_tokens - 1;
+            let room = wanted.min(shared.capacity.saturating_sub(self.history.len()));
+            drafts = speculator.propose(shared, &self.options, &self.history, room)?;
+        }
+        let computed = shared.engine.submit(shared.place, &drafts, &shared.cancel)?;
         if self.started.is_none() {
             self.started = Some(Instant::now());
             self.timings.reused_tokens = computed;
@@ -191,7 +228,11 @@ impl Generation {
     }
 
     /// The event that needs no more logits, if it is time for it.
-    pub(super) fn due(&mut self) -> Option<Event> {
+    pub(super) fn due(&mut self) -> Option<Result<Event, Error>> {
+        self.ending().map(Ok).or_else(|| self.chosen())
+    }
+
+    fn ending(&mut self) -> Option<Event> {
         if self.stops.stopped().is_some() {
             Some(self.finish(StopReason::StopString))
         } else if self.timings.generated_tokens >= self.options.max_tokens {
@@ -201,10 +242,21 @@ impl Generation {
         }
     }
 
-    /// Chooses a token by its logits.
-    pub(super) fn accept(&mut self, outcome: Result<Vec<f32>, Error>) -> Result<Event, Error> {
-        let mut logits = match outcome {
-            Ok(logits) => logits,
+    /// Gives a token that is chosen, if there is one.
+    fn chosen(&mut self) -> Option<Result<Event, Error>> {
+        let (id, logprob) = self.chosen.pop_front()?;
+        // A token without a step of its own must stop where its step would have.
+        Some(if self.shared.cancel.is_cancelled() {
+            Ok(self.finish(StopReason::Cancelled))
+        } else {
+            self.give(id, logprob)
+        })
+    }
+
+    /// Chooses a token by its logits, and more where drafts came true.
+    pub(super) fn accept(&mut self, outcome: Outcome) -> Result<Event, Error> {
+        let mut served = match outcome {
+            Ok(served) => served,
             Err(error) if error.is_cancelled() => return Ok(self.finish(StopReason::Cancelled)),
             Err(error) => return Err(error),
         };
@@ -212,18 +264,45 @@ impl Generation {
             self.timings.prompt_ms = started.elapsed().as_secs_f64() * 1e3;
             self.first = Some(Instant::now());
         }
-        let raw = self.options.logprobs.then(|| (logits.clone(), log_sum_exp(&logits)));
-        let id = self.options.sampling.choose(&mut logits, &self.history);
+        self.choose(&mut served);
+        match self.chosen.pop_front() {
+            Some((id, logprob)) => self.give(id, logprob),
+            None => Err(Error::Internal { what: "a step without logits".to_owned() }),
+        }
+    }
+
+    fn choose(&mut self, served: &mut Served) {
+        let from = self.history.len();
+        let drafts = self.speculator.as_ref().map_or(&[][..], Speculator::drafts);
+        for (i, logits) in served.logits.iter_mut().enumerate() {
+            let raw = self.options.logprobs.then(|| (logits.clone(), log_sum_exp(logits)));
+            let id = self.options.sampling.choose(logits, &self.history);
+            self.history.push(id);
+            self.chosen.push_back((id, raw.and_then(|(logits, total)| Some(logits.get(id as usize)? - total))));
+            let ends = !self.options.ignore_end && self.shared.model.tokenizer().is_end(id);
+            // The next logits are those after the draft.
+            if ends || drafts.get(i).is_none_or(|draft| draft.0 != id) {
+                break;
+            }
+        }
+        let chosen = self.history.get(from..).unwrap_or_default();
+        self.timings.proposed_tokens += served.logits.len().saturating_sub(1);
+        self.timings.accepted_tokens += chosen.len().saturating_sub(1);
+        if let Some(speculator) = &mut self.speculator {
+            speculator.learn(&self.shared, chosen, served);
+        }
+    }
+
+    /// The event of a chosen token, which becomes one of the session.
+    fn give(&mut self, id: u32, logprob: Option<f32>) -> Result<Event, Error> {
         if !self.options.ignore_end && self.shared.model.tokenizer().is_end(id) {
             return Ok(self.finish(StopReason::End));
         }
-        let logprob = raw.and_then(|(logits, total)| Some(logits.get(id as usize)? - total));
         match self.shared.push(&[id]) {
             Ok(()) => {}
             Err(Error::ContextFull { .. }) => return Ok(self.finish(StopReason::Context)),
             Err(error) => return Err(error),
         }
-        self.history.push(id);
         self.timings.generated_tokens += 1;
         let stopped = self.stops.push(&self.detokenizer.push(id)?);
         let at_ms = self.started.map_or(0.0, |t| t.elapsed().as_secs_f64() * 1e3);
@@ -260,7 +339,7 @@ impl Iterator for Generation {
         if self.done {
             return None;
         }
-        if let Some(event) = self.due() {
+        if let Some(event) = self.ending() {
             return Some(Ok(event));
         }
         let event = self.step();
@@ -272,5 +351,8 @@ impl Iterator for Generation {
 impl Drop for Generation {
     fn drop(&mut self) {
         self.shared.engine.leave(self.shared.place);
+        if let Some(speculator) = self.speculator.take() {
+            *self.shared.speculator() = Some(speculator);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Waiting for logits, and leading the steps that make them.
 
-use super::{Engine, Outcome, Place, State};
+use super::{Engine, Outcome, Place, Served, State};
 use crate::backend::CancelFlag;
 use crate::context::Want;
 use crate::error::Error;
@@ -48,26 +48,31 @@ impl Engine {
         let led = Led(self);
         let started = Instant::now();
         let before: Vec<usize> = batch.iter().map(|&p| context.computed(p)).collect();
-        let mut logits: Vec<(Place, Vec<f32>)> = Vec::new();
-        let result = context.step(&batch, Want::Last, &self.stop, &mut |place, _, row| {
-            logits.push((place, row.to_vec()));
+        let mut logits: Vec<(Place, Vec<Vec<f32>>)> = Vec::new();
+        let result = context.step(&batch, Want::Last, &self.stop, &mut |place, _, row| match logits.last_mut() {
+            // A sequence's rows come one after the other.
+            Some((last, rows)) if *last == place => rows.push(row.to_vec()),
+            _ => logits.push((place, vec![row.to_vec()])),
         });
         let served: Vec<bool> = batch.iter().zip(&before).map(|(&p, &n)| context.computed(p) > n).collect();
-        let took = started.elapsed();
+        let (took, size) = (started.elapsed(), context.last_step());
         std::mem::forget(led);
         state = self.lock();
         state.context = Some(context);
         state.running = false;
         state.steps += 1;
         state.last_step = took;
+        if result.is_ok() {
+            state.costs.add(size, took);
+        }
         let step = state.steps;
         for (&place, served) in batch.iter().zip(served) {
             if let Some(r) = &mut state.places[place].request {
                 r.waited = if served { 0 } else { r.waited + 1 };
             }
         }
-        for (place, row) in logits {
-            state.places[place].end(Ok(row));
+        for (place, logits) in logits {
+            state.places[place].end(Ok(Served { logits, size, took }));
             state.places[place].back_after = Some(step);
         }
         if let Err(error) = result {
