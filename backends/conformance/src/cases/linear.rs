@@ -151,8 +151,8 @@ fn difficult(of: Of) -> Vec<Case> {
 
 /// Weight types that every option is tried with.
 fn sample() -> Vec<Of> {
-    use DType::{F16, F32, Q4_0, Q4_K, Q5_K, Q6_K, Q8_0, TQ2_0};
-    let prepared = [F32, F16, Q8_0, Q4_0, Q4_K, Q5_K, Q6_K, TQ2_0];
+    use DType::{F16, F32, MXFP4, Q2_K, Q4_0, Q4_K, Q6_K, Q8_0, TQ2_0};
+    let prepared = [F32, F16, Q8_0, Q4_0, Q2_K, Q4_K, Q6_K, MXFP4, TQ2_0];
     prepared.into_iter().map(Of::Prepared).chain([Of::Plain]).collect()
 }
 
@@ -177,11 +177,14 @@ pub(super) fn forward() -> Vec<Case> {
             out.extend(options(of, t, blocks));
         }
     }
-    let mixed = [(DType::Q4_K, 20), (DType::TQ2_0, 9), (DType::Q5_K, 9), (DType::Q6_K, 9)];
+    // Activations in every form that matrices take them in.
+    let mixed = [(DType::Q4_K, 20), (DType::TQ2_0, 9), (DType::F16, 9), (DType::Q2_K, 9)];
     let mixed = mixed.map(|(dtype, n)| (Of::Prepared(dtype), n));
     out.extend(linear("mixed dtypes", 7, 256, &mixed, &norm(&Options::default())));
-    let unlike = [(Of::Prepared(DType::TQ2_0), 17), (Of::Prepared(DType::Q5_K), 17)];
-    out.extend(linear("unlike gate and up", 19, 256, &unlike, &norm(&glu(activation::SILU))));
+    for other in [DType::Q5_K, DType::F16] {
+        let unlike = [(Of::Prepared(DType::TQ2_0), 17), (Of::Prepared(other), 17)];
+        out.extend(linear("unlike gate and up", 19, 256, &unlike, &norm(&glu(activation::SILU))));
+    }
     out
 }
 

@@ -160,6 +160,49 @@ fn loads_and_stores() {
     }
 }
 
+/// What takes bytes apart: 64 bytes, then four vectors of floats.
+#[inline(always)]
+unsafe fn bytes<S: Simd>(from: *const u8, table: *const u8, out: *mut u8, y: *mut f32) {
+    // SAFETY: the test gives 64 bytes, 16 bytes, 128 and 64 places.
+    unsafe {
+        let nibbles = S::and_bytes(S::load_bytes(from), S::splat_bytes(15));
+        S::store_bytes(out, S::lookup(&*table.cast(), nibbles));
+        S::store_bytes(out.add(64), S::spread_bytes(from));
+        S::store(y, S::load_u4::<0>(from));
+        S::store(y.add(16), S::load_u4::<4>(from));
+        S::store(y.add(32), S::load_e8m0(from));
+        S::store(y.add(48), S::load_e4m3(from.add(48)));
+    }
+}
+tier_fn! { fn bytes_of(from: *const u8, table: *const u8, out: *mut u8, y: *mut f32) = bytes; }
+
+#[test]
+fn bytes_mean_what_they_should() {
+    let table: [u8; 16] = std::array::from_fn(|i| (i as u8).wrapping_mul(37) ^ 0x91);
+    for start in 0..=255u8 {
+        // Every byte in every place; the last sixteen below 128.
+        let from: [u8; 64] = std::array::from_fn(|i| start.wrapping_add(i as u8) & if i < 48 { 255 } else { 127 });
+        for tier in available() {
+            let (mut out, mut y) = ([0u8; 128], [0f32; 64]);
+            // SAFETY: sizes as `bytes` says.
+            unsafe { bytes_of(tier)(from.as_ptr(), table.as_ptr(), out.as_mut_ptr(), y.as_mut_ptr()) };
+            for i in 0..64 {
+                assert_eq!(out[i], table[usize::from(from[i] & 15)], "{}", tier.name());
+                assert_eq!(out[64 + i], from[i / 4], "{}", tier.name());
+            }
+            for i in 0..16 {
+                let exponent = f64::from(from[i]) - 128.0;
+                let (small, fraction) = (i32::from(from[48 + i] >> 3), f64::from(from[48 + i] & 7) / 8.0);
+                let small = if small == 0 { fraction * 2f64.powi(-6) } else { (1.0 + fraction) * 2f64.powi(small - 7) };
+                let want = [f64::from(from[i] & 15), f64::from(from[i] >> 4), exponent.exp2(), small / 256.0];
+                for (j, want) in want.into_iter().enumerate() {
+                    assert_eq!(f64::from(y[16 * j + i]), want, "{} {j} {:#x}", tier.name(), from[i]);
+                }
+            }
+        }
+    }
+}
+
 /// Dot products of 32 codes per row, all of them through one running sum.
 #[inline(always)]
 unsafe fn dots<S: Simd, const BITS: u32>(w: *const u8, x: *const i8, bias: i32, y: *mut f32) {

@@ -27,7 +27,7 @@ pub const LONGEST: usize = 256;
 /// Blocks of a full group.
 pub const GROUP_BLOCKS: usize = LONGEST / BLOCK;
 
-/// What a table has in front of each level, so that none is negative: the kernels' offset is the same.
+/// Levels of sixteen codes, each moved up by the format's offset so that none is negative.
 pub type Table = [u8; 16];
 
 /// A block format, as packing and kernels see it.
@@ -119,11 +119,25 @@ pub const fn group_bytes<B: Blocks + ?Sized>(blocks: usize) -> usize {
 
 /// Bytes of a panel with `columns` columns, a multiple of the format's blocks, and of a cache line. `None` where they overflow.
 pub fn panel_bytes<B: Blocks>(columns: usize) -> Option<usize> {
-    const { assert!(B::DTYPE.block_len() == BLOCK * B::Scales::BLOCKS && B::DTYPE.block_len() <= LONGEST) };
+    const { assert!(is_consistent::<B>()) };
     let blocks = columns / BLOCK;
     let codes = blocks.checked_mul(B::Planes::BYTES)?;
     let meta = (blocks / B::Scales::BLOCKS).checked_mul(B::Scales::BYTES)?;
     codes.checked_add(meta)?.checked_next_multiple_of(64)
+}
+
+/// Does a piece of meta go with a block of the file, and does every code fit the bits that kernels are told?
+const fn is_consistent<B: Blocks>() -> bool {
+    let len = B::DTYPE.block_len();
+    let mut fits = len == BLOCK * B::Scales::BLOCKS && len <= LONGEST;
+    if let Some(table) = B::TABLE {
+        let mut i = 0;
+        while i < table.len() {
+            fits &= (table[i] as u32) < 1 << B::BITS;
+            i += 1;
+        }
+    }
+    fits
 }
 
 /// Half-precision number `i` of an array of them.
