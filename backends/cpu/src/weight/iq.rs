@@ -1,8 +1,8 @@
 //! IQ1 to IQ3: codes are the levels of points, one by one, instead of indices of points.
 //!
 //! Looking points up takes a load per four or eight weights and row, sixteen for what one instruction multiplies, while a
-//! level's code comes out of a register like any other. So with its scales a weight takes 3.2 or 3.3 bits for the file's 2.1 to
-//! 2.6 (IQ2), 4.2 for its 3.1 to 3.4 (IQ3), 2.2 and 2.6 for its 1.6 and 1.8 (IQ1).
+//! level's code comes out of a register like any other. So with its scales a weight takes 3.3 bits for the file's 2.1 to
+//! 2.6 (IQ2), 4.3 for its 3.1 to 3.4 (IQ3), 2.3 and 2.6 for its 1.6 and 1.8 (IQ1).
 
 use super::format::{Blocks, LONGEST, Table};
 use super::planes::{Four, Three, TwoAndPairs, TwoTimes8};
