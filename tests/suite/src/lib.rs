@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tern::backend::Registry;
 use tern::{Model, ModelOptions, Runtime};
+use tern_cpu::tier::Tier;
 use tern_formats::gguf::{self, Value};
 use tern_formats::{DType, FileSource};
 
@@ -19,7 +20,7 @@ pub fn runtime() -> Runtime {
 pub fn tiers() -> Vec<&'static str> {
     let cpu = runtime().registry().get("cpu").unwrap();
     let (have, lack): (Vec<_>, Vec<_>) =
-        ["scalar", "avx2", "avx512"].into_iter().partition(|t| cpu.open(0, 1, t).is_ok());
+        Tier::ALL.map(Tier::name).into_iter().partition(|t| cpu.open(0, 1, t).is_ok());
     println!("tiers: {have:?}; this machine lacks {lack:?}");
     assert!(have.contains(&"scalar"));
     have

@@ -4,7 +4,7 @@ use super::floats::{self, BF16, F16, F32};
 use super::{Product, Unpacked};
 use super::{blocks, ternary};
 use crate::simd::Simd;
-use crate::tier::{Tier, tier_fn};
+use crate::tier::{Tier, of_tier, tier_fn};
 use crate::weight::{Format, Q4_0, Q4_1, Q4K, Q5_0, Q6K, Q8_0, has_group_scales};
 use tern_quant::DType;
 
@@ -191,11 +191,5 @@ fn tiles(tier: Tier) -> (usize, usize) {
     fn of<S: Simd>() -> (usize, usize) {
         (S::TILE, S::FLOAT_TILE)
     }
-    match tier {
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => of::<crate::simd::Avx512>(),
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx2 => of::<crate::simd::Avx2>(),
-        _ => of::<crate::simd::Scalar>(),
-    }
+    of_tier!(tier, of)
 }
