@@ -31,8 +31,9 @@ impl Plugin for CpuPlugin {
         // Below every GPU; the tier decides among CPU plugins.
         Ok(match Tier::choose("")? {
             Tier::Scalar => 40,
-            Tier::Avx2 => 60,
-            Tier::Avx512 => 70,
+            Tier::Avx2 | Tier::Neon | Tier::Simd128 => 60,
+            Tier::AvxVnni | Tier::NeonDotprod | Tier::RelaxedSimd => 65,
+            Tier::Avx512 | Tier::NeonI8mm => 70,
         })
     }
 

@@ -2,21 +2,53 @@
 //!
 //! A kernel is written once, generic over [`Simd`], and instantiated per tier inside a function that has
 //! the tier's `#[target_feature]`; everything here is inlined into that function. Sixteen lanes fill one
-//! AVX-512 register, two of AVX2, four of NEON or SIMD128: wide enough to hide latency on all of them.
+//! AVX-512 register, two of AVX2, four of NEON or SIMD128: wide enough to hide latency on all of them. Tiers that differ
+//! in their integer dot products alone share the rest: `avx2.rs`, `neon.rs` and `simd128.rs` are generic over
+//! what is in `*_dot.rs`.
 //!
 //! Results depend on the tier only where a tier has no fused multiply-add; within a tier they are fixed.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx512;
-mod scalar;
-
+mod avx2_dot;
 #[cfg(target_arch = "x86_64")]
-pub use avx2::Avx2;
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
+mod scalar;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128_dot;
+
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
 pub use scalar::Scalar;
+
+/// Tier with AVX2, FMA and F16C.
+#[cfg(target_arch = "x86_64")]
+pub type Avx2 = avx2::Ymm<avx2_dot::Maddubs>;
+/// Tier with AVX-VNNI besides.
+#[cfg(target_arch = "x86_64")]
+pub type AvxVnni = avx2::Ymm<avx2_dot::Dpbusd>;
+/// Tier with NEON.
+#[cfg(target_arch = "aarch64")]
+pub type Neon = neon::Quads<neon_dot::Widening>;
+/// Tier with `sdot` besides.
+#[cfg(target_arch = "aarch64")]
+pub type NeonDotprod = neon::Quads<neon_dot::Signed>;
+/// Tier with `usdot` besides.
+#[cfg(target_arch = "aarch64")]
+pub type NeonI8mm = neon::Quads<neon_dot::Mixed>;
+/// Tier with SIMD128.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub type Simd128 = simd128::Wasm<simd128_dot::Strict>;
+/// Tier with relaxed SIMD besides.
+#[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+pub type RelaxedSimd = simd128::Wasm<simd128_dot::Relaxed>;
 
 /// Lanes of [`Simd::F`] and [`Simd::I`].
 pub const LANES: usize = 16;
@@ -103,9 +135,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn splat_bytes(x: u8) -> Self::B;
     unsafe fn and_bytes(a: Self::B, b: Self::B) -> Self::B;
     unsafe fn or_bytes(a: Self::B, b: Self::B) -> Self::B;
-    /// Shifts 16-bit lanes right by `N`: bits cross from odd bytes into even ones, so mask afterwards.
+    /// Shifts right by `N`, bytes or 16-bit lanes, whichever the tier has: bits may cross from odd bytes into even ones, so
+    /// mask afterwards.
     unsafe fn shr_bytes<const N: u32>(a: Self::B) -> Self::B;
-    /// Shifts 16-bit lanes left by `N`: bits cross from even bytes into odd ones, so mask afterwards.
+    /// The same to the left, from even bytes into odd ones.
     unsafe fn shl_bytes<const N: u32>(a: Self::B) -> Self::B;
 
     /// Sixteen bytes, each four times: one per row of a quad.

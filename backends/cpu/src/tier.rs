@@ -6,37 +6,64 @@ use tern_abi::status;
 /// Environment variable that forces a tier, so that every tier can be tested on one machine.
 pub const TIER_VARIABLE: &str = "TERN_CPU_TIER";
 
-/// An instruction-set tier, slowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// An instruction-set tier; those of one architecture stand slowest first.
+///
+/// On x86 and ARM it is chosen at run time. WebAssembly cannot ask its engine: there a module is built with the features
+/// or without, and the host picks the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
     /// Portable Rust.
     Scalar,
     /// AVX2 with FMA and F16C.
     Avx2,
+    /// The same with the integer dot products of AVX-VNNI.
+    AvxVnni,
     /// AVX-512 F, BW, VL, DQ and VNNI.
     Avx512,
+    /// NEON, which every 64-bit ARM has.
+    Neon,
+    /// NEON with `sdot`.
+    NeonDotprod,
+    /// NEON with `usdot` of the extension I8MM.
+    NeonI8mm,
+    /// SIMD128 of WebAssembly.
+    Simd128,
+    /// The same with relaxed SIMD, whose fused products and dot products differ between engines.
+    RelaxedSimd,
 }
 
 impl Tier {
-    /// All tiers, slowest first.
-    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
+    /// All tiers; of those that a machine has, the last is the fastest.
+    pub const ALL: [Self; 9] = [
+        Self::Scalar,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Neon,
+        Self::NeonDotprod,
+        Self::NeonI8mm,
+        Self::Simd128,
+        Self::RelaxedSimd,
+    ];
 
     /// Its name, as [`TIER_VARIABLE`] and options spell it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
+            Self::Simd128 => "simd128",
+            Self::RelaxedSimd => "relaxed-simd",
         }
     }
 
     /// Can this processor, under this operating system, run it?
     pub fn available(self) -> bool {
-        match self {
-            Self::Scalar => true,
-            Self::Avx2 => has_avx2(),
-            Self::Avx512 => has_avx2() && has_avx512(),
-        }
+        self == Self::Scalar || detected(self)
     }
 
     /// The fastest available tier.
@@ -73,27 +100,69 @@ impl Tier {
     }
 }
 
-// The detection macro asks the operating system too (XGETBV), not only the processor.
+// The detection macros ask the operating system too (XGETBV, HWCAP), not only the processor, and remember the answer.
 #[cfg(target_arch = "x86_64")]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+fn detected(tier: Tier) -> bool {
+    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+    avx2 && match tier {
+        Tier::Avx2 => true,
+        Tier::AvxVnni => is_x86_feature_detected!("avxvnni"),
+        Tier::Avx512 => {
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vnni")
+        }
+        _ => false,
+    }
 }
-#[cfg(target_arch = "x86_64")]
-fn has_avx512() -> bool {
-    is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512dq")
-        && is_x86_feature_detected!("avx512vnni")
+#[cfg(target_arch = "aarch64")]
+fn detected(tier: Tier) -> bool {
+    use std::arch::is_aarch64_feature_detected;
+    is_aarch64_feature_detected!("neon")
+        && match tier {
+            Tier::Neon => true,
+            Tier::NeonDotprod => is_aarch64_feature_detected!("dotprod"),
+            Tier::NeonI8mm => is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm"),
+            _ => false,
+        }
 }
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2() -> bool {
-    false
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn detected(tier: Tier) -> bool {
+    match tier {
+        Tier::Simd128 => cfg!(all(target_arch = "wasm32", target_feature = "simd128")),
+        Tier::RelaxedSimd => cfg!(all(target_arch = "wasm32", target_feature = "relaxed-simd")),
+        _ => false,
+    }
 }
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx512() -> bool {
-    false
+
+/// `f::<S>()` of a function `f` that is generic over [`Simd`](crate::simd::Simd), for a tier's `S`. For what is known of a
+/// tier without its instructions; [`tier_fn`] is for kernels.
+macro_rules! of_tier {
+    ($tier:expr, $f:ident) => {
+        match $tier {
+            #[cfg(target_arch = "x86_64")]
+            $crate::tier::Tier::Avx512 => $f::<$crate::simd::Avx512>(),
+            #[cfg(target_arch = "x86_64")]
+            $crate::tier::Tier::AvxVnni => $f::<$crate::simd::AvxVnni>(),
+            #[cfg(target_arch = "x86_64")]
+            $crate::tier::Tier::Avx2 => $f::<$crate::simd::Avx2>(),
+            #[cfg(target_arch = "aarch64")]
+            $crate::tier::Tier::NeonI8mm => $f::<$crate::simd::NeonI8mm>(),
+            #[cfg(target_arch = "aarch64")]
+            $crate::tier::Tier::NeonDotprod => $f::<$crate::simd::NeonDotprod>(),
+            #[cfg(target_arch = "aarch64")]
+            $crate::tier::Tier::Neon => $f::<$crate::simd::Neon>(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+            $crate::tier::Tier::RelaxedSimd => $f::<$crate::simd::RelaxedSimd>(),
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            $crate::tier::Tier::Simd128 => $f::<$crate::simd::Simd128>(),
+            _ => $f::<$crate::simd::Scalar>(),
+        }
+    };
 }
+pub(crate) use of_tier;
 
 /// Instantiates a kernel that is generic over [`Simd`](crate::simd::Simd) for every tier.
 ///
@@ -117,16 +186,62 @@ macro_rules! tier_fn {
                 unsafe { $($path)::+::<$crate::simd::Avx2>($($arg),*) }
             }
             #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+            unsafe fn avxvnni($($arg: $ty),*) {
+                // SAFETY: passed on to the caller.
+                unsafe { $($path)::+::<$crate::simd::AvxVnni>($($arg),*) }
+            }
+            #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
             unsafe fn avx512($($arg: $ty),*) {
                 // SAFETY: passed on to the caller.
                 unsafe { $($path)::+::<$crate::simd::Avx512>($($arg),*) }
             }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon")]
+            unsafe fn neon($($arg: $ty),*) {
+                // SAFETY: passed on to the caller.
+                unsafe { $($path)::+::<$crate::simd::Neon>($($arg),*) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon,dotprod")]
+            unsafe fn dotprod($($arg: $ty),*) {
+                // SAFETY: passed on to the caller.
+                unsafe { $($path)::+::<$crate::simd::NeonDotprod>($($arg),*) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon,dotprod,i8mm")]
+            unsafe fn i8mm($($arg: $ty),*) {
+                // SAFETY: passed on to the caller.
+                unsafe { $($path)::+::<$crate::simd::NeonI8mm>($($arg),*) }
+            }
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            unsafe fn simd128($($arg: $ty),*) {
+                // SAFETY: passed on to the caller.
+                unsafe { $($path)::+::<$crate::simd::Simd128>($($arg),*) }
+            }
+            #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+            unsafe fn relaxed($($arg: $ty),*) {
+                // SAFETY: passed on to the caller.
+                unsafe { $($path)::+::<$crate::simd::RelaxedSimd>($($arg),*) }
+            }
             match tier {
                 #[cfg(target_arch = "x86_64")]
                 $crate::tier::Tier::Avx512 => avx512,
                 #[cfg(target_arch = "x86_64")]
+                $crate::tier::Tier::AvxVnni => avxvnni,
+                #[cfg(target_arch = "x86_64")]
                 $crate::tier::Tier::Avx2 => avx2,
+                #[cfg(target_arch = "aarch64")]
+                $crate::tier::Tier::NeonI8mm => i8mm,
+                #[cfg(target_arch = "aarch64")]
+                $crate::tier::Tier::NeonDotprod => dotprod,
+                #[cfg(target_arch = "aarch64")]
+                $crate::tier::Tier::Neon => neon,
+                #[cfg(all(target_arch = "wasm32", target_feature = "relaxed-simd"))]
+                $crate::tier::Tier::RelaxedSimd => relaxed,
+                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                $crate::tier::Tier::Simd128 => simd128,
                 _ => scalar,
             }
         }

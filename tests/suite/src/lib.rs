@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tern::backend::Registry;
 use tern::{CancelFlag, Model, ModelOptions, Runtime};
 use tern_convert::{Input, Plan, Wish, WriteOptions};
+use tern_cpu::tier::Tier;
 use tern_formats::gguf::{self, ReadOptions, Value};
 use tern_formats::{DType, FileSource};
 
@@ -19,8 +20,7 @@ pub fn runtime() -> Runtime {
 /// CPU tiers that this machine has.
 pub fn tiers() -> Vec<&'static str> {
     let cpu = runtime().registry().get("cpu").unwrap();
-    let (have, lack): (Vec<_>, Vec<_>) =
-        ["scalar", "avx2", "avx512"].into_iter().partition(|t| cpu.open(0, 1, t).is_ok());
+    let (have, lack): (Vec<_>, Vec<_>) = Tier::ALL.map(Tier::name).into_iter().partition(|t| cpu.open(0, 1, t).is_ok());
     println!("tiers: {have:?}; this machine lacks {lack:?}");
     assert!(have.contains(&"scalar"));
     have

@@ -4,7 +4,7 @@ use super::floats::{self, BF16, F16, F32};
 use super::{Product, Unpacked};
 use super::{blocks, ternary};
 use crate::simd::Simd;
-use crate::tier::{Tier, tier_fn};
+use crate::tier::{Tier, of_tier, tier_fn};
 use crate::weight::blocks::with_blocks;
 use crate::weight::{Format, has_group_scales};
 
@@ -165,11 +165,5 @@ fn tiles(tier: Tier) -> (usize, usize) {
     fn of<S: Simd>() -> (usize, usize) {
         (S::TILE, S::FLOAT_TILE)
     }
-    match tier {
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx512 => of::<crate::simd::Avx512>(),
-        #[cfg(target_arch = "x86_64")]
-        Tier::Avx2 => of::<crate::simd::Avx2>(),
-        _ => of::<crate::simd::Scalar>(),
-    }
+    of_tier!(tier, of)
 }

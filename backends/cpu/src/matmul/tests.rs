@@ -6,7 +6,8 @@ use super::strip::{Multiplier, RESULTS};
 use super::tokens::Tiling;
 use crate::memory::Memory;
 use crate::pool::Pool;
-use crate::tier::Tier;
+use crate::simd::Simd;
+use crate::tier::{Tier, tier_fn};
 use crate::weight::{BLOCK, BlockFormat, Matrix, Prepared, STRIP};
 use reference::{block, tame, tensor_scale};
 use tern_abi::plugin::WeightSpec;
@@ -90,9 +91,26 @@ fn product(m: &Matrix, x: &[f32], tokens: usize, tier: Tier) -> Vec<f32> {
     out
 }
 
+/// Stores `(1 + 2^-12)² - (1 + 2^-11)`: 2^-24 where the tier rounds once, else 0.
+#[inline(always)]
+unsafe fn remainder<S: Simd>(out: *mut f32) {
+    let x = 1.0 + (-12f32).exp2();
+    // SAFETY: the caller gives 16 places.
+    unsafe { S::store(out, S::fma(S::splat(x), S::splat(x), S::splat(-1.0 - (-11f32).exp2()))) }
+}
+tier_fn! { fn remainder_of(out: *mut f32) = remainder; }
+
+/// Does the tier round a multiply-add once? Of relaxed SIMD only the engine knows.
+fn fuses(tier: Tier) -> bool {
+    let mut out = [0.0; 16];
+    // SAFETY: 16 places; the tests are of tiers that there are.
+    unsafe { remainder_of(tier)(out.as_mut_ptr()) };
+    out[0] != 0.0
+}
+
 /// One product, as the kernels' documentation says it is done.
-fn expected(dtype: DType, row: &[u8], w: &[f32], scale: Option<f32>, x: &[f32], tier: Tier) -> f32 {
-    let fma = |a: f32, b: f32, c: f32| if tier == Tier::Scalar { a * b + c } else { a.mul_add(b, c) };
+fn expected(dtype: DType, row: &[u8], w: &[f32], scale: Option<f32>, x: &[f32], fused: bool) -> f32 {
+    let fma = |a: f32, b: f32, c: f32| if fused { a.mul_add(b, c) } else { a * b + c };
     let mut sum = 0.0f32;
     if TERNARY.contains(&dtype) {
         let top = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
@@ -157,11 +175,12 @@ fn check(dtype: DType, rows: usize, columns: usize, bytes: &[u8], x: &[f32], nam
     assert!(plain.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits()), "{dtype} {name}: rows read back differ");
     let all = x.len() / columns;
     for tier in Tier::ALL.into_iter().filter(|t| t.available()) {
+        let fused = fuses(tier);
         let want: Vec<f32> = (0..all * rows)
             .map(|i| {
                 let (t, r) = (i / rows, i % rows);
                 let row = &bytes[r * row_bytes..][..row_bytes];
-                expected(dtype, row, &plain[r * columns..][..columns], scale, &x[t * columns..][..columns], tier)
+                expected(dtype, row, &plain[r * columns..][..columns], scale, &x[t * columns..][..columns], fused)
             })
             .collect();
         for tokens in [1, 2, 3, 5, 8, 17, 24, 64].into_iter().filter(|&t| t <= all) {

@@ -1,14 +1,16 @@
-//! AVX2 tier: two 256-bit registers per vector. Needs AVX2, FMA and F16C.
+//! AVX2 tiers: two 256-bit registers per vector. They need AVX2, FMA and F16C, and whatever their integer dot products do.
 
+use super::avx2_dot::Dot;
 use super::{LANES, Simd};
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
-/// The tier of Haswell, Zen and later.
+/// The tiers of Haswell, Zen and later, which differ in their integer dot products.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx2;
+pub struct Ymm<D>(PhantomData<D>);
 
-type F = [__m256; 2];
-type I = [__m256i; 2];
+pub(super) type F = [__m256; 2];
+pub(super) type I = [__m256i; 2];
 
 /// Lanes below `n` all ones, in the form that masked loads take; `half` is 0 or 8.
 #[inline(always)]
@@ -94,13 +96,13 @@ macro_rules! halves {
 
 // SAFETY of all functions: the trait's contract gives the features and the pointers' validity.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl Simd for Avx2 {
+impl<D: Dot> Simd for Ymm<D> {
     type F = F;
     type I = I;
     type B = I;
     type Acc = I;
 
-    const NAME: &'static str = "avx2";
+    const NAME: &'static str = D::NAME;
     const TILE: usize = 4;
     const FLOAT_TILE: usize = 3;
     const PAIR: bool = false;
@@ -388,50 +390,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn dot_start<const BITS: u32>(_bias: i32) -> I {
-        unsafe { [_mm256_setzero_si256(); 2] }
+    unsafe fn dot_start<const BITS: u32>(bias: i32) -> I {
+        unsafe { D::start::<BITS>(bias) }
     }
-    /// Four bits: sums stay in 16 bits. `maddubs` adds two products, each at most 15 * 127; a running sum has
-    /// 32 products per 32-bit lane, 16 per 16-bit lane: 16 * 15 * 127 = 30480 < 2^15.
-    ///
-    /// Five and six bits: the four products added in 16 bits are at most 4 * 63 * 127 = 32004 < 2^15; then 32 bits.
-    ///
-    /// Eight bits: codes are biased by 128. With the bias taken off, |w| <= 128 is an unsigned byte, x takes w's
-    /// sign, and two products are at most 2 * 128 * 127 = 32512 < 2^15.
     #[inline(always)]
     unsafe fn dot<const BITS: u32>(acc: I, w0: I, w1: I, x0: *const i8, x1: *const i8) -> I {
         unsafe {
             let x0 = _mm256_set1_epi32(x0.cast::<i32>().read_unaligned());
             let x1 = _mm256_set1_epi32(x1.cast::<i32>().read_unaligned());
-            let mut out = acc;
-            for i in 0..2 {
-                if BITS <= 4 {
-                    let acc = _mm256_add_epi16(acc[i], _mm256_maddubs_epi16(w0[i], x0));
-                    out[i] = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w1[i], x1));
-                } else if BITS <= 6 {
-                    let sum = _mm256_add_epi16(_mm256_maddubs_epi16(w0[i], x0), _mm256_maddubs_epi16(w1[i], x1));
-                    out[i] = _mm256_add_epi32(acc[i], _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
-                } else {
-                    for (w, x) in [(w0[i], x0), (w1[i], x1)] {
-                        let w = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
-                        let sum = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-                        out[i] = _mm256_add_epi32(out[i], _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
-                    }
-                }
-            }
-            out
+            [D::add::<BITS>(acc[0], w0[0], w1[0], x0, x1), D::add::<BITS>(acc[1], w0[1], w1[1], x0, x1)]
         }
     }
     #[inline(always)]
     unsafe fn dot_finish<const BITS: u32>(acc: I, bias: i32) -> F {
-        unsafe {
-            // Eight-bit sums are of signed codes already: their bias, which undoes the offset, is not wanted.
-            halves!(acc, |a| {
-                let sums = if BITS <= 4 { _mm256_madd_epi16(a, _mm256_set1_epi16(1)) } else { a };
-                let sums = if BITS <= 6 { _mm256_add_epi32(sums, _mm256_set1_epi32(bias)) } else { sums };
-                _mm256_cvtepi32_ps(sums)
-            })
-        }
+        unsafe { halves!(acc, |a| _mm256_cvtepi32_ps(D::sums::<BITS>(a, bias))) }
     }
 
     #[inline(always)]

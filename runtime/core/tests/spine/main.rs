@@ -21,7 +21,7 @@ fn devices() -> Vec<(String, Arc<Device>)> {
     let mut all = vec![("reference".to_owned(), reference())];
     // SAFETY: the plugin's own entry.
     let cpu = unsafe { Backend::from_entry(tern_cpu::entry) }.unwrap();
-    for tier in ["scalar", "avx2", "avx512"] {
+    for tier in tern_cpu::tier::Tier::ALL.map(tern_cpu::tier::Tier::name) {
         match cpu.open(0, 2, tier) {
             Ok(device) => all.push((format!("cpu {tier}"), device)),
             Err(error) => println!("skipped: cpu {tier}: {error}"),
