@@ -52,7 +52,7 @@ fn what_goes_wrong() {
     fs::write(&words, "too short").unwrap();
     run(&["imatrix", text(&tiny()), "--text", text(&words), "-o", text(&matrix)]).failed(3, &["words.txt", "512"]);
     run(&["convert", text(folder.path()), text(&matrix)]).failed(3, &["config.json"]);
-    run(&["convert", text(&words), text(&matrix)]).failed(2, &["words.txt"]);
+    run(&["convert", text(&words), text(&matrix)]).failed(3, &["words.txt", "GGUF"]);
     run(&["quantize", text(&tiny()), text(&matrix), "--type", "Q8_0", "--imatrix", text(&words)])
         .failed(3, &["words.txt"]);
 }
