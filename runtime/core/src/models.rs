@@ -12,6 +12,7 @@ mod llama;
 mod net;
 mod olmo2;
 mod phi3;
+mod pre_norm;
 mod qwen2;
 mod qwen3;
 mod rope;

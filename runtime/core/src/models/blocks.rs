@@ -133,6 +133,11 @@ impl Net<'_> {
         self.g.add(x, y)
     }
 
+    /// `factor * x`; x itself for a factor of 1.
+    pub fn scaled(&mut self, x: Value, factor: f32) -> Value {
+        if factor == 1.0 { x } else { self.g.scale(x, factor) }
+    }
+
     /// `cap * tanh(x / cap)`; x itself for a cap of 0.
     pub fn soft_cap(&mut self, x: Value, cap: f32) -> Value {
         if cap == 0.0 {
