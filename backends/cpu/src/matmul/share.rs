@@ -11,28 +11,35 @@ const TAIL: usize = 8;
 /// Products with few tokens wait for memory, which is fastest where a worker reads one long run: so every worker has
 /// one, and only the ends of all runs are claimed one by one, to even out cores that are not equally fast.
 pub fn streams(worker: &Worker<'_>, n: usize, mut f: impl FnMut(usize) -> bool) {
-    let (own, tail) = run(worker, n);
-    let count = worker.count();
-    let cut = |i: usize| n * i / count;
-    for strip in own {
+    for strip in run(worker, n) {
         if !f(strip) {
             return;
         }
     }
+    let (count, tail) = (worker.count(), tail(worker, n));
     while let Some(range) = worker.claim(tail * count, 1) {
         for i in range {
-            if !f(cut(i % count + 1) - tail + i / count) {
+            if !f(cut(worker, n, i % count + 1) - tail + i / count) {
                 return;
             }
         }
     }
 }
 
-/// The strips that are this worker's in [`streams`], and how many more each worker's run has at its end, for whoever is first.
-pub fn run(worker: &Worker<'_>, n: usize) -> (Range<usize>, usize) {
-    let (index, count) = (worker.index(), worker.count());
-    let tail = n / (TAIL * count);
-    (n * index / count..n * (index + 1) / count - tail, tail)
+/// The strips of [`streams`] that are this worker's alone.
+pub fn run(worker: &Worker<'_>, n: usize) -> Range<usize> {
+    let index = worker.index();
+    cut(worker, n, index)..cut(worker, n, index + 1) - tail(worker, n)
+}
+
+/// Where the `i`th worker's strips begin.
+fn cut(worker: &Worker<'_>, n: usize, i: usize) -> usize {
+    n * i / worker.count()
+}
+
+/// Strips at the end of each worker's that are claimed.
+fn tail(worker: &Worker<'_>, n: usize) -> usize {
+    n / (TAIL * worker.count())
 }
 
 /// Activations that a worker goes through per strip: what stays in a second-level cache beside the weights.

@@ -68,33 +68,26 @@ impl Linear {
             return;
         }
         let mut left = WARM;
-        for item in share::run(worker, self.strips()).0 {
-            for strip in self.weights_of(step, item) {
-                let (at, bytes) = strip.bytes();
-                // SAFETY: the tier is available.
-                unsafe { (self.ask)(at, bytes.min(left)) };
-                left = left.saturating_sub(bytes);
-            }
+        for (part, strip) in share::run(worker, self.strips()).flat_map(|item| self.parts_of(item)) {
+            let part = &self.parts[part];
+            let Some(matrix) = step.weight(part.w).and_then(|w| w.matrix()) else { return };
+            let (at, bytes) = part.multiplier.strip(matrix, 0, strip).bytes();
+            // SAFETY: the tier is available.
+            unsafe { (self.ask)(at, bytes.min(left)) };
+            left = left.saturating_sub(bytes);
             if left == 0 {
                 return;
             }
         }
     }
 
-    /// The prepared weights behind an item of [`strips`](Self::strips).
-    fn weights_of<'a>(&'a self, step: &'a Step<'_>, item: usize) -> impl Iterator<Item = Strip> + 'a {
-        let of = move |part: &Part, strip: usize| {
-            let matrix = step.weight(part.w)?.matrix()?;
-            Some(part.multiplier.strip(matrix, 0, strip))
-        };
+    /// The strips that an item of [`strips`](Self::strips) stands for, and of which part each is.
+    fn parts_of(&self, item: usize) -> impl Iterator<Item = (usize, usize)> + '_ {
         let mut before = 0;
-        self.parts.iter().filter_map(move |part| {
-            if self.gate.is_some() {
-                return of(part, item);
-            }
-            let first = before;
-            before += part.rows.div_ceil(STRIP);
-            (first..before).contains(&item).then(|| of(part, item - first))?
+        self.parts.iter().enumerate().filter_map(move |(i, part)| {
+            let first = if self.gate.is_some() { 0 } else { before };
+            before = first + part.rows.div_ceil(STRIP);
+            (first..before).contains(&item).then(|| (i, item - first))
         })
     }
 
@@ -134,20 +127,16 @@ impl Linear {
         step: &Step<'_>,
         worker: &Worker<'_>,
         input: &Input,
-        mut strip: usize,
+        item: usize,
         tokens: std::ops::Range<usize>,
     ) {
         // SAFETY: passed on.
         unsafe {
             if let Some(activation) = self.gate {
-                return self.gated(step, worker, input, strip, tokens, activation);
+                return self.gated(step, worker, input, item, tokens, activation);
             }
-            for (i, part) in self.parts.iter().enumerate() {
-                let strips = part.rows.div_ceil(STRIP);
-                if strip >= strips {
-                    strip -= strips;
-                    continue;
-                }
+            for (i, strip) in self.parts_of(item) {
+                let part = &self.parts[i];
                 let residual = Target { at: step.f32_or_null(self.residual), stride: part.rows };
                 let job = self.open(step, worker, input, i, strip);
                 let mut y = Buffer::new();
@@ -156,7 +145,6 @@ impl Linear {
                     let to = Target { at: step.f32(part.out), stride: part.rows };
                     (self.finish.write)(&results, job.rows_of(to, tile), job.rows_of(residual, tile));
                 }
-                return;
             }
         }
     }
