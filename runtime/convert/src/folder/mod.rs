@@ -11,6 +11,7 @@ use crate::input::{Input, Rows, Tensor};
 use crate::place;
 use crate::policy::{Assignment, Plan, Wish};
 use crate::write::{Progress, WriteOptions, recode};
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::path::Path;
 use tern::models::{Change, Definition, TensorSpec};
@@ -28,7 +29,7 @@ pub struct FolderPlan {
     pub plan: Plan,
     /// Under the folder's names.
     tensors: Vec<Tensor>,
-    /// All but the weights, by name.
+    /// All but the weights, by name; the configuration, with which readers begin, is the first.
     files: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -44,7 +45,7 @@ impl FolderPlan {
         let matrices =
             assignments.iter().zip(&tensors).find(|(_, t)| t.shape.len() > 1).map_or(DType::F32, |(a, _)| a.to);
         let mut files = tokenizer::files(&input.metadata)?;
-        files.push(("config.json", model.config(input, &renamed(input, &tensors)?, matrices)?.into_bytes()));
+        files.insert(0, ("config.json", model.config(input, &renamed(input, &tensors)?, matrices)?.into_bytes()));
         Ok(Self { plan: Plan { assignments, unmatched: Vec::new() }, tensors, files })
     }
 }
@@ -57,10 +58,9 @@ fn tensors(
 ) -> Result<(Vec<Tensor>, Vec<Assignment>), ConvertError> {
     let file = || input.path.display().to_string();
     let (mut tensors, mut assignments) = (Vec::new(), Vec::new());
-    let mut known = std::collections::HashSet::new();
+    let mut left: HashMap<&str, &Tensor> = input.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     for spec in &definition.tensors().specs {
-        known.insert(spec.gguf.clone());
-        let Some(found) = input.tensors.iter().find(|t| t.name == spec.gguf) else {
+        let Some(found) = left.remove(spec.gguf.as_str()) else {
             if spec.optional {
                 continue;
             }
@@ -80,7 +80,7 @@ fn tensors(
         let rows = rows(found, spec);
         tensors.push(Tensor { name: spec.hf.clone(), dtype: found.dtype, shape: found.shape.clone(), rows });
     }
-    match input.tensors.iter().find(|t| !known.contains(&t.name)) {
+    match input.tensors.iter().find(|t| left.contains_key(t.name.as_str())) {
         Some(extra) => Err(tern::Error::ExtraTensor { file: file(), tensor: extra.name.clone() }.into()),
         None => Ok((tensors, assignments)),
     }
@@ -152,9 +152,5 @@ pub fn write_folder(
         done += assignment.elements;
     }
     files.push(body.finish()?);
-    // The configuration, with which readers begin, comes last.
-    files.rotate_right(1);
-    let position = folder.files.iter().position(|(name, _)| *name == "config.json").unwrap_or(0);
-    files.swap(0, position + 1);
     commit_all(files).map_err(|error| place::failed(path, error))
 }

@@ -4,6 +4,7 @@
 //! are refused by name.
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -197,34 +198,32 @@ fn added(
     let mut list: Vec<AddedJson<'static>> = config.added_tokens()?;
     let others: Map<String, Value> =
         added_tokens.map_or_else(|| Ok(Map::new()), |text| parse("added_tokens.json", text))?;
-    let is_special = |text: &str| special.texts().any(|s| s == text);
+    // Sets, since a file may list as many as it likes.
+    let specials: HashSet<&str> = special.texts().collect();
+    let listed: HashSet<(u32, String)> = list.iter().map(|t| (t.id, t.content.to_string())).collect();
     for (text, id) in others {
-        let number = id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| TextError::BadField {
+        let id = id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| TextError::BadField {
             field: format!("added_tokens.json: {}", short(&text)),
             expected: "an id",
             found: short(&id.to_string()),
         })?;
-        if !list.iter().any(|t| t.id == number && t.content == text) {
-            let special = is_special(&text);
-            list.push(AddedJson {
-                id: number,
-                content: Cow::Owned(text),
-                special,
-                normalized: !special,
-                ..AddedJson::default()
-            });
+        let special = specials.contains(text.as_str());
+        let token = (id, text);
+        if !listed.contains(&token) {
+            let content = Cow::Owned(token.1);
+            list.push(AddedJson { id, content, special, normalized: !special, ..AddedJson::default() });
         }
     }
+    let mut ids: HashMap<&str, u32> = HashMap::new();
+    for (Text(text), id) in &vocab.entries {
+        ids.entry(text).or_insert(*id);
+    }
+    let mut known: HashSet<String> = list.iter().map(|t| t.content.to_string()).collect();
     for text in special.texts() {
-        if !list.iter().any(|t| t.content == text)
-            && let Some((_, id)) = vocab.entries.iter().find(|(Text(t), _)| t == text)
+        if let Some(&id) = ids.get(text)
+            && known.insert(text.to_owned())
         {
-            list.push(AddedJson {
-                id: *id,
-                content: Cow::Owned(text.to_owned()),
-                special: true,
-                ..AddedJson::default()
-            });
+            list.push(AddedJson { id, content: Cow::Owned(text.to_owned()), special: true, ..AddedJson::default() });
         }
     }
     Ok(list)

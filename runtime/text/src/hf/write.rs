@@ -1,5 +1,7 @@
 //! From a tokenizer's parts to `tokenizer.json`.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::error::{TextError, short};
@@ -37,9 +39,11 @@ impl TokenizerSpec<'_> {
         let text = |id: u32| self.tokens.get(id as usize).map(|t| json!(t)).unwrap_or_default();
         let tokens = self.tokens.iter().zip(&self.types).enumerate();
         let listed = tokens.filter(|(id, (text, kind))| !(**kind == TokenType::Unused && **text == *padding(*id)));
-        let outside = |id: usize| self.added.iter().any(|t| t.outside && t.id as usize == id);
-        let vocab: Vec<String> =
-            listed.filter(|(id, _)| !outside(*id)).map(|(id, (text, _))| format!("{}:{id}", json!(text))).collect();
+        let outside: HashSet<usize> = self.added.iter().filter(|t| t.outside).map(|t| t.id as usize).collect();
+        let vocab: Vec<String> = listed
+            .filter(|(id, _)| !outside.contains(id))
+            .map(|(id, (text, _))| format!("{}:{id}", json!(text)))
+            .collect();
         let merges: Vec<Value> = match &bpe.merges {
             Merges::Joined(list) => list.iter().map(|m| json!(m.split_once(' ').unwrap_or((m, "")))).collect(),
             Merges::Pairs(list) => list.iter().map(|pair| json!(pair)).collect(),
