@@ -129,7 +129,7 @@ pub fn panel_bytes<B: Blocks>(columns: usize) -> Option<usize> {
 /// Does a piece of meta go with a block of the file, and does every code fit the bits that kernels are told?
 const fn is_consistent<B: Blocks>() -> bool {
     let len = B::DTYPE.block_len();
-    let mut fits = len == BLOCK * B::Scales::BLOCKS && len <= LONGEST;
+    let mut fits = len == BLOCK * B::Scales::BLOCKS && GROUP_BLOCKS.is_multiple_of(B::Scales::BLOCKS);
     if let Some(table) = B::TABLE {
         let mut i = 0;
         while i < table.len() {

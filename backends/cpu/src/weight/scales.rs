@@ -33,14 +33,14 @@ pub trait Scales: 'static {
     /// Scales of 16 rows for a block, or half of it. Exact, as all scales here are products of few bits.
     ///
     /// # Safety
-    /// As for [`Simd`]; `meta` is the meta of a panel that has block `block`.
+    /// As for [`Simd`]; `meta` is that of a group with a block number `block`.
     unsafe fn scale<S: Simd>(meta: *const u8, block: usize, half: usize) -> S::F;
 
     /// What is added to each weight of a block, for 16 rows. With halves, part 0 is for all of the block, and part 1 is what
     /// the first half has besides.
     ///
     /// # Safety
-    /// As for [`Simd`]; `meta` is the meta of a panel that has block `block`.
+    /// As for [`Simd`]; `meta` is that of a group with a block number `block`.
     #[inline(always)]
     unsafe fn min<S: Simd>(_meta: *const u8, _block: usize, _part: usize) -> S::F {
         // SAFETY: passed on.

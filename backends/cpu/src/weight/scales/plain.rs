@@ -70,9 +70,9 @@ impl Scales for Single {
     const BYTES: usize = 64;
 
     #[inline(always)]
-    unsafe fn scale<S: Simd>(meta: *const u8, block: usize, _half: usize) -> S::F {
+    unsafe fn scale<S: Simd>(meta: *const u8, _block: usize, _half: usize) -> S::F {
         // SAFETY: passed on.
-        unsafe { S::load(meta.add(64 * (block / 8)).cast()) }
+        unsafe { S::load(meta.cast()) }
     }
     fn put(meta: &mut [u8], row: usize, numbers: &[u8; 4]) {
         meta[4 * row..][..4].copy_from_slice(numbers);

@@ -36,8 +36,7 @@ impl<const N: usize, const TIMES: u32> Scales for SubBytes<N, TIMES> {
     unsafe fn scale<S: Simd>(meta: *const u8, block: usize, half: usize) -> S::F {
         // SAFETY: the piece of meta of this block.
         unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            let at = Self::PER * (block % BLOCKS) + half;
+            let at = Self::PER * block + half;
             let scale = S::mul(S::load_f16(meta.add(16 * N).cast()), S::load_i8(meta.add(16 * at).cast()));
             if TIMES == 1 { scale } else { S::mul(scale, S::splat(1.0 / TIMES as f32)) }
         }
@@ -70,8 +69,7 @@ impl Scales for SubNibbles {
     unsafe fn scale<S: Simd>(meta: *const u8, block: usize, half: usize) -> S::F {
         // SAFETY: the piece of meta of this block.
         unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            let n = nibble::<S>(meta.add(16 * (block % BLOCKS)), half);
+            let n = nibble::<S>(meta.add(16 * block), half);
             let d = S::load_f16(meta.add(128).cast());
             S::fma(n, S::mul(d, S::splat(0.25)), S::mul(d, S::splat(0.125)))
         }
@@ -104,8 +102,7 @@ impl Scales for SubSigned {
     unsafe fn scale<S: Simd>(meta: *const u8, block: usize, _half: usize) -> S::F {
         // SAFETY: the piece of meta of this block.
         unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            let number = S::load_i8(meta.add(16 * (block % BLOCKS)).cast());
+            let number = S::load_i8(meta.add(16 * block).cast());
             S::mul(S::mul(S::load_f16(meta.add(128).cast()), S::splat(0.125)), S::abs(number))
         }
     }
@@ -113,8 +110,7 @@ impl Scales for SubSigned {
     unsafe fn min<S: Simd>(meta: *const u8, block: usize, _part: usize) -> S::F {
         // SAFETY: as above.
         unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            let number = S::load_i8(meta.add(16 * (block % BLOCKS)).cast());
+            let number = S::load_i8(meta.add(16 * block).cast());
             S::mul(S::mul(S::load_f16(meta.add(128).cast()), S::splat(0.125)), number)
         }
     }
@@ -155,17 +151,13 @@ impl Scales for SubMins {
     #[inline(always)]
     unsafe fn scale<S: Simd>(meta: *const u8, block: usize, _half: usize) -> S::F {
         // SAFETY: the piece of meta of this block.
-        unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            S::mul(S::load_f16(meta.add(256).cast()), S::load_i8(meta.add(16 * (block % BLOCKS)).cast()))
-        }
+        unsafe { S::mul(S::load_f16(meta.add(256).cast()), S::load_i8(meta.add(16 * block).cast())) }
     }
     #[inline(always)]
     unsafe fn min<S: Simd>(meta: *const u8, block: usize, _part: usize) -> S::F {
         // SAFETY: as above.
         unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            let min = S::load_i8(meta.add(128 + 16 * (block % BLOCKS)).cast());
+            let min = S::load_i8(meta.add(128 + 16 * block).cast());
             S::sub(S::zero(), S::mul(S::load_f16(meta.add(288).cast()), min))
         }
     }
@@ -201,8 +193,7 @@ impl Scales for AffineNibbles {
     unsafe fn scale<S: Simd>(meta: *const u8, block: usize, half: usize) -> S::F {
         // SAFETY: the piece of meta of this block.
         unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            let scale = nibble::<S>(meta.add(32 * (block % BLOCKS) + 16 * half), 0);
+            let scale = nibble::<S>(meta.add(32 * block + 16 * half), 0);
             S::mul(S::load_f16(meta.add(256).cast()), scale)
         }
     }
@@ -210,8 +201,7 @@ impl Scales for AffineNibbles {
     unsafe fn min<S: Simd>(meta: *const u8, block: usize, part: usize) -> S::F {
         // SAFETY: as above. Differences of integers times dmin are exact, too.
         unsafe {
-            let meta = meta.add(Self::BYTES * (block / BLOCKS));
-            let halves = meta.add(32 * (block % BLOCKS));
+            let halves = meta.add(32 * block);
             let second = nibble::<S>(halves.add(16), 1);
             let minus = match part {
                 0 => S::sub(S::zero(), second),
