@@ -97,7 +97,9 @@ fn check(golden: &Golden, path: &Path, (backend, tier): (&str, &str)) {
     println!("{what}: {found:.1e}");
     assert!(found <= limit, "{what}: {found}");
     let half = error(&one_by_one(KvType::F16), &golden.logits);
-    assert!(half <= limit.max(4e-3), "{what}, half-precision cache: {half}");
+    // Where the model itself rounds activations, half precision moves some of them by a whole step.
+    let coarse = if golden.json["rounds"].as_bool() == Some(true) { 0.1 } else { 4e-3 };
+    assert!(half <= limit.max(coarse), "{what}, half-precision cache: {half}");
     let last = golden.session(model, KvType::F32).forward(&tokens).unwrap();
     let at_once = error(&last, &golden.logits[golden.logits.len() - last.len()..]);
     assert!(at_once <= limit, "{what}, all tokens at once: {at_once}");

@@ -1,8 +1,9 @@
 //! The tensors of a file as a graph takes them: found by the architecture's table, checked, taken apart, turned round.
 
 use super::ModelFile;
+use super::ternary::{self, Codes};
 use crate::error::Error;
-use crate::models::{Change, ConfigError, TensorSpec, TensorTable};
+use crate::models::{BitLinear, Change, ConfigError, TensorSpec, TensorTable};
 use std::collections::{HashMap, HashSet};
 use tern_formats::TensorInfo;
 
@@ -20,7 +21,16 @@ pub(super) struct Stored {
     /// To be made of the file's before it is used.
     change: Change,
     /// The whole that it is a part of, where its rows do not lie together in the file: a transposed tensor, and first row.
-    pub scattered: Option<(TensorInfo, u64)>,
+    scattered: Option<(TensorInfo, u64)>,
+    /// The file's tensor, where it is a matrix of weights -1, 0 and 1 that is read into another type.
+    ternary: Option<Ternary>,
+}
+
+struct Ternary {
+    how: BitLinear,
+    whole: TensorInfo,
+    /// A number that counts for all of it.
+    factor: Option<TensorInfo>,
 }
 
 impl Resolved {
@@ -40,7 +50,7 @@ impl Resolved {
     /// [`Error::Format`].
     pub fn lasting(&self, file: &ModelFile, name: &str) -> Result<bool, Error> {
         match self.stored.get(name) {
-            Some(Stored { info, scattered: None, .. }) => Ok(file.checkpoint.share(info)?.is_some()),
+            Some(stored) if stored.is_as_in_file() => Ok(file.checkpoint.share(&stored.info)?.is_some()),
             _ => Ok(false),
         }
     }
@@ -71,6 +81,18 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
             return Err(Error::TensorShape { file: file.path.clone(), tensor, found, expected });
         }
         known.insert(i);
+        let beside = spec.bit_linear.and_then(|b| b.factor_name(name)).and_then(|n| positions.get(n.as_str()).copied());
+        known.extend(beside);
+        let factor = beside.map(|i| &tensors[i]);
+        if let Some(stored) = spec.bit_linear.and_then(|how| as_ternary(how, info, factor, spec)) {
+            if matches!(spec.bit_linear, Some(BitLinear::Packed(_))) && factor.is_none_or(|f| f.elements() != 1) {
+                let tensor = name.replace(".weight", ".weight_scale");
+                return Err(Error::MissingTensor { file: file.path.clone(), tensor });
+            }
+            resolved.dtypes.insert(spec.gguf.clone(), stored.info.dtype.code());
+            resolved.stored.insert(spec.gguf.clone(), stored);
+            continue;
+        }
         let stored = stored(info, spec, gguf).ok_or_else(|| ConfigError::Unsupported {
             key: format!("type of {name}"),
             found: info.dtype.name().to_owned(),
@@ -85,6 +107,19 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
     }
 }
 
+/// A matrix that a device gets in another type than the file's; `None` where it takes the file's.
+fn as_ternary(how: BitLinear, whole: &TensorInfo, factor: Option<&TensorInfo>, spec: &TensorSpec) -> Option<Stored> {
+    if how == BitLinear::Stored && factor.is_none() {
+        return None;
+    }
+    let dtype = ternary::dtype(*spec.shape.last()?);
+    let elements = spec.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
+    let bytes = dtype.tensor_bytes(elements)?;
+    let info = TensorInfo { dtype, shape: spec.shape.clone(), bytes, ..whole.clone() };
+    let ternary = Some(Ternary { how, whole: whole.clone(), factor: factor.cloned() });
+    Some(Stored { info, change: Change::None, scattered: None, ternary })
+}
+
 /// What `spec` is in the tensor `whole` of its file; `None` where elements of its type cannot be taken apart that way.
 fn stored(whole: &TensorInfo, spec: &TensorSpec, gguf: bool) -> Option<Stored> {
     let change = if gguf { Change::None } else { spec.change };
@@ -93,11 +128,11 @@ fn stored(whole: &TensorInfo, spec: &TensorSpec, gguf: bool) -> Option<Stored> {
         [rows] => (rows, 1),
         [rows, columns] => (rows, columns),
         // A stack is never a part.
-        _ => return Some(Stored { info: whole.clone(), change, scattered: None }),
+        _ => return Some(Stored { info: whole.clone(), change, scattered: None, ternary: None }),
     };
     let whole_is_it = spec.part.is_none() && change != Change::Transposed;
     if whole_is_it {
-        return Some(Stored { info: whole.clone(), change, scattered: None });
+        return Some(Stored { info: whole.clone(), change, scattered: None, ternary: None });
     }
     // Some types have something behind all rows.
     if whole.dtype.tail_bytes() != 0 || change == Change::Transposed && whole.dtype.block_len() != 1 {
@@ -113,17 +148,36 @@ fn stored(whole: &TensorInfo, spec: &TensorSpec, gguf: bool) -> Option<Stored> {
         ..whole.clone()
     };
     let scattered = (change == Change::Transposed).then(|| (whole.clone(), first));
-    Some(Stored { info, change, scattered })
+    Some(Stored { info, change, scattered, ternary: None })
 }
 
 impl Stored {
     /// See [`Resolved::source_bytes`].
     pub fn source_bytes(&self) -> u64 {
-        self.info.bytes.saturating_add(self.scattered.as_ref().map_or(0, |(whole, _)| whole.bytes))
+        let other = self.scattered.as_ref().map_or(0, |(whole, _)| whole.bytes);
+        // The file's, codes of a byte each, and where it has floats those.
+        let codes = self.ternary.as_ref().map_or(0, |t| {
+            let floats = if t.how == BitLinear::Master { 5 } else { 1 };
+            t.whole.bytes.saturating_add(self.info.elements().saturating_mul(floats))
+        });
+        self.info.bytes.saturating_add(other).saturating_add(codes)
+    }
+
+    /// Are its bytes the file's?
+    pub fn is_as_in_file(&self) -> bool {
+        self.scattered.is_none() && self.ternary.is_none()
+    }
+
+    /// The tensor of the file that it is read from.
+    pub fn source(&self) -> &TensorInfo {
+        self.ternary.as_ref().map_or(&self.info, |t| &t.whole)
     }
 
     /// The bytes, in order.
     pub fn read(&self, file: &ModelFile) -> Result<Vec<u8>, Error> {
+        if let Some(ternary) = &self.ternary {
+            return ternary.read(file, &self.info);
+        }
         let Some((whole, first)) = &self.scattered else { return Ok(file.checkpoint.read(&self.info)?.into_owned()) };
         let bytes = file.checkpoint.read(whole)?;
         // Row r of the tensor is column `first + r` of the whole.
@@ -149,5 +203,23 @@ impl Stored {
             values.iter_mut().for_each(|v| *v += 1.0);
         }
         Ok(values)
+    }
+}
+
+impl Ternary {
+    fn read(&self, file: &ModelFile, to: &TensorInfo) -> Result<Vec<u8>, Error> {
+        let internal = |e: tern_quant::QuantError| Error::Internal { what: format!("{}: {e}", to.name) };
+        let beside = match &self.factor {
+            Some(t) => {
+                let mut value = [0.0];
+                tern_quant::dequantize(t.dtype, &file.checkpoint.read(t)?, &mut value).map_err(internal)?;
+                Some(value[0])
+            }
+            None => None,
+        };
+        let size = |i: usize| to.shape.get(i).map_or(0, |&n| n as usize);
+        let bytes = file.checkpoint.read(&self.whole)?;
+        let codes = Codes::read(self.how, &self.whole, &bytes, beside, (size(0), size(1)))?;
+        codes.bytes(to.dtype).map_err(|error| Error::Ternary { tensor: to.name.clone(), error })
     }
 }
