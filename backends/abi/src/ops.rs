@@ -43,7 +43,7 @@ pub const LAYER_NORM: u32 = 4;
 pub const LINEAR: u32 = 5;
 /// Cosine and sine of `position * inv_freq`, times `magnitude`. `[positions i32 [T], inv_freq f32 [n/2]] -> [[T, n]]`:
 /// `out[t][2i]` is the cosine, `out[t][2i+1]` the sine for frequency `i`. The angle is computed in f64 from
-/// the f32 frequency. [`RopeTableParams`].
+/// the f32 frequency. With a `period` above 0 positions count modulo it. [`RopeTableParams`].
 pub const ROPE_TABLE: u32 = 6;
 /// Rotates pairs of each head. `[x∂ [T, heads*head_dim], table [T, n_rot]] -> [same]`. [`RopeParams`].
 /// Dimensions from `n_rot` on pass through.
@@ -182,6 +182,8 @@ params! {
     RopeTableParams {
         /// Factor on cosine and sine; 1 for plain RoPE.
         magnitude: f32,
+        /// Positions count modulo this; 0: as they are.
+        period: u32,
     }
 }
 /// How rotated pairs lie in a head.

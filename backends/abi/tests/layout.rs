@@ -60,7 +60,7 @@ fn described() -> String {
         WeightInfo { header, resident_bytes, stream_bytes, keeps_source, layout }
         NormParams { eps, groups }
         LinearParams { n_weights, norm, eps, glu, activation, quantize }
-        RopeTableParams { magnitude }
+        RopeTableParams { magnitude, period }
         RopeParams { heads, head_dim, n_rot, layout, inverse }
         AttentionParams {
             heads, kv_heads, head_dim, page_size, kv_dtype, scale, window, softcap, rope_layout, n_rot,

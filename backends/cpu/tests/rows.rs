@@ -189,7 +189,7 @@ fn rope() {
             let build = |net: &mut Net| {
                 let (positions, frequencies) = (net.i32(&[t], &positions), net.f32(&[half], &frequencies));
                 let (table, x, out) = (net.out(&[t, n_rot]), net.f32(&[t, heads * d], &x), net.out(&[t, heads * d]));
-                let magnitude = RopeTableParams { magnitude: 1.0 };
+                let magnitude = RopeTableParams { magnitude: 1.0, period: 0 };
                 net.op(ops::ROPE_TABLE, &[Some(positions), Some(frequencies)], &[Some(table)], magnitude);
                 let (heads, head_dim) = (heads as u32, d as u32);
                 let p = RopeParams { heads, head_dim, n_rot: n_rot as u32, layout, inverse };

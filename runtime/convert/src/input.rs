@@ -136,7 +136,7 @@ impl Input {
     pub(crate) fn read_rows(&self, tensor: &Tensor, first: u64, out: &mut [u8]) -> Result<(), ConvertError> {
         let row_bytes = tensor.row_bytes(tensor.dtype)?;
         match &tensor.rows {
-            Rows::Stored { info, change: Change::None | Change::PlusOne } => {
+            Rows::Stored { info, change: Change::None | Change::PlusOne | Change::Squeezed } => {
                 self.read_at(info, first.saturating_mul(row_bytes as u64), out)
             }
             Rows::Stored { info, change: Change::Transposed } => {

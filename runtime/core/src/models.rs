@@ -21,6 +21,7 @@ mod rope;
 mod sizes;
 mod smollm3;
 mod tensors;
+mod ttt;
 
 pub use bit_linear::BitLinear;
 pub use hyper::{ConfigError, Hyper, Recorded};
@@ -88,6 +89,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gemma::GEMMA3,
     gpt2::ARCHITECTURE,
     bitnet::ARCHITECTURE,
+    ttt::ARCHITECTURE,
 ];
 
 /// Reads and checks the hyper-parameters of the architecture that a file names.

@@ -24,12 +24,12 @@ pub(crate) fn table(positions: &[i32], n_rot: usize) -> Option<Input> {
     Some(Input { shape: vec![positions.len(), n_rot], lead: dim::TOKENS, data: Data::Real(data) })
 }
 
-fn make_table(positions: Vec<i32>, n_rot: usize, magnitude: f32) -> Case {
+fn make_table(positions: Vec<i32>, n_rot: usize, magnitude: f32, period: u32) -> Case {
     let t = positions.len();
-    let name = format!("T={t} from {} n_rot={n_rot} magnitude={magnitude}", positions[0]);
+    let name = format!("T={t} from {} n_rot={n_rot} magnitude={magnitude} period={period}", positions[0]);
     let data = Data::Single(frequencies(n_rot));
     let inputs = vec![ints(dim::TOKENS, positions), Some(Input { shape: vec![n_rot / 2], lead: dim::FIXED, data })];
-    case(name, Kernel::RopeTable(ops::RopeTable(RopeTableParams { magnitude })), inputs, dims(t, 0, 0))
+    case(name, Kernel::RopeTable(ops::RopeTable(RopeTableParams { magnitude, period })), inputs, dims(t, 0, 0))
 }
 
 fn rope(t: usize, heads: u32, head_dim: u32, n_rot: u32, layout: u32, inverse: u32) -> Case {
@@ -57,9 +57,10 @@ pub(super) fn forward() -> Vec<Case> {
     for t in TOKENS {
         out.push(rope(t, 5, 64, 64, rope_layout::HALVES, 0));
         out.push(rope(t, 1, 2, 2, rope_layout::ADJACENT, 0));
-        out.push(make_table((0..t as i32).collect(), 16, 1.0));
+        out.push(make_table((0..t as i32).collect(), 16, 1.0, 0));
+        out.push(make_table((5..5 + t as i32).collect(), 16, 1.0, 16));
     }
-    out.push(make_table(vec![131_071, 5, 1_000_000], 64, 1.3466));
+    out.push(make_table(vec![131_071, 5, 1_000_000], 64, 1.3466, 0));
     out
 }
 

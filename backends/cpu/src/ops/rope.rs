@@ -12,7 +12,7 @@ struct Table {
     frequencies: usize,
     out: usize,
     half: usize,
-    magnitude: f32,
+    params: RopeTableParams,
 }
 
 /// Compiles ROPE_TABLE.
@@ -24,7 +24,7 @@ pub fn compile_table(view: &GraphView<'_>, op: &OpView<'_>, _ctx: &Ctx) -> Resul
     c.ensure(c.dims(positions).len() == 1, "positions is not a vector")?;
     c.shaped(frequencies, &[fixed(half)], "inv_freq")?;
     c.shaped(out, &[c.first(positions), fixed(2 * half)], "output")?;
-    Ok(Box::new(Table { positions, frequencies, out, half, magnitude: op.params::<RopeTableParams>().magnitude }))
+    Ok(Box::new(Table { positions, frequencies, out, half, params: op.params() }))
 }
 
 impl CompiledOp for Table {
@@ -33,11 +33,13 @@ impl CompiledOp for Table {
         unsafe {
             let positions = step.i32s(self.positions);
             let frequencies = step.f32(self.frequencies);
-            let magnitude = f64::from(self.magnitude);
+            let magnitude = f64::from(self.params.magnitude);
+            let period = i32::try_from(self.params.period).unwrap_or(i32::MAX);
             for t in worker.split(positions.len(), 1) {
                 let row = step.f32(self.out).add(t * 2 * self.half);
+                let position = if period > 0 { positions[t].rem_euclid(period) } else { positions[t] };
                 for i in 0..self.half {
-                    let (sin, cos) = (f64::from(positions[t]) * f64::from(*frequencies.add(i))).sin_cos();
+                    let (sin, cos) = (f64::from(position) * f64::from(*frequencies.add(i))).sin_cos();
                     *row.add(2 * i) = (cos * magnitude) as f32;
                     *row.add(2 * i + 1) = (sin * magnitude) as f32;
                 }

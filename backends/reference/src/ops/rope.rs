@@ -31,7 +31,9 @@ impl Operation for RopeTable {
     fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {
         let frequencies = x.real(1)?;
         let mut out = Vec::new();
+        let period = i32::try_from(self.0.period).unwrap_or(i32::MAX);
         for &position in x.int(0)? {
+            let position = if period > 0 { position.rem_euclid(period) } else { position };
             for frequency in frequencies {
                 // In f64 whatever R is: at position 100,000 an f32 angle has lost three digits.
                 let (sin, cos) = (f64::from(position) * frequency.value()).sin_cos();
@@ -106,7 +108,7 @@ mod tests {
     use crate::{Kernel, Value};
 
     fn table(positions: Vec<i32>, inv_freq: Vec<f64>, magnitude: f32) -> Vec<f64> {
-        let op = Kernel::RopeTable(RopeTable(RopeTableParams { magnitude }));
+        let op = Kernel::RopeTable(RopeTable(RopeTableParams { magnitude, period: 0 }));
         let x = [Some(Value::int(&[positions.len()], positions)), Some(Value::real(&[inv_freq.len()], inv_freq))];
         forward(&op, &x).unwrap().remove(0)
     }

@@ -176,14 +176,14 @@ impl GraphBuilder {
         self.one(Op::Linear(params), &[Some(x), None, None, index, scale, Some(w), extras.bias, a, b], shape)
     }
 
-    /// Cosines and sines for `positions [T]`.
-    pub fn rope_table(&mut self, positions: Value, inv_freq: Value, magnitude: f32) -> Value {
+    /// Cosines and sines for `positions [T]`, which count modulo `period` where that is not 0.
+    pub fn rope_table(&mut self, positions: Value, inv_freq: Value, magnitude: f32, period: u32) -> Value {
         let n_rot = match self.dim(inv_freq, 0) {
             Dim::Fixed(n) => Dim::Fixed(2 * n),
             other => other,
         };
         let shape = vec![self.dim(positions, 0), n_rot];
-        self.one(Op::RopeTable(RopeTableParams { magnitude }), &[Some(positions), Some(inv_freq)], shape)
+        self.one(Op::RopeTable(RopeTableParams { magnitude, period }), &[Some(positions), Some(inv_freq)], shape)
     }
 
     /// Rotates the heads of `x`.

@@ -130,6 +130,10 @@ fn stored(whole: &TensorInfo, spec: &TensorSpec, gguf: bool) -> Option<Stored> {
         // A stack is never a part.
         _ => return Some(Stored { info: whole.clone(), change, scattered: None, ternary: None }),
     };
+    if change == Change::Squeezed {
+        let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
+        return Some(Stored { info, change, scattered: None, ternary: None });
+    }
     let whole_is_it = spec.part.is_none() && change != Change::Transposed;
     if whole_is_it {
         return Some(Stored { info: whole.clone(), change, scattered: None, ternary: None });

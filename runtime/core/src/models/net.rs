@@ -5,7 +5,8 @@ use super::{Kind, TensorTable};
 use crate::graph::{AttentionInputs, Dim, GraphBuilder, LinearExtras, Value};
 use std::collections::{HashMap, HashSet};
 use tern_abi::Header;
-use tern_abi::ops::{AttentionParams, RopeParams};
+use tern_abi::dtype::F32;
+use tern_abi::ops::{AttentionParams, FastWeightParams, RopeParams};
 use tern_abi::state::{StateDesc, kind};
 
 /// Names of a step's inputs.
@@ -238,29 +239,65 @@ impl<'a> Net<'a> {
         self.rope_named(rope, "rope_inv_freq")
     }
 
+    /// The same for positions within mini-batches of `period`.
+    pub fn rope_within(&mut self, rope: &Rope, period: u32) -> Value {
+        self.rope_table(rope, "rope_inv_freq", period)
+    }
+
     /// The same for a further rotation of the model.
     pub fn rope_named(&mut self, rope: &Rope, name: &str) -> Value {
+        self.rope_table(rope, name, 0)
+    }
+
+    fn rope_table(&mut self, rope: &Rope, name: &str, period: u32) -> Value {
         let (positions, length) = (self.input(inputs::POSITIONS), self.options.length);
         let values = rope.frequencies(length);
         let inv_freq = self.g.constant_f32(name, &[values.len() as u64]);
         let divisors = Some(rope.tensor(length)).filter(|t| self.dtypes.contains_key(*t)).map(str::to_owned);
         self.computed.insert(name.to_owned(), Computed { values, divisors });
-        self.g.rope_table(positions, inv_freq, rope.magnitude())
+        self.g.rope_table(positions, inv_freq, rope.magnitude(), period)
+    }
+
+    /// A constant that is computed rather than read, made on first use.
+    pub fn constant(&mut self, name: &str, values: Vec<f32>) -> Value {
+        if let Some(&v) = self.made.get(name) {
+            return v;
+        }
+        let v = self.g.constant(name, &[values.len() as u64]);
+        self.computed.insert(name.to_owned(), Computed { values, divisors: None });
+        self.made.insert(name.to_owned(), v);
+        v
+    }
+
+    /// `heads` heads of `x`, rotated as `shape` says.
+    pub fn rotated(&mut self, x: Value, table: Value, heads: u32, shape: &AttentionShape) -> Value {
+        let (head_dim, n_rot, layout) = (shape.head_dim, shape.n_rot, shape.rope_layout);
+        self.g.rope(x, table, RopeParams { heads, head_dim, n_rot, layout, inverse: 0 })
+    }
+
+    /// Fast weights of the current layer, which start as `inner` (weights, biases, the norm's weights and biases) and learn from
+    /// queries, keys, values and rates; with a state where the graph has caches.
+    pub fn fast_weight(
+        &mut self,
+        [q, k, v, lr]: [Value; 4],
+        [w, b, ln_w, ln_b]: [Value; 4],
+        token_scale: Value,
+        params: FastWeightParams,
+    ) -> Value {
+        let (positions, seq_start) = (self.input(inputs::POSITIONS), self.input(inputs::SEQ_START));
+        let state = self.options.pages.map(|_| {
+            let dims = [params.heads, params.head_dim, params.chunk, 0, 0, 0].map(u64::from);
+            let desc = StateDesc { header: Header::of::<StateDesc>(), kind: kind::FAST_WEIGHT, dtype: F32, dims };
+            (self.g.state(&self.full("fast"), desc), self.input(inputs::STATE_SLOTS))
+        });
+        let inputs = [q, k, v, lr, w, b, ln_w, ln_b, token_scale, positions, seq_start];
+        self.g.fast_weight(inputs, state, params).0
     }
 
     /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one.
     pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Option<Value>, shape: &AttentionShape) -> Value {
-        let rotation = |heads| RopeParams {
-            heads,
-            head_dim: shape.head_dim,
-            n_rot: shape.n_rot,
-            layout: shape.rope_layout,
-            inverse: 0,
-        };
         let (q, k) = match rope {
-            Some(table) => {
-                (self.g.rope(q, table, rotation(shape.heads)), self.g.rope(k, table, rotation(shape.kv_heads)))
-            }
+            Some(table) => (self.rotated(q, table, shape.heads, shape), self.rotated(k, table, shape.kv_heads, shape)),
             None => (q, k),
         };
         let cache = self.options.pages.map(|_| {

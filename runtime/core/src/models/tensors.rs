@@ -24,6 +24,8 @@ pub enum Change {
     PlusOne,
     /// A folder has `[in, out]`.
     Transposed,
+    /// A folder has a dimension of 1 more, after the first.
+    Squeezed,
 }
 
 /// Rows of a larger tensor of the file.
@@ -102,6 +104,11 @@ impl TensorTable {
     /// A vector `[n]`.
     pub fn vector(&mut self, gguf: &str, hf: &str, n: u64) -> &mut TensorSpec {
         self.push(gguf, hf, vec![n], Kind::Vector)
+    }
+
+    /// Plain numbers of a shape.
+    pub fn numbers(&mut self, gguf: &str, hf: &str, shape: &[u64]) -> &mut TensorSpec {
+        self.push(gguf, hf, shape.to_vec(), Kind::Vector)
     }
 
     /// Tensors that files have as one, its rows being theirs in this order: names and rows. `inner` is `None` for vectors.
@@ -187,6 +194,9 @@ impl TensorSpec {
         }
         if let (Some(BitLinear::Packed(_)), Some(rows), false) = (self.bit_linear, shape.first_mut(), gguf) {
             *rows = rows.div_ceil(4);
+        }
+        if self.change == Change::Squeezed && !gguf {
+            shape.insert(shape.len().min(1), 1);
         }
         if self.change == Change::Transposed && !gguf {
             shape.reverse();

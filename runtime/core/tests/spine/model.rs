@@ -102,7 +102,7 @@ impl Net {
         let (q, k, v) = (self.linear(h, "q", d, WIDTH), self.linear(h, "k", kv, WIDTH), self.linear(h, "v", kv, WIDTH));
         let freq = self.g.constant_f32("inv_freq", &[HEAD_DIM / 2]);
         let positions = self.tokens(inputs::POSITIONS);
-        let table = self.g.rope_table(positions, freq, 1.0);
+        let table = self.g.rope_table(positions, freq, 1.0, 0);
         let rope = |heads: u64| RopeParams {
             heads: heads as u32,
             head_dim: HEAD_DIM as u32,
