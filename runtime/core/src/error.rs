@@ -2,6 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::graph::GraphError;
+use crate::learn::AdapterError;
 use crate::models::ConfigError;
 use crate::plan::PlanError;
 use tern_formats::FormatError;
@@ -175,6 +176,23 @@ pub enum Error {
     /// The session was changed while text was being generated from it.
     #[error("the session was changed by another call while it was generating")]
     Interrupted,
+    /// An adapter that does not fit the model.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// Training went wrong: a smaller learning rate may help.
+    #[error("the loss or its gradient is not finite in step {step}; choose a smaller learning rate")]
+    Diverged {
+        /// Which, counted from 0.
+        step: u64,
+    },
+    /// A training state that is of another training, or damaged.
+    #[error("{path}: {what}")]
+    TrainingFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,
