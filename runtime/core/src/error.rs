@@ -175,6 +175,9 @@ pub enum Error {
     /// The session was changed while text was being generated from it.
     #[error("the session was changed by another call while it was generating")]
     Interrupted,
+    /// Learning, or the folder that it keeps things in.
+    #[error(transparent)]
+    Learn(#[from] crate::learn::LearnError),
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,

@@ -5,6 +5,7 @@
 //! opening.rs   a model before its weights are loaded, and what it will take
 //! model.rs     a model: weights on a device, tokenizer, template
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text
+//! learn.rs     learning as a transaction: text in, a checked delta or a reason out
 //! taps.rs      what goes into the matrices, for importance matrices and tests
 //! sample.rs    choosing the next token
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
@@ -20,6 +21,7 @@
 pub mod backend;
 pub mod context;
 pub mod graph;
+pub mod learn;
 pub mod models;
 pub mod plan;
 
