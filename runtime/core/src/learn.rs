@@ -13,10 +13,15 @@
 pub mod corpus;
 mod error;
 pub mod evidence;
+pub mod learner;
+mod pupil;
+mod random;
 pub mod store;
 
 pub use corpus::{Corpus, CorpusOptions, Document, Origin};
 pub use error::LearnError;
+pub use learner::{LearnOptions, Learner, Outcome};
+pub use pupil::Pupil;
 pub use store::Store;
 
 use crate::fingerprint::hex;

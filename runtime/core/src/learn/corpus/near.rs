@@ -1,6 +1,7 @@
 //! Nearly the same text: MinHash (Broder, 1997) over shingles of words, and bands of it to find candidates without comparing all
 //! pairs.
 
+use crate::learn::random::mix;
 use std::collections::HashMap;
 
 /// Words of a shingle.
@@ -41,13 +42,6 @@ pub fn shingles(text: &str) -> Vec<u64> {
 /// FNV-1a with a finish that mixes all bits: fast, and nothing rests on it that an attacker would gain from.
 fn fold(parts: impl Iterator<Item = u64>) -> u64 {
     mix(parts.fold(0xcbf2_9ce4_8422_2325, |h, p| (h ^ p).wrapping_mul(0x0100_0000_01b3)))
-}
-
-/// The finish of SplitMix64.
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
 }
 
 /// Texts seen so far.

@@ -10,34 +10,26 @@
 
 use super::paired::Gain;
 use crate::learn::corpus::{shingles, words};
+use crate::learn::random::Random;
 use std::collections::HashSet;
 
-/// Of the bits per byte of shuffled copies, what the true order must save at least.
-pub const MIN_ORDER: f64 = 0.02;
+/// Of the bits per byte of shuffled copies, what the true order must save at least. With SmolLM2-135M, which knows English best:
+/// manual pages in Hungarian 12%, Japanese 14%, Chinese 21%, German 32%; English prose and code 44 to 53%; a log 62%. Words that
+/// somebody shuffled, whose marks went with them: 1%.
+pub const MIN_ORDER: f64 = 0.03;
 /// Of all sequences of five words, the share that must be different ones.
 pub const MIN_SHINGLES: f64 = 0.2;
 
 /// What order is worth to the base model.
 pub type Order = Gain;
 
-/// A copy with the words of each line in another order, everything between them in its place. Lines longer than a paragraph
-/// are shuffled as a whole, too: it takes only that order to matter within them.
+/// A copy with the words of each line in another order, and everything between them in its place.
 pub fn shuffled(text: &str, seed: u64) -> String {
-    let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
-    let mut random = move |n: usize| {
-        // SplitMix64.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = state;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((x ^ (x >> 31)) % n.max(1) as u64) as usize
-    };
+    let mut random = Random::new(seed);
     let mut out = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let mut order: Vec<&str> = words(line).collect();
-        for i in (1..order.len()).rev() {
-            order.swap(i, random(i + 1));
-        }
+        random.shuffle(&mut order);
         let mut rest = line;
         for (old, new) in words(line).zip(order) {
             let at = rest.find(old).unwrap_or(0);

@@ -84,16 +84,18 @@ impl Edit {
         if changed { self.count(name, &state) } else { Ok(()) }
     }
 
-    /// Nothing waits any more.
+    /// Of the documents that wait only those that `keep` chooses go on waiting.
     ///
     /// # Errors
-    /// [`LearnError::Io`].
-    pub fn drop_pending(&self, name: &str) -> Result<(), LearnError> {
+    /// As [`Store::pending`].
+    pub fn retain_pending(&self, name: &str, keep: impl Fn(&Document) -> bool) -> Result<(), LearnError> {
         let mut state = self.state(name)?;
-        if state.pending.is_empty() {
+        let waiting = self.pending(name)?;
+        let kept: Vec<String> = waiting.iter().filter(|d| keep(d)).map(|d| hex(&d.digest())).collect();
+        if kept.len() == state.pending.len() {
             return Ok(());
         }
-        state.pending.clear();
+        state.pending = kept;
         self.count(name, &state)
     }
 
@@ -190,7 +192,7 @@ impl Edit {
     ///
     /// # Errors
     /// [`LearnError::Io`].
-    pub fn log(&self, name: &str, event: &str, detail: serde_json::Value) -> Result<(), LearnError> {
+    pub fn record(&self, name: &str, event: &str, detail: serde_json::Value) -> Result<(), LearnError> {
         let folder = self.prepare(name)?;
         let path = folder.join(LOG);
         let generation = self.state(name)?.generation;

@@ -125,6 +125,17 @@ impl Store {
         })
     }
 
+    /// The same; `None`, too, where there is no delta of that name.
+    ///
+    /// # Errors
+    /// [`LearnError::Name`], [`LearnError::Damaged`], [`LearnError::Io`].
+    pub fn delta_or_none(&self, name: &str) -> Result<Option<Delta>, LearnError> {
+        match self.delta(name) {
+            Err(LearnError::NoDelta { .. }) => Ok(None),
+            result => result,
+        }
+    }
+
     /// A generation by its number.
     ///
     /// # Errors

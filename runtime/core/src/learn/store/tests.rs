@@ -484,11 +484,11 @@ fn names_do_not_leave_the_folder() {
 fn the_log_survives_a_line_cut_short() {
     let disk = prepared();
     let (store, edit) = open(&disk);
-    edit.log(NAME, "commit", serde_json::json!({"gain": 0.1})).unwrap();
+    edit.record(NAME, "commit", serde_json::json!({"gain": 0.1})).unwrap();
     disk.set_fault(Some((2, Fault::Fail)));
-    edit.log(NAME, "lost", serde_json::Value::Null).unwrap_err();
+    edit.record(NAME, "lost", serde_json::Value::Null).unwrap_err();
     disk.set_fault(None);
-    edit.log(NAME, "undo", serde_json::Value::Null).unwrap();
+    edit.record(NAME, "undo", serde_json::Value::Null).unwrap();
     let events: Vec<String> = store.log(NAME).unwrap().into_iter().map(|l| l.event).collect();
     assert_eq!(events, ["commit", "undo"]);
 }
