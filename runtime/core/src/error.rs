@@ -2,6 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::graph::GraphError;
+use crate::learn::AdapterError;
 use crate::models::ConfigError;
 use crate::plan::PlanError;
 use tern_formats::FormatError;
@@ -178,6 +179,23 @@ pub enum Error {
     /// Learning, or the folder that it keeps things in.
     #[error(transparent)]
     Learn(#[from] crate::learn::LearnError),
+    /// An adapter that does not fit the model.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// Training went wrong: a smaller learning rate may help.
+    #[error("the loss or its gradient is not finite in step {step}; choose a smaller learning rate")]
+    Diverged {
+        /// Which, counted from 0.
+        step: u64,
+    },
+    /// A training state that is of another training, or damaged.
+    #[error("{path}: {what}")]
+    TrainingFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,

@@ -21,7 +21,7 @@ mod smollm3;
 mod tensors;
 
 pub use hyper::{ConfigError, Hyper, Recorded};
-pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, inputs};
+pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, bank_names, inputs};
 pub use rope::Rope;
 pub use tensors::{Change, Kind, Part, TensorSpec, TensorTable};
 

@@ -88,7 +88,9 @@ impl Attempt<'_> {
             return end(outcome, pupil, verdict, Vec::new());
         }
         let anchor_before = anchor.nats(pupil, control)?;
-        pupil.begin(self.delta, options.seed)?;
+        if self.delta.is_some() {
+            pupil.begin(self.delta, options.seed)?;
+        }
         let mut tests = self.tests(pupil)?;
         measure(pupil, &mut tests, Phase::Before, control, |m, nats| m.before += nats)?;
         self.learn(pupil, anchor, options, control, &mut outcome)?;
