@@ -176,6 +176,9 @@ pub enum Error {
     /// The session was changed while text was being generated from it.
     #[error("the session was changed by another call while it was generating")]
     Interrupted,
+    /// Learning, or the folder that it keeps things in.
+    #[error(transparent)]
+    Learn(#[from] crate::learn::LearnError),
     /// An adapter that does not fit the model.
     #[error(transparent)]
     Adapter(#[from] AdapterError),

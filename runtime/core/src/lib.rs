@@ -5,7 +5,8 @@
 //! opening.rs   a model before its weights are loaded, and what it will take
 //! model.rs     a model: weights on a device, tokenizer, template
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text
-//! learn.rs     learning: adapters, optimizers, training; banks.rs: adapters' factors on devices
+//! learn.rs     learning as a transaction: text in, a checked delta or a reason out
+//!              banks.rs: adapters' factors on devices
 //! taps.rs      what goes into the matrices, for importance matrices and tests
 //! sample.rs    choosing the next token
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps

@@ -26,7 +26,7 @@ mod spec;
 mod stop;
 mod tokenizer;
 
-pub use chat::{ChatTemplate, DEFAULT_NOW, Message, RenderOptions, Segment};
+pub use chat::{ChatTemplate, ChatTokens, DEFAULT_NOW, Message, RenderOptions, Segment};
 pub use detok::{Detokenizer, Utf8Stream};
 pub use error::TextError;
 pub use gguf::GgufTokenizer;

@@ -152,6 +152,11 @@ impl Training {
         &self.options
     }
 
+    /// Another learning rate from the next step on, for a course that no [`Schedule`](crate::learn::Schedule) has.
+    pub fn set_learning_rate(&mut self, rate: f64) {
+        self.options.learning_rate = rate;
+    }
+
     /// The model that learns.
     pub fn model(&self) -> &Model {
         &self.model
