@@ -4,7 +4,7 @@ use crate::check::Checker;
 use crate::kernels::{activation, elementwise};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
-use tern_abi::ops::{self, ActivationParams, GluParams, ScaleParams};
+use tern_abi::ops::{self, GluParams, ScaleParams};
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Elements that are worth a worker of their own.
@@ -85,7 +85,16 @@ struct Activation {
     kernel: unsafe fn(*const f32, *mut f32, usize, u32),
 }
 
-fn activation_of(c: &Checker<'_>, activation: u32) -> Result<u32> {
+/// Of an op that says nothing but its activation.
+fn activation_of(c: &Checker<'_>, op: &OpView<'_>) -> Result<u32> {
+    let GluParams { activation, alpha, limit, offset } = op.params();
+    if (alpha, limit, offset) != (0.0, 0.0, 0.0) {
+        return Err(c.lacking("bounds of a gated unit"));
+    }
+    known(c, activation)
+}
+
+fn known(c: &Checker<'_>, activation: u32) -> Result<u32> {
     if activation::known(activation) {
         Ok(activation)
     } else {
@@ -98,7 +107,7 @@ pub fn compile_activation(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> R
     let c = Checker::new(view, op, "ACTIVATION");
     let (x, out) = (c.f32_in(0, "x")?, c.f32_out(0, "output")?);
     c.same(x, out, "output")?;
-    let activation = activation_of(&c, op.params::<ActivationParams>().activation)?;
+    let activation = activation_of(&c, op)?;
     Ok(Box::new(Activation { x, out, activation, kernel: activation::activation(ctx.tier) }))
 }
 
@@ -129,7 +138,7 @@ pub fn compile_glu(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<B
     c.same(gate, up, "up")?;
     c.same(gate, out, "output")?;
     let params: GluParams = op.params();
-    activation_of(&c, params.activation)?;
+    known(&c, params.activation)?;
     c.ensure(params.alpha == 0.0 || params.activation == ops::activation::SILU, "alpha is of SILU only")?;
     c.ensure(params.limit >= 0.0, "limit is negative")?;
     let (kernel, bounded) = (activation::glu(ctx.tier), activation::bounded_glu(ctx.tier));
