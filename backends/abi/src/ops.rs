@@ -63,7 +63,8 @@ pub const ROPE: u32 = 7;
 /// Entries of `page_table` for positions that no row of the step sees (past the end, passed by the window) are not read.
 /// `seq_start` has shape `[max S + 1]`; its first S+1 entries are valid.
 pub const ATTENTION: u32 = 8;
-/// `act(gate) * up`. `[gate∂ [T, N], up∂ [T, N]] -> [[T, N]]`. [`ActivationParams`].
+/// `act(gate) * up`. `[gate∂ [T, N], up∂ [T, N]] -> [[T, N]]`. [`GluParams`]. There may be more dimensions.
+/// With `limit` L > 0, gate is `min(gate, L)` and up `max(-L, min(up, L))` (the derivative beyond is 0). `up` then has `offset` added.
 pub const GLU: u32 = 9;
 /// `a + b`. `[a∂, b∂] -> [same]`; b may have fewer leading dimensions and then repeats.
 pub const ADD: u32 = 10;
@@ -80,6 +81,7 @@ pub const MOE_ROUTE: u32 = 14;
 /// `y[t][j] = W[ids[t][j]] x[t] (or x[t][j]) + bias`. No parameters.
 pub const EXPERT_LINEAR: u32 = 15;
 /// Weighted sum over ranks, in rank order, then the residual. `[y∂ [T, k, N], weights∂ [T, k], residual∂? [T, N]] -> [[T, N]]`.
+/// For k 1, y may be `[T, N]`: rows with a factor each.
 pub const MOE_COMBINE: u32 = 16;
 /// Fast weights: an inner model per head that learns along the sequence (TTT-Linear, Sun et al., arXiv 2407.04620).
 /// [`FastWeightParams`].
@@ -223,7 +225,20 @@ params! {
     }
 }
 params! {
-    /// Of [`GLU`] and [`ACTIVATION`].
+    /// Of [`GLU`].
+    GluParams {
+        /// One of [`activation`].
+        activation: u32,
+        /// Of [`activation::SILU`], which becomes `x * sigmoid(alpha * x)`; 0 means 1. Others take 0 only.
+        alpha: f32,
+        /// Bound of gate and up; 0: none.
+        limit: f32,
+        /// Added to up.
+        offset: f32,
+    }
+}
+params! {
+    /// Of [`ACTIVATION`].
     ActivationParams {
         /// One of [`activation`].
         activation: u32,

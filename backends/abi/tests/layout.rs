@@ -65,6 +65,7 @@ fn described() -> String {
         AttentionParams {
             heads, kv_heads, head_dim, page_size, kv_dtype, scale, window, softcap, rope_layout, n_rot,
         }
+        GluParams { activation, alpha, limit, offset }
         ActivationParams { activation }
         ScaleParams { factor }
         MoeRouteParams { top_k, softmax_after, normalize, scale }

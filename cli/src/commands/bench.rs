@@ -78,15 +78,16 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     let session = model.session(args.session(context))?;
     let watch = interrupt::watch(session.cancel_flag());
     let bench = Bench { tokens: tokens(&model, context), session, args, watch };
-    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    let (mut prefill, mut decode, mut fetched) = (Vec::new(), Vec::new(), Some(0));
     let mut progress = Progress::new();
     for round in 0..=args.repeats {
         progress.update(|| format!("round {round} of {}", args.repeats));
-        let (p, d) = bench.round()?;
+        let (p, d, more) = bench.round()?;
         // The first one warms up.
         if round > 0 {
             prefill.extend(p);
             decode.extend(d);
+            fetched = fetched.zip(more).map(|(sum, more): (u64, u64)| sum + more);
         }
     }
     let peak_rss_bytes = machine::peak_memory();
@@ -115,6 +116,10 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         bytes_per_token: info.bytes_per_token,
         bandwidth_gb_s: bandwidth.map(|b| b / 1e9),
         share_of_bandwidth: bandwidth.zip(decode).map(|(b, d)| share(info.bytes_per_token, d.median, b)),
+        hit_rate: fetched.filter(|_| args.tokens > 0).map(|fetched| {
+            let read = info.bytes_per_token as f64 * args.tokens as f64 * args.repeats as f64;
+            (1.0 - fetched as f64 / read.max(1.0)).max(0.0)
+        }),
         peak_rss_bytes,
         tier: info.tier.clone(),
         sequences: args.sequences,
@@ -147,22 +152,25 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Tokens per second of prefill and decode, where they are measured.
-    fn round(&self) -> Result<(Option<f64>, Option<f64>)> {
+    /// Tokens per second of prefill and decode, where they are measured, and bytes that decoding fetched from storage.
+    fn round(&self) -> Result<(Option<f64>, Option<f64>, Option<u64>)> {
         let Self { session, args, .. } = self;
         session.reset()?;
         let prefill = match args.prompt {
             0 => None,
             n => Some(self.timed(n, || self.forward(0, n))?),
         };
+        let mut before = None;
         let decode = match args.tokens {
             0 => None,
             n => {
                 self.fill()?;
+                before = machine::fetched();
                 Some(self.timed(n, || (0..n).try_for_each(|i| self.forward(args.depth + i, 1)))?)
             }
         };
-        Ok((prefill, decode))
+        let fetched = machine::fetched().zip(before).map(|(now, before)| now.saturating_sub(before));
+        Ok((prefill, decode, fetched))
     }
 
     /// The context as decoding finds it.

@@ -3,6 +3,7 @@
 use crate::error::ConvertError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tern::StackSource;
 use tern::models::Change;
 use tern_formats::gguf::{self, Metadata, ReadOptions, Value};
 use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, Source, TensorInfo};
@@ -39,6 +40,8 @@ pub(crate) enum Rows {
     Stored { info: TensorInfo, change: Change },
     /// In the file of GGUF, for a folder: the two rows of a rotated pair half a head apart.
     Parted { info: TensorInfo, head_dim: u64 },
+    /// Experts' matrices of a folder.
+    Stack(StackSource),
     /// Not in the file.
     Computed(Vec<f32>),
 }
@@ -133,7 +136,7 @@ impl Input {
     pub(crate) fn read_rows(&self, tensor: &Tensor, first: u64, out: &mut [u8]) -> Result<(), ConvertError> {
         let row_bytes = tensor.row_bytes(tensor.dtype)?;
         match &tensor.rows {
-            Rows::Stored { info, change: Change::None | Change::PlusOne } => {
+            Rows::Stored { info, change: Change::None | Change::PlusOne | Change::Row | Change::Stack(_) } => {
                 self.read_at(info, first.saturating_mul(row_bytes as u64), out)
             }
             Rows::Stored { info, change: Change::Transposed } => {
@@ -168,6 +171,7 @@ impl Input {
                 }
                 Ok(())
             }
+            Rows::Stack(stack) => Ok(stack.read_rows(&self.checkpoint, first, out)?),
             Rows::Computed(values) => {
                 let at = usize::try_from(first.saturating_mul(tensor.row_len())).unwrap_or(usize::MAX);
                 for (b, v) in out.as_chunks_mut().0.iter_mut().zip(values.iter().skip(at)) {

@@ -43,7 +43,7 @@ mod taps;
 pub use backend::CancelFlag;
 pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
-pub use load::{chat_template, tokenizer_keys, tokenizer_spec};
+pub use load::{StackSource, chat_template, find_tensors, tokenizer_keys, tokenizer_spec};
 pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
 pub use opening::MemoryPlan;
 pub use package::{Package, open_tokenizer};

@@ -3,13 +3,15 @@
 pub mod gguf;
 pub mod hf;
 mod source;
+mod stack;
 mod stored;
 mod weights;
 
 pub use gguf::tokenizer_keys;
 pub use hf::{template as chat_template, tokenizer_spec};
 pub use source::{open_file, open_part};
-pub use stored::{Resolved, resolve};
+pub use stack::StackSource;
+pub use stored::{Resolved, find_tensors, resolve};
 pub use weights::{Destination, constant_bytes, load};
 
 use crate::error::Error;

@@ -5,7 +5,7 @@ use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
-use crate::graph::{ExternalKind, Graph, Op, Tap};
+use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
 use crate::load::{self, Destination, ModelFile, Resolved};
 use crate::models::{AdapterBanks, Definition, NetOptions, TensorTable, find};
 use crate::opening::{Opening, build, net_options, resident_pages};
@@ -415,16 +415,23 @@ fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
     }
 }
 
-/// Weights that are only gathered from give one row a token; all others are read whole.
+/// Weights that are only gathered from give one row a token, stacks of experts the matrices that are chosen; all others are read
+/// whole.
 fn bytes_per_token(graph: &Graph, resolved: &Resolved) -> u64 {
-    let whole = |value| graph.nodes.iter().any(|n| n.op != Op::Gather && n.inputs.contains(&Some(value)));
-    graph
-        .externals
-        .iter()
-        .filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant))
-        .filter_map(|e| {
-            let t = resolved.info(&e.name)?;
-            Some(if whole(e.value) { t.bytes } else { t.bytes / t.shape.first().copied().unwrap_or(1).max(1) })
-        })
-        .sum()
+    // How many of a weight's outermost parts a node reads.
+    let parts = |node: &Node| match node.op {
+        Op::Gather => Some(1),
+        Op::ExpertLinear => match graph.info(node.outputs.first().copied().flatten()?).shape.get(1) {
+            Some(&Dim::Fixed(chosen)) => Some(chosen),
+            _ => None,
+        },
+        _ => None,
+    };
+    let bytes = |value: Value, t: &TensorInfo| {
+        let users = graph.nodes.iter().filter(|n| n.inputs.contains(&Some(value)));
+        let of = t.shape.first().copied().unwrap_or(1).max(1);
+        users.map(|n| parts(n).map_or(t.bytes, |n| t.bytes / of * n.min(of))).max().unwrap_or(0)
+    };
+    let weights = graph.externals.iter().filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant));
+    weights.filter_map(|e| Some(bytes(e.value, resolved.info(&e.name)?))).sum()
 }

@@ -6,24 +6,30 @@
 mod blocks;
 mod gemma;
 mod gpt2;
+mod gpt_oss;
 mod granite;
 mod hyper;
 mod llama;
+mod moe;
 mod net;
 mod olmo2;
+mod olmoe;
 mod phi3;
 mod pre_norm;
 mod qwen2;
 mod qwen3;
+mod qwen_moe;
 mod rope;
 mod sizes;
 mod smollm3;
+mod style;
 mod tensors;
 
 pub use hyper::{ConfigError, Hyper, Recorded};
 pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, bank_names, inputs};
 pub use rope::Rope;
-pub use tensors::{Change, Kind, Part, TensorSpec, TensorTable};
+pub use style::hugging_face;
+pub use tensors::{Change, Kind, Part, Stack, StackForm, TensorSpec, TensorTable};
 
 use crate::graph::Value;
 
@@ -84,6 +90,10 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gemma::GEMMA2,
     gemma::GEMMA3,
     gpt2::ARCHITECTURE,
+    qwen_moe::QWEN2,
+    qwen_moe::QWEN3,
+    olmoe::ARCHITECTURE,
+    gpt_oss::ARCHITECTURE,
 ];
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.

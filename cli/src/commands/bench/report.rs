@@ -20,6 +20,8 @@ pub struct Report {
     pub bytes_per_token: u64,
     pub bandwidth_gb_s: Option<f64>,
     pub share_of_bandwidth: Option<f64>,
+    /// Of the bytes of weights that decoding read, those that were in memory: the rest came from the mapped file.
+    pub hit_rate: Option<f64>,
     pub peak_rss_bytes: Option<u64>,
     pub tier: String,
     /// These only where they were asked for.
@@ -65,6 +67,9 @@ impl Report {
                 "share of bandwidth",
                 share * 100.0
             ))?;
+        }
+        if let Some(rate) = self.hit_rate.filter(|&rate| rate < 0.9995) {
+            out.line(&format!("{:<18} {:>8.1} %      of the weights' bytes were in memory", "hit rate", rate * 100.0))?;
         }
         out.line(&format!("{:<18} {:>8.1} ms", "load", self.load_ms))?;
         if let Some(peak) = self.peak_rss_bytes {

@@ -53,7 +53,7 @@ ops! {
     /// Causal attention.
     Attention(AttentionParams) = ATTENTION, "attention", differentiable [0, 1, 2, 9];
     /// Gated linear unit.
-    Glu(ActivationParams) = GLU, "glu", differentiable [0, 1];
+    Glu(GluParams) = GLU, "glu", differentiable [0, 1];
     /// Sum of two.
     Add = ADD, "add", differentiable [0, 1];
     /// Product of two.

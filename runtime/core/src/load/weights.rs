@@ -87,9 +87,10 @@ pub fn load(
                 }
                 if !keeps_source {
                     // Its own copy serves from here on; mapped pages would count as ours otherwise.
-                    file.checkpoint.release(t);
-                    copied.push(t);
-                    if copied.len() == SWEEP {
+                    let sources = stored.sources();
+                    sources.iter().for_each(|t| file.checkpoint.release(t));
+                    copied.extend(sources);
+                    if copied.len() >= SWEEP {
                         copied.drain(..).for_each(|t| file.checkpoint.release(t));
                     }
                 }

@@ -214,6 +214,14 @@ impl<'a> Net<'a> {
         self.g.linear(x, w, LinearExtras { bias, ..extras })
     }
 
+    /// The experts' matrices `name` with their biases, where the file has some, for the choices `ids [T, k]`.
+    pub fn experts(&mut self, x: Value, name: &str, ids: Value) -> Value {
+        let w = self.tensor(&format!("{name}.weight"));
+        let bias = format!("{name}.bias");
+        let bias = self.has(&bias).then(|| self.tensor(&bias));
+        self.g.expert_linear(x, w, bias, ids)
+    }
+
     /// `x` plus the matrix `name` applied to `h`.
     pub fn add_linear(&mut self, x: Value, h: Value, name: &str) -> Value {
         let y = self.linear(h, name);
@@ -240,7 +248,8 @@ impl<'a> Net<'a> {
         self.g.rope_table(positions, inv_freq, rope.magnitude())
     }
 
-    /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one.
+    /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one, with
+    /// sinks where the file has them.
     pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Option<Value>, shape: &AttentionShape) -> Value {
         let rotation = |heads| RopeParams {
             heads,
@@ -259,11 +268,12 @@ impl<'a> Net<'a> {
             let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim, self.options.kv_dtype));
             (state, self.input(inputs::KV_SLOTS), self.input(inputs::KV_PAGES))
         });
+        let sinks = self.has("attn_sinks.weight").then(|| self.tensor("attn_sinks.weight"));
         let with = AttentionInputs {
             positions: self.input(inputs::POSITIONS),
             seq_start: self.input(inputs::SEQ_START),
             cache,
-            sinks: None,
+            sinks,
         };
         let params = AttentionParams {
             heads: shape.heads,
