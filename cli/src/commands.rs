@@ -4,6 +4,7 @@ pub mod batch;
 pub mod bench;
 pub mod chat;
 pub mod convert;
+pub mod delta;
 pub mod demo;
 pub mod doctor;
 pub mod imatrix;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Quantize(args) => quantize::quantize(&cli.backend, args),
         Command::Imatrix(args) => imatrix::imatrix(&cli.backend, args),
         Command::Convert(args) => convert::convert(&cli.backend, args),
+        Command::Delta(args) => delta::delta(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }
