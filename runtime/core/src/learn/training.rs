@@ -219,6 +219,18 @@ impl Training {
         Ok(loss)
     }
 
+    /// The mean loss of `examples` and its gradient, in an adapter's place: `a` and `b` are those of its factors A and B. Nothing is
+    /// learned.
+    ///
+    /// # Errors
+    /// As [`Training::step`].
+    pub fn gradients(&mut self, examples: &[Example]) -> Result<(f64, Adapter), Error> {
+        let micros = self.pack(examples)?;
+        let tokens = micros.iter().map(Micro::targets).sum::<usize>().max(1);
+        let loss = self.gradient(micros, tokens)? / tokens as f64;
+        Ok((loss, self.factors.gradients(&Layout::of(&self.model))))
+    }
+
     /// How well the model with the adapter as it is predicts each example.
     ///
     /// # Errors

@@ -133,6 +133,15 @@ impl FactorSet {
 
     /// As an adapter.
     pub fn adapter(&self, layout: &Layout<'_>) -> Adapter {
+        self.in_layout(layout, |m| &m.values)
+    }
+
+    /// The gradients in their factors' places.
+    pub fn gradients(&self, layout: &Layout<'_>) -> Adapter {
+        self.in_layout(layout, |m| &m.gradient)
+    }
+
+    fn in_layout(&self, layout: &Layout<'_>, numbers: impl Fn(&Matrix) -> &[f32]) -> Adapter {
         let pairs = self.targets.iter().zip(self.matrices.chunks_exact(2));
         let factors = pairs.map(|(tensor, pair)| Factors {
             tensor: tensor.clone(),
@@ -140,8 +149,8 @@ impl FactorSet {
             rows: pair[1].rows,
             columns: pair[0].columns,
             scale: self.scale,
-            a: pair[0].values.clone(),
-            b: layout.from_graph(tensor, &pair[1].values, self.rank),
+            a: numbers(&pair[0]).to_vec(),
+            b: layout.from_graph(tensor, numbers(&pair[1]), self.rank),
         });
         Adapter { architecture: layout.architecture().to_owned(), factors: factors.collect() }
     }
