@@ -1,7 +1,7 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
 use crate::commands::{
-    batch, bench, chat, convert, delta, demo, doctor, imatrix, inspect, plan, quantize, run, score, tokenize,
+    batch, bench, chat, convert, delta, demo, doctor, imatrix, inspect, learn, plan, quantize, run, score, tokenize,
 };
 use crate::failure::{EXIT_CODES, Result as Outcome};
 use clap::{Args, Parser, Subcommand};
@@ -44,6 +44,8 @@ pub enum Command {
     Imatrix(imatrix::ImatrixArgs),
     /// Make one .gguf file of a Hugging Face folder
     Convert(convert::ConvertArgs),
+    /// Learn from text files into a store, if it helps and harms nothing
+    Learn(learn::LearnArgs),
     /// Look at what was learned, take it back, forget a source, export it
     Delta(delta::DeltaArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them

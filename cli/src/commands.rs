@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 pub mod imatrix;
 pub mod inspect;
+pub mod learn;
 pub mod plan;
 pub mod quantize;
 pub mod run;
@@ -35,6 +36,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Quantize(args) => quantize::quantize(&cli.backend, args),
         Command::Imatrix(args) => imatrix::imatrix(&cli.backend, args),
         Command::Convert(args) => convert::convert(&cli.backend, args),
+        Command::Learn(args) => learn::learn(&cli.backend, args),
         Command::Delta(args) => delta::delta(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
