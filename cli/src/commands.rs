@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod adapt;
 pub mod batch;
 pub mod bench;
 pub mod chat;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Quantize(args) => quantize::quantize(&cli.backend, args),
         Command::Imatrix(args) => imatrix::imatrix(&cli.backend, args),
         Command::Convert(args) => convert::convert(&cli.backend, args),
+        Command::Adapt(args) => adapt::adapt(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }

@@ -23,6 +23,7 @@ pub use options::{Recompute, TrainingOptions, TrainingPlan};
 
 use super::adapter::{Adapter, Layout};
 use super::optim::Optimizer;
+use super::schedule::Schedule;
 use crate::backend::{CancelFlag, Reserved};
 use crate::error::Error;
 use crate::model::Model;
@@ -150,6 +151,11 @@ impl Training {
     /// Its options.
     pub fn options(&self) -> &TrainingOptions {
         &self.options
+    }
+
+    /// From the next step on the learning rate follows `schedule`.
+    pub fn set_schedule(&mut self, schedule: Schedule) {
+        self.options.schedule = schedule;
     }
 
     /// The model that learns.
