@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod adapt;
 pub mod batch;
 pub mod bench;
 pub mod chat;
@@ -38,6 +39,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Convert(args) => convert::convert(&cli.backend, args),
         Command::Learn(args) => learn::learn(&cli.backend, args),
         Command::Delta(args) => delta::delta(&cli.backend, args),
+        Command::Adapt(args) => adapt::adapt(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }
