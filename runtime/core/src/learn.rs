@@ -9,7 +9,9 @@
 //! evidence.rs  did it help, and did it harm: paired test by document, screens, bounds, the verdict
 //! store.rs     a folder of named deltas whose changes happen wholly or not at all
 //! pupil.rs     what a learner teaches; lora.rs: a model with an adapter as one
+//! recall.rs    how much of a fact comes back
 //! learner.rs   prepare, check, commit or roll back
+//! report.rs    what came of it, as a page
 //! ```
 //! Each uses only what stands above it.
 
@@ -22,6 +24,8 @@ mod lora;
 mod optim;
 mod pupil;
 mod random;
+mod recall;
+pub mod report;
 mod schedule;
 pub mod store;
 mod training;
@@ -34,6 +38,7 @@ pub use learner::{LearnOptions, Learner, Outcome};
 pub use lora::{LoraOptions, LoraPupil};
 pub use optim::OptimizerKind;
 pub use pupil::Pupil;
+pub use recall::{Fact, Recall};
 pub use schedule::{Decay, Schedule};
 pub use store::Store;
 pub use training::{Example, Nats, Recompute, StepReport, Training, TrainingOptions, TrainingPlan};

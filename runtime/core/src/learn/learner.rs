@@ -173,7 +173,8 @@ impl<'a> Learner<'a> {
         match outcome.verdict {
             Verdict::Commit => {
                 let report = serde_json::to_value(&outcome).map_err(|e| internal(&e))?;
-                let settings = serde_json::to_value(&self.options).map_err(|e| internal(&e))?;
+                let learner = serde_json::to_value(&self.options).map_err(|e| internal(&e))?;
+                let settings = serde_json::json!({ "learner": learner, "pupil": self.pupil.settings() });
                 let manifest = Manifest {
                     code: concat!("tern ", env!("CARGO_PKG_VERSION")).to_owned(),
                     base: self.pupil.base()?,

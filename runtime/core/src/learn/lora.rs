@@ -4,14 +4,17 @@ use super::adapter::Adapter;
 use super::corpus::{Document, Encoder, Sample};
 use super::hex;
 use super::pupil::Pupil;
-use super::store::Base;
+use super::store::{Base, Manifest};
 use super::training::{Example, Training, TrainingOptions};
 use crate::error::Error;
 use crate::model::Model;
 use crate::session::{GenerateOptions, SessionOptions};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tern_formats::BytesSource;
 use tern_text::Message;
+
+const KIND: &str = "lora";
 
 /// How an adapter learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,7 +82,59 @@ fn examples<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<Example> {
     samples.into_iter().map(example).collect()
 }
 
+/// What a manifest keeps of the options.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    kind: String,
+    targets: Vec<String>,
+    rank: u64,
+    alpha: f32,
+    rslora: bool,
+    dropout: f32,
+    learning_rate: f64,
+    context: u64,
+    origins: Vec<super::Origin>,
+}
+
+impl LoraOptions {
+    /// Those that a generation was made with, from its manifest; what is not in it is as in `self`: the optimizer, memory.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where they are missing or another kind's.
+    pub fn as_in(mut self, manifest: &Manifest) -> Result<Self, Error> {
+        let kept = manifest.settings.get("pupil").cloned().unwrap_or_default();
+        let wrong =
+            |found: String| Error::Setting { setting: "settings of the delta", found, expected: "those of LoRA" };
+        let kept: Kept = serde_json::from_value(kept).map_err(|e| wrong(e.to_string()))?;
+        if kept.kind != KIND {
+            return Err(wrong(kept.kind));
+        }
+        let t = &mut self.training;
+        (t.targets, t.rank, t.alpha, t.rslora) = (kept.targets, kept.rank, kept.alpha, kept.rslora);
+        (t.dropout, t.learning_rate, t.context) = (kept.dropout, kept.learning_rate, kept.context);
+        self.origins = kept.origins;
+        Ok(self)
+    }
+}
+
 impl Pupil for LoraPupil {
+    fn settings(&self) -> serde_json::Value {
+        let t = &self.options.training;
+        let kept = Kept {
+            kind: KIND.to_owned(),
+            targets: t.targets.clone(),
+            rank: t.rank,
+            alpha: t.alpha,
+            rslora: t.rslora,
+            dropout: t.dropout,
+            learning_rate: t.learning_rate,
+            context: t.context,
+            origins: self.options.origins.clone(),
+        };
+        // Numbers that are none become null, and are refused when read.
+        serde_json::to_value(kept).unwrap_or_default()
+    }
+
     fn base(&self) -> Result<Base, Error> {
         let info = self.model.info();
         Ok(Base {

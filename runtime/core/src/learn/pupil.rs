@@ -12,6 +12,9 @@ pub trait Pupil {
     /// [`Error::Format`] where its files cannot be read any more.
     fn base(&self) -> Result<Base, Error>;
 
+    /// How the delta is made, to make it again: what a manifest keeps.
+    fn settings(&self) -> serde_json::Value;
+
     /// A document's samples.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ pub use options::{Recompute, TrainingOptions, TrainingPlan};
 
 use super::adapter::{Adapter, Layout};
 use super::optim::Optimizer;
+use super::schedule::Schedule;
 use crate::backend::{CancelFlag, Reserved};
 use crate::error::Error;
 use crate::model::Model;
@@ -155,6 +156,11 @@ impl Training {
     /// Another learning rate from the next step on, for a course that no [`Schedule`](crate::learn::Schedule) has.
     pub fn set_learning_rate(&mut self, rate: f64) {
         self.options.learning_rate = rate;
+    }
+
+    /// From the next step on the learning rate follows `schedule`.
+    pub fn set_schedule(&mut self, schedule: Schedule) {
+        self.options.schedule = schedule;
     }
 
     /// The model that learns.

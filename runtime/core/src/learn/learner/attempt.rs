@@ -10,6 +10,7 @@ use crate::learn::corpus::{Corpus, Document, Sample};
 use crate::learn::evidence::{Harm, MIN_DOCUMENTS, Measure, Verdict, gain, judge};
 use crate::learn::pupil::Pupil;
 use crate::learn::random::Random;
+use crate::learn::recall;
 use std::time::Duration;
 use web_time::Instant;
 
@@ -88,6 +89,9 @@ impl Attempt<'_> {
             return end(outcome, pupil, verdict, Vec::new());
         }
         let anchor_before = anchor.nats(pupil, control)?;
+        if !options.facts.is_empty() {
+            outcome.recall = Some(recall::before(pupil, &options.facts)?);
+        }
         if self.delta.is_some() {
             pupil.begin(self.delta, options.seed)?;
         }
@@ -104,6 +108,9 @@ impl Attempt<'_> {
             outcome.harm = harm(pupil, anchor, anchor_before, control)?;
         }
         measure(pupil, &mut tests, Phase::After, control, |m, nats| m.after += nats)?;
+        if let Some(found) = &mut outcome.recall {
+            recall::after(pupil, &options.facts, found)?;
+        }
         let measures: Vec<Measure> = tests.iter().map(|t| t.measure).collect();
         outcome.gain = gain(&measures);
         outcome.held_out =

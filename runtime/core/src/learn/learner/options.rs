@@ -3,6 +3,8 @@
 use crate::error::Error;
 use crate::learn::corpus::CorpusOptions;
 use crate::learn::evidence::Bounds;
+use crate::learn::recall::Fact;
+use crate::learn::store::Manifest;
 use serde::{Deserialize, Serialize};
 
 /// What learning may take. It ends, in good order, with the first that is reached.
@@ -33,6 +35,8 @@ pub struct LearnOptions {
     pub bounds: Bounds,
     /// What it may take.
     pub budget: Budget,
+    /// Facts that the documents state, to see how much is remembered; see [`Recall`](crate::learn::Recall).
+    pub facts: Vec<Fact>,
     /// Of all that is random.
     pub seed: u64,
     /// Samples of a step.
@@ -52,6 +56,7 @@ impl Default for LearnOptions {
             corpus: CorpusOptions::default(),
             bounds: Bounds::default(),
             budget: Budget::default(),
+            facts: Vec::new(),
             seed: 0,
             batch: 4,
             replay: 0.25,
@@ -62,6 +67,19 @@ impl Default for LearnOptions {
 }
 
 impl LearnOptions {
+    /// Those that a generation was made with, from its manifest.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where they are missing or of another version.
+    pub fn of(manifest: &Manifest) -> Result<Self, Error> {
+        let learner = manifest.settings.get("learner").cloned().unwrap_or_default();
+        serde_json::from_value(learner).map_err(|e| Error::Setting {
+            setting: "settings of the delta",
+            found: e.to_string(),
+            expected: "those of this version",
+        })
+    }
+
     /// Are all within their ranges?
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use crate::learn::corpus::Left;
 use crate::learn::evidence::{Bounds, Gain, Harm, Measure, Order, Verdict};
+use crate::learn::recall::Recall;
 use serde::{Deserialize, Serialize};
 
 /// A held-out document.
@@ -44,6 +45,8 @@ pub struct Outcome {
     pub trained_bytes: u64,
     /// Bits per byte of the documents learned from, each scored before the first step on it.
     pub first_sight: Option<f64>,
+    /// Facts asked for, where some were given.
+    pub recall: Option<Recall>,
     /// What was left out.
     pub left: Left,
     /// Steps taken.
@@ -62,7 +65,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// One in which nothing was measured.
-    pub(super) fn without(name: &str, verdict: Verdict, generation: u64) -> Self {
+    pub(in crate::learn) fn without(name: &str, verdict: Verdict, generation: u64) -> Self {
         Self {
             name: name.to_owned(),
             base: None,
@@ -78,6 +81,7 @@ impl Outcome {
             trained_documents: 0,
             trained_bytes: 0,
             first_sight: None,
+            recall: None,
             left: Left::default(),
             steps: 0,
             tokens: 0,

@@ -58,6 +58,10 @@ impl Pupil for Counter {
         Ok(Base { fingerprint: self.name.repeat(3), name, architecture: "table".into(), tokenizer: "bytes".into() })
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!({ "rate": self.rate })
+    }
+
     fn encode(&self, document: &Document) -> Result<Vec<Sample>, Error> {
         let text = document.learned().iter().map(|(text, _)| *text).collect::<Vec<_>>().join("\n");
         let tokens: Vec<u32> = text.bytes().map(|b| u32::from(b & 127)).collect();
