@@ -6,6 +6,7 @@ pub mod chat;
 pub mod convert;
 pub mod demo;
 pub mod doctor;
+pub mod embed;
 pub mod imatrix;
 pub mod inspect;
 pub mod plan;
@@ -27,6 +28,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(&cli.backend, args),
         Command::Batch(args) => batch::batch(&cli.backend, args),
         Command::Score(args) => score::score(&cli.backend, args),
+        Command::Embed(args) => embed::embed(&cli.backend, args),
         Command::Bench(args) => bench::bench(&cli.backend, args),
         Command::Tokenize(args) => tokenize::tokenize(&cli.backend, args),
         Command::Inspect(args) => inspect::inspect(&cli.backend, args),

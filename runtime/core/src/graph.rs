@@ -7,6 +7,7 @@
 
 mod build;
 mod grad;
+mod head;
 mod op;
 mod taps;
 

@@ -2,6 +2,7 @@
 
 use crate::backend::{Bound, Device, Reserved};
 use crate::context::{Context, ContextSize};
+use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
 use crate::graph::{ExternalKind, Graph, Op, Tap};
@@ -33,6 +34,8 @@ struct Inner {
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
+    /// How the files say that a text's rows become its embedding.
+    pooling: Option<Pooling>,
     /// Tokens that attention looks back, where every layer has a limit; else 0.
     window: u64,
     /// Length of the texts that it was opened for.
@@ -149,6 +152,7 @@ impl Model {
                 fixed: loaded.fixed,
                 tokenizer: file.tokenizer,
                 template: file.template,
+                pooling: file.pooling,
                 window: crate::context::window(&graph),
                 length,
                 engines: Mutex::default(),
@@ -198,8 +202,21 @@ impl Model {
     /// # Errors
     /// [`Error::NoTemplate`], [`Error::Text`].
     pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, Error> {
+        self.encode_chat_with(messages, None, add_generation_prompt)
+    }
+
+    /// The same with descriptions of tools for the template, usually a list of JSON schemas.
+    ///
+    /// # Errors
+    /// As [`Model::encode_chat`].
+    pub fn encode_chat_with(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, Error> {
         let template = ChatTemplate::new(self.template_source().ok_or(Error::NoTemplate)?)?;
-        let options = RenderOptions { add_generation_prompt, ..Default::default() };
+        let options = RenderOptions { add_generation_prompt, tools: tools.cloned(), ..Default::default() };
         Ok(self.inner.tokenizer.encode_chat(&template, messages, &options)?)
     }
 
@@ -279,6 +296,13 @@ impl Model {
     /// A context of `size` for this model, with keys and values of type `kv_dtype`.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
         Context::new(&self.inner.devices, &self.graph(size, kv_dtype)?, &self.inner.fixed, size)
+    }
+
+    /// A context that yields what goes into the head, and how the files say that a text's embedding is made of it.
+    pub(crate) fn hidden_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Option<Pooling>), Error> {
+        let mut graph = self.graph(size, kv_dtype)?;
+        graph.cut_head();
+        Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, self.inner.pooling))
     }
 
     /// A context whose matrices' inputs are outputs.
