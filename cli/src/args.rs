@@ -1,7 +1,7 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
 use crate::commands::{
-    adapt, batch, bench, chat, convert, create, delta, demo, doctor, imatrix, inspect, learn, plan, quantize, run, score,
+    adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, learn, plan, quantize, run, score,
     tokenize,
 };
 use crate::failure::{EXIT_CODES, Result as Outcome};
@@ -31,6 +31,8 @@ pub enum Command {
     Batch(batch::BatchArgs),
     /// Measure how well a model predicts a text
     Score(score::ScoreArgs),
+    /// Turn texts into vectors that are near where texts mean alike, for search
+    Embed(embed::EmbedArgs),
     /// Measure speed and memory, and compare them with what the memory bandwidth allows
     Bench(bench::BenchArgs),
     /// Turn text into token ids, or back

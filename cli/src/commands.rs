@@ -9,6 +9,7 @@ pub mod create;
 pub mod delta;
 pub mod demo;
 pub mod doctor;
+pub mod embed;
 pub mod imatrix;
 pub mod inspect;
 pub mod learn;
@@ -31,6 +32,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(&cli.backend, args),
         Command::Batch(args) => batch::batch(&cli.backend, args),
         Command::Score(args) => score::score(&cli.backend, args),
+        Command::Embed(args) => embed::embed(&cli.backend, args),
         Command::Bench(args) => bench::bench(&cli.backend, args),
         Command::Tokenize(args) => tokenize::tokenize(&cli.backend, args),
         Command::Inspect(args) => inspect::inspect(&cli.backend, args),

@@ -170,6 +170,12 @@ pub enum Error {
         /// The range.
         expected: &'static str,
     },
+    /// The form that was asked for cannot be kept to.
+    #[error("the constraint cannot be kept to: {what}")]
+    Constraint {
+        /// Why.
+        what: String,
+    },
     /// Nothing to go on from: no tokens.
     #[error("there are no tokens to go on from; give a prompt")]
     Empty,

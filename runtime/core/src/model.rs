@@ -3,6 +3,7 @@
 use crate::backend::{Bound, Device, Reserved};
 use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
+use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
 use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
@@ -34,6 +35,8 @@ struct Inner {
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
+    /// How the files say that a text's rows become its embedding.
+    pooling: Option<Pooling>,
     /// Tokens that attention looks back, where every layer has a limit; else 0.
     window: u64,
     /// Length of the texts that it was opened for.
@@ -150,6 +153,7 @@ impl Model {
                 fixed: loaded.fixed,
                 tokenizer: file.tokenizer,
                 template: file.template,
+                pooling: file.pooling,
                 window: crate::context::window(&graph),
                 length,
                 engines: Mutex::default(),
@@ -199,8 +203,21 @@ impl Model {
     /// # Errors
     /// [`Error::NoTemplate`], [`Error::Text`].
     pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, Error> {
+        self.encode_chat_with(messages, None, add_generation_prompt)
+    }
+
+    /// The same with descriptions of tools for the template, usually a list of JSON schemas.
+    ///
+    /// # Errors
+    /// As [`Model::encode_chat`].
+    pub fn encode_chat_with(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, Error> {
         let template = ChatTemplate::new(self.template_source().ok_or(Error::NoTemplate)?)?;
-        let options = RenderOptions { add_generation_prompt, ..Default::default() };
+        let options = RenderOptions { add_generation_prompt, tools: tools.cloned(), ..Default::default() };
         Ok(self.inner.tokenizer.encode_chat(&template, messages, &options)?)
     }
 
@@ -286,6 +303,13 @@ impl Model {
     pub(crate) fn context_with(&self, size: ContextSize, kv_dtype: u32, banks: &Banks) -> Result<Context, Error> {
         let graph = self.graph_with(size, kv_dtype, Some(banks.shape()))?;
         Context::new(&self.inner.devices, &graph, &self.fixed_with(Some(banks)), size)
+    }
+
+    /// A context that yields what goes into the head, and how the files say that a text's embedding is made of it.
+    pub(crate) fn hidden_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Option<Pooling>), Error> {
+        let mut graph = self.graph(size, kv_dtype)?;
+        graph.cut_head();
+        Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, self.inner.pooling))
     }
 
     /// A context whose matrices' inputs are outputs.
