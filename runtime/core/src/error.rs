@@ -62,6 +62,14 @@ pub enum Error {
         /// Outermost first.
         expected: Vec<u64>,
     },
+    /// A matrix of weights -1, 0 and 1 that is none.
+    #[error("tensor {tensor}: {error}")]
+    Ternary {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        error: tern_quant::ternary::TernaryError,
+    },
     /// More tokens than embeddings.
     #[error("the tokenizer has {tokens} tokens, but the embedding only {rows} rows")]
     Vocabulary {

@@ -3,7 +3,7 @@
 use super::rope::Rope;
 use super::{Kind, TensorTable};
 use crate::graph::{AttentionInputs, Dim, GraphBuilder, LinearExtras, Value};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tern_abi::Header;
 use tern_abi::ops::{AttentionParams, RopeParams};
 use tern_abi::state::{StateDesc, kind};
@@ -116,6 +116,9 @@ pub struct Net<'a> {
     /// Element type of each tensor that the file has, by GGUF name.
     dtypes: &'a HashMap<String, u32>,
     table: HashMap<String, (Vec<u64>, Kind)>,
+    /// Matrices whose input is rounded, and what inputs are rounded.
+    rounded: HashSet<String>,
+    roundings: HashMap<Value, Value>,
     made: HashMap<String, Value>,
     options: NetOptions,
     layer: Option<u64>,
@@ -126,9 +129,11 @@ pub struct Net<'a> {
 impl<'a> Net<'a> {
     /// A net over the tensors of `table` that are in `dtypes`.
     pub fn new(table: &TensorTable, dtypes: &'a HashMap<String, u32>, options: NetOptions) -> Self {
+        let rounded = table.specs.iter().filter(|s| s.bit_linear.is_some()).map(|s| s.gguf.clone()).collect();
         let table = table.specs.iter().map(|s| (s.gguf.clone(), (s.shape.clone(), s.kind))).collect();
         let (g, made) = (GraphBuilder::new(options.real), HashMap::new());
-        Self { g, computed: HashMap::new(), dtypes, table, made, options, layer: None, reduced: false }
+        let (computed, roundings) = (HashMap::new(), HashMap::new());
+        Self { g, computed, dtypes, table, rounded, roundings, made, options, layer: None, reduced: false }
     }
 
     /// Names now belong to layer `i`.
@@ -207,6 +212,7 @@ impl<'a> Net<'a> {
 
     /// The matrix `name` with its bias, where the file has one, and adapters, where the graph has banks.
     pub fn linear(&mut self, x: Value, name: &str) -> Value {
+        let x = if self.rounded.contains(&self.full(&format!("{name}.weight"))) { self.rounding(x) } else { x };
         let w = self.tensor(&format!("{name}.weight"));
         let bias = format!("{name}.bias");
         let bias = self.has(&bias).then(|| self.tensor(&bias));
@@ -220,6 +226,16 @@ impl<'a> Net<'a> {
         let bias = format!("{name}.bias");
         let bias = self.has(&bias).then(|| self.tensor(&bias));
         self.g.expert_linear(x, w, bias, ids)
+    }
+
+    /// `x` rounded to 8 bits, as BitLinears have their input; one value for all that share it.
+    fn rounding(&mut self, x: Value) -> Value {
+        if let Some(&rounded) = self.roundings.get(&x) {
+            return rounded;
+        }
+        let rounded = self.g.quantize_tokens(x);
+        self.roundings.insert(x, rounded);
+        rounded
     }
 
     /// `x` plus the matrix `name` applied to `h`.
