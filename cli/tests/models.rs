@@ -390,3 +390,35 @@ fn keys_and_values_in_eight_bits() {
     let bench = run(&["bench", text(&model), "-p", "16", "-n", "2", "-r", "1", "--kv", "i8", "--json"]).json();
     assert!(bench["decode_tok_s"]["median"].as_f64().unwrap() > 0.0);
 }
+
+#[test]
+fn text_has_the_form_that_was_asked_for() {
+    let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let schema = file(
+        "schema.json",
+        r#"{"type":"object","properties":{"n":{"enum":[1,2]}},"required":["n"],"additionalProperties":false}"#,
+    );
+    let grammar = file("yes.gbnf", "root ::= \"yes\" | \"no\" root\n");
+    let broken = file("broken.gbnf", "root ::= \"yes\"\nother ::= (\n");
+    let flags = ["run", text(&model), "-p", "The", "--temperature", "1"];
+    let written = |more: &[&str]| run(&[&flags[..], more].concat());
+    let json = written(&["--json-schema", text(&schema)]);
+    let value: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!([json!({"n": 1}), json!({"n": 2})].contains(&value), "{value}");
+    let yes = written(&["--grammar", text(&grammar)]).stdout;
+    assert_eq!(yes.trim_end().replace("no", ""), "yes");
+    let number = written(&["--regex", "[0-9]{5}"]).stdout;
+    assert!(number.trim_end().len() == 5 && number.trim_end().bytes().all(|b| b.is_ascii_digit()), "{number}");
+    let error = written(&["--grammar", text(&broken)]);
+    assert_eq!(error.code, 3);
+    assert!(error.stderr.contains("broken.gbnf: GBNF, line 2, column 11: the group has no end"), "{}", error.stderr);
+    let error = written(&["--regex", "("]);
+    assert_eq!(error.code, 2);
+    assert!(error.stderr.contains("--regex: regular expression, line 1, column 1"), "{}", error.stderr);
+    assert_eq!(written(&["--regex", "a", "--grammar", text(&grammar)]).code, 2);
+}

@@ -42,6 +42,8 @@ LONG = {
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 
+BITNET = dict(model_type="bitnet", hidden_act="relu2", rope_theta=500000.0, rms_norm_eps=1e-5, tie_word_embeddings=True)
+
 # name: (what it covers, class, configuration)
 MODELS = {
     "tiny-qwen2": (
@@ -182,15 +184,48 @@ MODELS = {
                                   "truncate": False},
              quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}),
     ),
+    "tiny-bitnet": (
+        "BitNet b1.58 with packed weights whose scales divide, rows that are whole ternary blocks",
+        "BitNetForCausalLM",
+        BITNET | dict(hidden_size=256, intermediate_size=256, num_attention_heads=4,
+                      quantization_config=dict(quant_method="bitnet", linear_class="bitlinear", quantization_mode="offline",
+                                               modules_to_not_convert=["lm_head"])),
+    ),
+    "tiny-bitnet-auto": (
+        "BitNet b1.58 with packed weights whose scales multiply, odd sizes, an ordinary matrix among them",
+        "BitNetForCausalLM",
+        BITNET | dict(hidden_size=48, intermediate_size=100, hidden_act="silu",
+                      quantization_config=dict(quant_method="bitnet", linear_class="autobitlinear",
+                                               quantization_mode="offline",
+                                               modules_to_not_convert=["lm_head", "model.layers.1.self_attn.k_proj"])),
+    ),
+    "tiny-bitnet-online": (
+        "BitNet b1.58 with the weights that training adjusts, rounded when opened, and a layer of ordinary matrices",
+        "BitNetForCausalLM",
+        BITNET | dict(hidden_size=128, intermediate_size=256, num_hidden_layers=3,
+                      quantization_config=dict(quant_method="bitnet", linear_class="autobitlinear",
+                                               quantization_mode="online",
+                                               modules_to_not_convert=["lm_head", "model.layers.2"])),
+    ),
+    "tiny-llama-bitnet": (
+        "Llama with packed matrices, which GGUF has with rotated pairs side by side",
+        "LlamaForCausalLM",
+        dict(model_type="llama", hidden_size=256, intermediate_size=256, num_attention_heads=4,
+             quantization_config=dict(quant_method="bitnet", linear_class="bitlinear", quantization_mode="offline",
+                                      modules_to_not_convert=["lm_head"])),
+    ),
 }
 # Settings that transformers makes by itself as texts grow: the tests open the model for texts of this length.
 LENGTHS = {"tiny-dynamic": None}  # None: that of the prompt, and nothing is generated
 # What GGUF or llama.cpp has no key for, and the window of Phi 3, which llama.cpp reads and leaves out.
 ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi", "tiny-qwen3-moe-layers", "tiny-gpt-oss"}
+ALONE |= {name for name in MODELS if "bitnet" in name}
 # Families that take the embedding as it is.
 PLAIN = {"llama", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gpt2", "bitnet", "mixtral", "qwen2_moe",
          "qwen3_moe", "olmoe", "gpt_oss"}
 SEEDS = {}
+# Steps that activations which the model itself rounds keep away from ties.
+MARGIN = 5e-5
 
 
 def draw(model, generator):
@@ -240,7 +275,53 @@ def published(model):
         return load_file(Path(temporary, "model.safetensors"))
 
 
+def packed_codes(model, settings):
+    """A model's matrices as an offline checkpoint has them: codes, four to a byte, and a scale."""
+    linears = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    kept = settings["modules_to_not_convert"]
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        module = name.removesuffix(".weight")
+        if module not in linears or any(module.endswith(entry) for entry in kept):
+            tensors[name] = tensor
+            continue
+        mean = tensor.abs().mean()
+        codes = (tensor / mean).round().clamp(-1, 1)
+        tensors[name] = transformers.integrations.bitnet.pack_weights(codes)
+        # The one is divided by, the other is a factor; both are stored with the rest of the numbers.
+        scale = 1 / mean if settings["linear_class"] == "bitlinear" else mean
+        tensors[name + "_scale"] = scale.reshape(1)
+    return tensors
+
+
+def farthest(model, tokens):
+    """How far the rounded activation that is nearest to a tie is from it, in steps: where the last bits of a sum decide, no two
+    programs agree."""
+    least = []
+
+    def look(_module, inputs):
+        codes = inputs[0] * 127 / inputs[0].abs().amax(-1, keepdim=True)
+        least.append(float(((codes - codes.floor()) - 0.5).abs().min()))
+
+    for module in model.modules():
+        if "BitLinear" in type(module).__name__:
+            module.register_forward_pre_hook(look)
+    with torch.no_grad():
+        model(torch.tensor([tokens]), use_cache=False)
+    return min(least)
+
+
 def save(folder, model, packed):
+    settings = getattr(model.config, "quantization_config", None)
+    if settings and settings.get("quantization_mode") == "offline":
+        tied = model.config.tie_word_embeddings
+        tensors = {
+            name: (tensor if tensor.dtype == torch.uint8 else tensor.to(torch.bfloat16)).contiguous()
+            for name, tensor in packed_codes(model, settings).items()
+            if not (name == "lm_head.weight" and tied)
+        }
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        return
     tied = getattr(model.config, "tie_word_embeddings", True)
     tensors = {
         name: tensor.to(torch.bfloat16).contiguous()
@@ -267,23 +348,30 @@ def make(name, seed, made_by):
                                              "eos_token": specials[-1], "model_max_length": 256})
     loaded = transformers.AutoConfig.from_pretrained(folder)
     loaded._attn_implementation = "eager"
-    model = getattr(transformers, kind)(loaded).eval()
-    generator = torch.Generator().manual_seed(SEEDS.get(name, seed))
-    draw(model, generator)
-    mxfp4 = "quantization_config" in config
-    save(folder, model, draw_mxfp4(model, generator) if mxfp4 else {})
-    # What was written is what is computed.
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager",
-        **({"quantization_config": transformers.Mxfp4Config(dequantize=True)} if mxfp4 else {}),
-    ).float().eval()
     fast = transformers.AutoTokenizer.from_pretrained(folder)
     encode = lambda text: fast(text)["input_ids"]  # noqa: E731
-    tokens = encode(PROMPT)
+    method = config.get("quantization_config", {}).get("quant_method")
+    rounds, mxfp4 = method == "bitnet", method == "mxfp4"
+    prompt = PROMPT[: len(PROMPT) // 2] if rounds else PROMPT
+    tokens = encode(prompt)
+    for attempt in range(2000):
+        model = getattr(transformers, kind)(loaded).eval()
+        generator = torch.Generator().manual_seed(SEEDS.get(name, seed) + 1000 * attempt)
+        draw(model, generator)
+        save(folder, model, draw_mxfp4(model, generator) if mxfp4 else {})
+        # What was written is what is computed.
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager",
+            **({"quantization_config": transformers.Mxfp4Config(dequantize=True)} if mxfp4 else {}),
+        ).eval()
+        # Packed matrices come in the type of the configuration.
+        torch.nn.Module.float(model)
+        if not rounds or farthest(model, tokens) > MARGIN:
+            break
     with torch.no_grad():
         logits = model(torch.tensor([tokens]), use_cache=False).logits[0].numpy()
         greedy, gaps = list(tokens), []
-        for _ in range(16 if LENGTHS.get(name, 1) else 0):
+        for _ in range(16 if LENGTHS.get(name, 1) and not rounds else 0):
             best = torch.topk(model(torch.tensor([greedy]), use_cache=False).logits[0, -1], 2)
             greedy.append(int(best.indices[0]))
             gaps.append(round(float(best.values[0] - best.values[1]), 5))
@@ -291,11 +379,12 @@ def make(name, seed, made_by):
     golden = {
         "made_by": made_by,
         "covers": covers,
-        "prompt": PROMPT,
+        "prompt": prompt,
         "tokens": tokens,
         "greedy": greedy[len(tokens) :] or None,
         "gaps": gaps,
         "length": LENGTHS.get(name, 128) or len(tokens),
+        "rounds": rounds,
         "llama_cpp": name not in ALONE,
         "texts": [{"text": TEXTS[sample], "tokens": encode(TEXTS[sample])} for sample in SAMPLES[:2]],
     }

@@ -8,12 +8,13 @@ use crate::stop::Stop;
 use std::sync::{Mutex, PoisonError};
 use tern_abi::dtype;
 use tern_abi::graph::{Tensor, dim, place};
+use tern_abi::ops::GRAD;
 use tern_abi::plugin::{GraphView, PluginError, Resolved, Result, RunView};
 
 /// A graph ready to run.
 pub struct Compiled {
     ops: Vec<Box<dyn CompiledOp>>,
-    /// First output of each op: an op that makes no rows in a step is passed over.
+    /// First output of each op but gradients: an op that makes no rows in a step is passed over.
     makes: Vec<Option<usize>>,
     /// The next op that reads weights, for the first op and for those that read weights themselves: between the end of
     /// an op's weights and the beginning of the next one's, memory would otherwise have nothing to do.
@@ -54,7 +55,8 @@ impl Compiled {
             let compiled = compile_op(view, op, ctx)
                 .map_err(|e| PluginError::new(e.status, format!("op {i} of the graph: {}", e.message)))?;
             ops.push(compiled);
-            makes.push(op.output(0));
+            // The gradient of a weight is there without rows, too: zeros.
+            makes.push(op.output(0).filter(|_| op.op & GRAD == 0));
             for t in (0..op.inputs.len()).filter_map(|k| op.input(k)) {
                 is_used[t] = true;
             }

@@ -26,6 +26,7 @@ pub mod matmul;
 pub mod memory;
 pub mod op;
 pub mod ops;
+pub mod places;
 pub mod pool;
 pub mod simd;
 pub mod state;

@@ -90,6 +90,7 @@ impl Case {
             eps: 1e-5,
             glu: u32::from(self.glu && fused),
             activation: 1,
+            quantize: 0,
         };
         if fused {
             let mut all = vec![Some(x), norm_w.filter(|_| self.norm), residual, index, scale];

@@ -1,5 +1,6 @@
 //! `tern bench`: speed and memory, and their share of what the machine allows.
 
+mod profile;
 mod report;
 mod speculate;
 mod together;
@@ -11,8 +12,8 @@ use crate::stats::Spread;
 use crate::terminal::{Out, Progress};
 use crate::{bandwidth, interrupt, machine, setup};
 use clap::Args;
-use report::{OpShare, Profile, Report};
-use std::collections::BTreeMap;
+use profile::Profile;
+use report::Report;
 use std::path::PathBuf;
 use std::time::Instant;
 use tern::{Model, Session, SessionOptions};
@@ -49,7 +50,7 @@ pub struct BenchArgs {
     /// Rounds; medians are told
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     pub repeats: usize,
-    /// Also tell each op's share of the time, from one more round
+    /// Also tell each op's share of the time, from one more round, and how close it comes to the bandwidth
     #[arg(long)]
     pub profile: bool,
     /// One JSON object
@@ -90,7 +91,7 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         }
     }
     let peak_rss_bytes = machine::peak_memory();
-    let profile = args.profile.then(|| bench.profile()).transpose()?;
+    let mut profile = args.profile.then(|| Profile::measure(&bench)).transpose()?;
     drop(bench);
     let together = match args.sequences {
         Some(sequences) => Some(together::measure(&model, args, usize::from(sequences), &mut progress)?),
@@ -103,6 +104,9 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     progress.update(|| "measuring memory bandwidth".to_owned());
     let info = model.info();
     let bandwidth = bandwidth::measure(info.bytes_per_token, setup::threads(&model));
+    if let (Some(profile), Some(bandwidth)) = (&mut profile, bandwidth) {
+        profile.compare(bandwidth);
+    }
     let (prefill, decode) = (Spread::of(&prefill), Spread::of(&decode));
     drop(progress);
     let report = Report {
@@ -190,41 +194,6 @@ impl Bench<'_> {
         // Each call lowers the session's flag, and may so miss what came just before.
         if self.watch.pressed() { Err(Failure::cancelled()) } else { Ok(()) }
     }
-
-    /// Shares of the ops in one more round.
-    fn profile(&self) -> Result<Profile> {
-        let Self { session, args, .. } = self;
-        session.set_profiling(true);
-        session.reset()?;
-        let start = session.profile();
-        if args.prompt > 0 {
-            self.forward(0, args.prompt)?;
-        }
-        let prefill = shares(&start, &session.profile());
-        self.fill()?;
-        let start = session.profile();
-        (0..args.tokens).try_for_each(|i| self.forward(args.depth + i, 1))?;
-        let decode = shares(&start, &session.profile());
-        session.set_profiling(false);
-        Ok(Profile { prefill, decode })
-    }
-}
-
-/// What was added between two readings, largest first.
-fn shares(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<OpShare> {
-    let mut sums = BTreeMap::<&str, i128>::new();
-    for (op, ns) in after {
-        *sums.entry(op).or_default() += i128::from(*ns);
-    }
-    for (op, ns) in before {
-        *sums.entry(op).or_default() -= i128::from(*ns);
-    }
-    sums.retain(|_, ns| *ns > 0);
-    let total = sums.values().sum::<i128>() as f64;
-    let one = |(op, ns): (&str, i128)| OpShare { op: op.to_owned(), share: ns as f64 / total, ms: ns as f64 / 1e6 };
-    let mut shares: Vec<_> = sums.into_iter().map(one).collect();
-    shares.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    shares
 }
 
 /// Ordinary tokens, spread over the vocabulary, the same ones every time.
@@ -242,15 +211,6 @@ fn tokens(model: &Model, count: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shares_of_what_was_added() {
-        let reading = |a, b| vec![("a".to_owned(), a), ("b".to_owned(), b)];
-        let got = shares(&reading(10, 0), &reading(110, 300));
-        let got: Vec<_> = got.iter().map(|s| (s.op.as_str(), s.share)).collect();
-        assert_eq!(got, [("b", 0.75), ("a", 0.25)]);
-        assert!(shares(&reading(5, 5), &reading(5, 5)).is_empty());
-    }
 
     #[test]
     fn share_of_the_ceiling() {

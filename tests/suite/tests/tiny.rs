@@ -113,8 +113,10 @@ fn check(golden: &Golden, path: &Path, (backend, tier): (&str, &str)) {
     let found = distance(&stepwise);
     println!("{what}: {found:.1e}");
     assert!(found <= limit, "{what}: {found}");
-    let half = distance(&one_by_one(KvType::F16));
-    assert!(half <= limit.max(4e-3), "{what}, half-precision cache: {half}");
+    let half = distance(&one_by_one(KvType::F16), &golden.logits);
+    // Where the model itself rounds activations, half precision moves some of them by a whole step.
+    let coarse = if golden.json["rounds"].as_bool() == Some(true) { 0.1 } else { 4e-3 };
+    assert!(half <= limit.max(coarse), "{what}, half-precision cache: {half}");
     let last = golden.session(model, KvType::F32).forward(&tokens).unwrap();
     let at_once = error(&last, &stepwise[stepwise.len() - last.len()..]);
     assert!(at_once <= 1e-5, "{what}, all tokens at once: {at_once}");

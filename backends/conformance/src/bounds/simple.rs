@@ -79,12 +79,24 @@ pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
             let all: f64 = x.iter().map(|x| x.abs()).sum();
             vec![f64::from(op.0.factor).abs() * all * sum_error(x.len())]
         }
+        Kernel::QuantizeTokens(_) => rows(&x, width, quantized),
         Kernel::FastWeight(op) => {
             let head = op.0.head_dim as usize;
             rows(first, head, |row| vec![FAST_WEIGHT_DRIFT * largest(row).max(1.0); row.len()])
         }
         Kernel::Linear(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => Vec::new(),
     }]
+}
+
+/// A few roundings of the step, or a whole step where a value is so near to a tie that they decide.
+fn quantized(row: &[f64]) -> Vec<f64> {
+    let top = largest(row);
+    let bound = |x: &f64| {
+        let code = x.abs() / top * 127.0;
+        let tie = (code.fract() - 0.5).abs() < 4.0 * EPS * code.max(1.0);
+        top / 127.0 * if tie { 1.0 + 4.0 * EPS * code } else { 4.0 * EPS * code } + tiny()
+    };
+    if top < 1e-36 { vec![1e-36; row.len()] } else { row.iter().map(bound).collect() }
 }
 
 /// Results may be flushed to zero.

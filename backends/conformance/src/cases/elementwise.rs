@@ -1,4 +1,4 @@
-//! GLU, ADD, MUL, SCALE, ACTIVATION.
+//! GLU, ADD, MUL, SCALE, ACTIVATION, QUANTIZE_TOKENS.
 
 use super::{TOKENS, backward, case};
 use crate::case::{Case, Data, Input};
@@ -80,6 +80,27 @@ fn scale(shape: &[usize], factor: f32) -> Case {
     case(name, Kernel::Scale(ops::Scale(ScaleParams { factor })), inputs, dims(shape[0], 0, 0))
 }
 
+fn quantize(name: &str, shape: &[usize], x: impl Fn(usize) -> f32) -> Case {
+    let data = Data::Real((0..shape.iter().product()).map(x).collect());
+    let x = Input { shape: shape.to_vec(), lead: dim::TOKENS, data };
+    let kernel = Kernel::QuantizeTokens(ops::QuantizeTokens);
+    case(format!("{name} {shape:?}"), kernel, vec![Some(x)], dims(shape[0], 0, 0))
+}
+
+fn quantizations() -> Vec<Case> {
+    let wave = |i: usize| (i as f32 * 0.7).sin() * (1.0 + (i % 11) as f32);
+    let shapes: [&[usize]; 5] = [&[1, 1], &[2, 19], &[7, 32], &[33, 67], &[2, 3, 40]];
+    let mut out: Vec<Case> = shapes.map(|shape| quantize("wave", shape, wave)).into();
+    // The largest is 127, so that halves are ties.
+    let tie = |i: usize| if i.is_multiple_of(16) { -127.0 } else { i as f32 - 20.5 };
+    out.push(quantize("ties", &[1, 48], tie));
+    out.push(quantize("zeros", &[2, 17], |_| 0.0));
+    out.push(quantize("tiny", &[2, 17], |i| 1e-30 * wave(i)));
+    out.push(quantize("huge", &[2, 17], |i| 1e30 * wave(i)));
+    out.push(quantize("one far above", &[2, 65], |i| if i % 65 == 64 { -1000.0 } else { wave(i) }));
+    out
+}
+
 fn pairs() -> Vec<Case> {
     let mut out = Vec::new();
     for kernel in [Kernel::Add(ops::Add), Kernel::Mul(ops::Mul)] {
@@ -108,6 +129,7 @@ pub(super) fn forward() -> Vec<Case> {
     out.extend(bounds());
     out.extend(TOKENS.map(|t| scale(&[t, 23], -0.37)));
     out.push(scale(&[2, 3, 5], 0.0));
+    out.extend(quantizations());
     out
 }
 

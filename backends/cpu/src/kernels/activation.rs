@@ -1,5 +1,7 @@
 //! Activation functions, alone and gating.
 
+pub mod grad;
+
 use super::vector::{load, map_over};
 use crate::simd::{LANES, Simd};
 use tern_abi::ops::{GluParams, activation as kind};
@@ -43,10 +45,16 @@ unsafe fn silu<S: Simd>(x: S::F) -> S::F {
     unsafe { S::div(x, S::add(S::splat(1.0), S::exp(S::sub(S::zero(), x)))) }
 }
 
-/// `x Φ(x)`. Far from zero `erfc` is the exponential of a polynomial, so that the left tail keeps its
-/// relative accuracy; near zero `erf` is a polynomial itself.
 #[inline(always)]
 unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
+    // SAFETY: passed on.
+    unsafe { S::mul(x, normal::<S>(x)) }
+}
+
+/// `Φ(x)`, the normal distribution. Far from zero `erfc` is the exponential of a polynomial, so that the left tail keeps its
+/// relative accuracy; near zero `erf` is a polynomial itself.
+#[inline(always)]
+unsafe fn normal<S: Simd>(x: S::F) -> S::F {
     // SAFETY: passed on.
     unsafe {
         let a = S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2));
@@ -73,7 +81,7 @@ unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
         let erf = S::fma(q, a, a);
         let near = S::fma(S::splat(0.5), erf, S::splat(0.5));
 
-        S::mul(x, S::select_lt(t, S::splat(0.927_734_4), near, tail))
+        S::select_lt(t, S::splat(0.927_734_4), near, tail)
     }
 }
 

@@ -1,5 +1,7 @@
 //! ADD, MUL, SCALE, ACTIVATION and GLU.
 
+pub mod grad;
+
 use crate::check::Checker;
 use crate::kernels::{activation, elementwise};
 use crate::op::{CompiledOp, Ctx, Step};

@@ -1,6 +1,7 @@
 //! What `tern bench` tells.
 
 use super::BenchArgs;
+use super::profile::Profile;
 use super::speculate::Speculated;
 use crate::commands::inspect::size;
 use crate::failure::Result;
@@ -32,20 +33,6 @@ pub struct Report {
     pub speculation: Option<Vec<Speculated>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
-}
-
-/// Where the time goes, largest first.
-#[derive(Debug, Serialize)]
-pub struct Profile {
-    pub prefill: Vec<OpShare>,
-    pub decode: Vec<OpShare>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct OpShare {
-    pub op: String,
-    pub share: f64,
-    pub ms: f64,
 }
 
 impl Report {
@@ -89,14 +76,7 @@ impl Report {
             out.line(&format!("{:<18} {:>8.1} MB", "peak memory", peak as f64 / 1e6))?;
         }
         if let Some(profile) = &self.profile {
-            for (title, ops) in [("prefill", &profile.prefill), ("decode", &profile.decode)] {
-                if !ops.is_empty() {
-                    out.line(&format!("\nwhere {title} goes"))?;
-                }
-                for op in ops {
-                    out.text(&format!("{:>6.1} %  {:>9.2} ms  {}\n", op.share * 100.0, op.ms, op.op))?;
-                }
-            }
+            profile.print(out)?;
         }
         out.flush()
     }

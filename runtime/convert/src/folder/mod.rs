@@ -116,7 +116,7 @@ fn renamed(input: &Input, tensors: &[Tensor]) -> Result<Checkpoint, ConvertError
         Rows::Stored { info, .. } | Rows::Parted { info, .. } => {
             Some(tern_formats::TensorInfo { name: t.name.clone(), ..info.clone() })
         }
-        Rows::Stack(_) | Rows::Computed(_) => None,
+        Rows::Stack(_) | Rows::Computed(_) | Rows::Ternary { .. } => None,
     };
     Ok(Checkpoint::new(tensors.iter().filter_map(info).collect(), input.checkpoint.sources().to_vec())?)
 }

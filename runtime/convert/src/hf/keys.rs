@@ -4,7 +4,7 @@ use crate::error::ConvertError;
 use crate::input::Tensor;
 use std::cell::RefCell;
 use std::path::Path;
-use tern::models::{ConfigError, Definition, Hyper, Recorded, find, hugging_face};
+use tern::models::{ConfigError, Definition, Hyper, Recorded, hugging_face};
 use tern_formats::gguf::Value;
 use tern_formats::hf::{Config, Folder};
 use tern_formats::{Checkpoint, DType};
@@ -33,9 +33,9 @@ impl Hypers {
             .into_iter()
             .next()
             .ok_or_else(|| tern::Error::from(ConfigError::Missing { key: "architectures in config.json".into() }))?;
-        let architecture = find(&name, false).map_err(tern::Error::from)?;
         let (of, keys) = (Hyper::Hf { config, checkpoint: Some(checkpoint) }, RefCell::default());
-        let definition = (architecture.read)(&Hyper::Recorded { of: &of, keys: &keys }).map_err(tern::Error::from)?;
+        let recorded = Hyper::Recorded { of: &of, keys: &keys };
+        let (architecture, definition) = tern::models::read(&name, &recorded).map_err(tern::Error::from)?;
         let read = keys.into_inner();
         Ok(Self {
             file: config.file().to_owned(),

@@ -258,6 +258,11 @@ impl GraphBuilder {
         self.one(Op::Activation(ActivationParams { activation }), &[Some(x)], self.shape(x))
     }
 
+    /// Each row of `x` rounded to 8 bits with one scale, as BitNet b1.58 was trained.
+    pub fn quantize_tokens(&mut self, x: Value) -> Value {
+        self.one(Op::QuantizeTokens, &[Some(x)], self.shape(x))
+    }
+
     /// Expert ids `i32 [T, k]` and their weights `[T, k]` for `logits [T, E]`.
     pub fn moe_route(&mut self, logits: Value, params: MoeRouteParams) -> (Value, Value) {
         let shape = vec![self.dim(logits, 0), Dim::Fixed(u64::from(params.top_k))];

@@ -74,6 +74,8 @@ ops! {
     CrossEntropy = CROSS_ENTROPY, "cross_entropy", differentiable [0];
     /// Sum of all elements.
     Sum(ScaleParams) = SUM, "sum", differentiable [0];
+    /// Rows rounded to 8 bits.
+    QuantizeTokens = QUANTIZE_TOKENS, "quantize_tokens", differentiable [0];
 }
 
 /// Bytes of a parameter struct.

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use tern_formats::gguf::{Metadata, Value};
 use tern_formats::hf::Config;
-use tern_formats::{Checkpoint, FormatError};
+use tern_formats::{Checkpoint, DType, FormatError};
 
 pub(super) use refuse::unsupported;
 
@@ -251,6 +251,11 @@ impl Hyper<'_> {
             key: format!("tensor {}", if self.is_gguf() { gguf } else { hf }),
         })?;
         Ok(tensor.shape.first().copied().unwrap_or(0))
+    }
+
+    /// Element type of the tensor with this name in the file.
+    pub fn dtype_of(&self, name: &str) -> Option<DType> {
+        Some(self.tensor(name, name)?.dtype)
     }
 
     fn tensor(&self, gguf: &str, hf: &str) -> Option<&tern_formats::TensorInfo> {

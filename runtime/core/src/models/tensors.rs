@@ -1,5 +1,6 @@
 //! Tensor tables: what a model file must contain.
 
+use super::BitLinear;
 use tern_abi::weight::usage;
 
 /// What a tensor is to the graph.
@@ -86,6 +87,8 @@ pub struct TensorSpec {
     pub part: Option<Part>,
     /// How folders have it.
     pub change: Change,
+    /// Is it a BitLinear's, and how is it stored?
+    pub bit_linear: Option<BitLinear>,
 }
 
 /// All tensors of a model.
@@ -175,7 +178,8 @@ impl TensorTable {
     fn push(&mut self, gguf: &str, hf: &str, shape: Vec<u64>, kind: Kind) -> &mut TensorSpec {
         let (gguf, hf) = self.named(gguf, hf);
         let at = self.specs.len();
-        self.specs.push(TensorSpec { gguf, hf, shape, kind, optional: false, part: None, change: Change::None });
+        let (optional, part, change, bit_linear) = (false, None, Change::None, None);
+        self.specs.push(TensorSpec { gguf, hf, shape, kind, optional, part, change, bit_linear });
         &mut self.specs[at]
     }
 }
@@ -247,6 +251,9 @@ impl TensorSpec {
         }
         if self.change == Change::Row && gguf {
             shape.remove(0);
+        }
+        if let (Some(BitLinear::Packed(_)), Some(rows), false) = (self.bit_linear, shape.first_mut(), gguf) {
+            *rows = rows.div_ceil(4);
         }
         if self.change == Change::Transposed && !gguf {
             shape.reverse();
