@@ -5,7 +5,7 @@
 //! opening.rs   a model before its weights are loaded, and what it will take
 //! model.rs     a model: weights on a device, tokenizer, template
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text
-//! learn.rs     learning: adapters, optimizers, training; banks.rs: adapters' factors on devices
+//! learn.rs     learning: adapters, optimizers, training; adapters.rs: those that a model has; banks.rs: their factors on devices
 //! taps.rs      what goes into the matrices, for importance matrices and tests
 //! sample.rs    choosing the next token
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
@@ -25,6 +25,7 @@ pub mod learn;
 pub mod models;
 pub mod plan;
 
+mod adapters;
 mod banks;
 mod chat;
 mod error;
@@ -39,6 +40,7 @@ mod score;
 mod session;
 mod taps;
 
+pub use adapters::{AdapterId, AdapterUse};
 pub use backend::CancelFlag;
 pub use chat::{Chat, Overflow, Reply};
 pub use error::{Error, ErrorKind};
