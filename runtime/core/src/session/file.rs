@@ -81,7 +81,7 @@ impl Session {
         for index in 0..states.len() {
             let (mut sum, mut result) = (crc32fast::Hasher::new(), Ok(()));
             shared.engine.with(|c| {
-                c.export_state(shared.place, index, &mut |bytes| {
+                c.export_state(shared.place, index, computed, &mut |bytes| {
                     sum.update(bytes);
                     if result.is_ok() {
                         result = body.write(bytes);
