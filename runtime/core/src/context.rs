@@ -267,7 +267,7 @@ fn step_memory(
 }
 
 fn zeros(plan: &Plan) -> Vec<AtomicU64> {
-    plan.op_names.iter().map(|_| AtomicU64::new(0)).collect()
+    plan.work.iter().map(|_| AtomicU64::new(0)).collect()
 }
 
 /// The furthest that any layer looks back, in tokens; 0 where one has no limit.

@@ -7,6 +7,7 @@
 
 mod build;
 mod grad;
+mod head;
 mod loss;
 mod op;
 mod order;

@@ -4,9 +4,10 @@ use crate::adapters::Adapters;
 use crate::backend::{Bound, Device, Reserved};
 use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
+use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
-use crate::graph::{ExternalKind, Graph, Op, Tap};
+use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
 use crate::load::{self, Destination, ModelFile, Resolved};
 use crate::models::{AdapterBanks, Definition, NetOptions, TensorTable, find};
 use crate::opening::{Opening, build, net_options, resident_pages};
@@ -38,6 +39,8 @@ struct Inner {
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
+    /// How the files say that a text's rows become its embedding.
+    pooling: Option<Pooling>,
     /// Tokens that attention looks back, where every layer has a limit; else 0.
     window: u64,
     /// Length of the texts that it was opened for.
@@ -155,6 +158,7 @@ impl Model {
                 fixed: loaded.fixed,
                 tokenizer: file.tokenizer,
                 template: file.template,
+                pooling: file.pooling,
                 window: crate::context::window(&graph),
                 length,
                 engines: Mutex::default(),
@@ -205,8 +209,21 @@ impl Model {
     /// # Errors
     /// [`Error::NoTemplate`], [`Error::Text`].
     pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, Error> {
+        self.encode_chat_with(messages, None, add_generation_prompt)
+    }
+
+    /// The same with descriptions of tools for the template, usually a list of JSON schemas.
+    ///
+    /// # Errors
+    /// As [`Model::encode_chat`].
+    pub fn encode_chat_with(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, Error> {
         let template = ChatTemplate::new(self.template_source().ok_or(Error::NoTemplate)?)?;
-        let options = RenderOptions { add_generation_prompt, ..Default::default() };
+        let options = RenderOptions { add_generation_prompt, tools: tools.cloned(), ..Default::default() };
         Ok(self.inner.tokenizer.encode_chat(&template, messages, &options)?)
     }
 
@@ -313,6 +330,13 @@ impl Model {
     pub(crate) fn context_with(&self, size: ContextSize, kv_dtype: u32, banks: &Banks) -> Result<Context, Error> {
         let graph = self.graph_with(size, kv_dtype, Some(banks.shape()))?;
         Context::new(&self.inner.devices, &graph, &self.fixed_with(Some(banks)), size)
+    }
+
+    /// A context that yields what goes into the head, and how the files say that a text's embedding is made of it.
+    pub(crate) fn hidden_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Option<Pooling>), Error> {
+        let mut graph = self.graph(size, kv_dtype)?;
+        graph.cut_head();
+        Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, self.inner.pooling))
     }
 
     /// A context whose matrices' inputs are outputs.
@@ -442,16 +466,23 @@ fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
     }
 }
 
-/// Weights that are only gathered from give one row a token; all others are read whole.
+/// Weights that are only gathered from give one row a token, stacks of experts the matrices that are chosen; all others are read
+/// whole.
 fn bytes_per_token(graph: &Graph, resolved: &Resolved) -> u64 {
-    let whole = |value| graph.nodes.iter().any(|n| n.op != Op::Gather && n.inputs.contains(&Some(value)));
-    graph
-        .externals
-        .iter()
-        .filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant))
-        .filter_map(|e| {
-            let t = resolved.info(&e.name)?;
-            Some(if whole(e.value) { t.bytes } else { t.bytes / t.shape.first().copied().unwrap_or(1).max(1) })
-        })
-        .sum()
+    // How many of a weight's outermost parts a node reads.
+    let parts = |node: &Node| match node.op {
+        Op::Gather => Some(1),
+        Op::ExpertLinear => match graph.info(node.outputs.first().copied().flatten()?).shape.get(1) {
+            Some(&Dim::Fixed(chosen)) => Some(chosen),
+            _ => None,
+        },
+        _ => None,
+    };
+    let bytes = |value: Value, t: &TensorInfo| {
+        let users = graph.nodes.iter().filter(|n| n.inputs.contains(&Some(value)));
+        let of = t.shape.first().copied().unwrap_or(1).max(1);
+        users.map(|n| parts(n).map_or(t.bytes, |n| t.bytes / of * n.min(of))).max().unwrap_or(0)
+    };
+    let weights = graph.externals.iter().filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant));
+    weights.filter_map(|e| Some(bytes(e.value, resolved.info(&e.name)?))).sum()
 }

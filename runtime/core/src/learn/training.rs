@@ -153,6 +153,11 @@ impl Training {
         &self.options
     }
 
+    /// Another learning rate from the next step on, for a course that no [`Schedule`](crate::learn::Schedule) has.
+    pub fn set_learning_rate(&mut self, rate: f64) {
+        self.options.learning_rate = rate;
+    }
+
     /// From the next step on the learning rate follows `schedule`.
     pub fn set_schedule(&mut self, schedule: Schedule) {
         self.options.schedule = schedule;

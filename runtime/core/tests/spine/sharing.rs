@@ -192,7 +192,7 @@ fn a_sequence_goes_to_canonical_layout_and_back() {
     let canonical = |c: &Context, states: usize| -> Vec<Vec<u8>> {
         let one = |i| {
             let mut bytes = Vec::new();
-            c.export_state(0, i, computed, &mut |unit| bytes.extend_from_slice(unit)).unwrap();
+            c.export_state(0, i, c.computed(0), &mut |unit| bytes.extend_from_slice(unit)).unwrap();
             bytes
         };
         (0..states).map(one).collect()

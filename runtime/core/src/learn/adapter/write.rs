@@ -16,7 +16,22 @@ impl Adapter {
     /// # Errors
     /// [`Error::Adapter`] where it does not fit the model; [`Error::Io`], [`Error::Format`].
     pub fn write_gguf(&self, model: &Model, path: impl AsRef<Path>) -> Result<(), Error> {
-        let (path, mut pairs) = (path.as_ref(), self.in_file(model, true)?);
+        let path = path.as_ref();
+        let failed = |error| Error::Io { path: path.display().to_string(), error };
+        let file = AtomicFile::create(path, Existing::Replace).map_err(failed)?;
+        self.write_gguf_to(model, &path.display().to_string(), file)?.commit().map_err(failed)
+    }
+
+    /// The bytes of such a file.
+    ///
+    /// # Errors
+    /// As [`Adapter::write_gguf`].
+    pub fn to_gguf(&self, model: &Model) -> Result<Vec<u8>, Error> {
+        self.write_gguf_to(model, "adapter", Vec::new())
+    }
+
+    fn write_gguf_to<W: std::io::Write>(&self, model: &Model, name: &str, to: W) -> Result<W, Error> {
+        let mut pairs = self.in_file(model, true)?;
         let alpha = pairs.first().map_or(1.0, alpha);
         for f in &mut pairs {
             let factor = f.scale * f.rank as f32 / alpha;
@@ -24,10 +39,8 @@ impl Adapter {
             f.scale = alpha / f.rank as f32;
         }
         let specs: Vec<_> = pairs.iter().map(|f| LowRankSpec { alpha, ..spec(f) }).collect();
-        let failed = |error| Error::Io { path: path.display().to_string(), error };
-        let writer = gguf_writer(path.display().to_string(), &self.architecture, &specs)?;
-        let body = writer.begin(AtomicFile::create(path, Existing::Replace).map_err(failed)?)?;
-        write(body, &pairs)?.commit().map_err(failed)
+        let writer = gguf_writer(name, &self.architecture, &specs)?;
+        write(writer.begin(to)?, &pairs)
     }
 
     /// Writes a PEFT folder for the model `base`, by its name on Hugging Face or its path.
