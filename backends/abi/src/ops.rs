@@ -101,8 +101,14 @@ pub const FAST_WEIGHT: u32 = 17;
 pub const CROSS_ENTROPY: u32 = 18;
 /// `factor * Σ x` over all elements. `[x∂] -> [[1]]`. [`ScaleParams`].
 pub const SUM: u32 = 19;
+/// [`CROSS_ENTROPY`] of a linear layer, without ever holding all logits: of `logits = W x`, times `scale`, then under
+/// `softcap` c > 0 `c * tanh(logit / c)`. `[x∂ [R, K], w [V, K], targets i32 [R]] -> [[R]]`. [`LinearCrossEntropyParams`].
+/// w is a prepared weight, or an F32/F64 buffer tensor (which is then `∂`).
+pub const LINEAR_CROSS_ENTROPY: u32 = 25;
 /// First id not in use.
-pub const END: u32 = 20;
+pub const END: u32 = 26;
+/// How many ops there are: ids have gaps.
+pub const COUNT: u32 = 20;
 
 /// Parameter structs: plain data for which all zeros is a valid value.
 ///
@@ -172,6 +178,15 @@ params! {
     RopeTableParams {
         /// Factor on cosine and sine; 1 for plain RoPE.
         magnitude: f32,
+    }
+}
+params! {
+    /// Of [`LINEAR_CROSS_ENTROPY`].
+    LinearCrossEntropyParams {
+        /// Factor on logits; 0 means 1.
+        scale: f32,
+        /// 0: none.
+        softcap: f32,
     }
 }
 /// How rotated pairs lie in a head.

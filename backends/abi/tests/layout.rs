@@ -67,6 +67,7 @@ fn described() -> String {
         }
         ActivationParams { activation }
         ScaleParams { factor }
+        LinearCrossEntropyParams { scale, softcap }
         MoeRouteParams { top_k, softmax_after, normalize, scale }
         FastWeightParams { heads, head_dim, chunk, eps, inner }
         Backend {
@@ -96,6 +97,7 @@ fn described() -> String {
         ops {
             GRAD, GATHER, ROWS, RMS_NORM, LAYER_NORM, LINEAR, ROPE_TABLE, ROPE, ATTENTION, GLU, ADD, MUL, SCALE,
             ACTIVATION, MOE_ROUTE, EXPERT_LINEAR, MOE_COMBINE, FAST_WEIGHT, CROSS_ENTROPY, SUM,
+            LINEAR_CROSS_ENTROPY,
         }
     }
     let _ = writeln!(out, "state::kind::KV_PAGE = {}", state::kind::KV_PAGE);
@@ -123,7 +125,7 @@ fn the_layout_is_the_golden_one() {
 #[test]
 fn every_op_is_listed() {
     let listed = described().lines().filter(|line| line.starts_with("ops::")).count();
-    assert_eq!(listed as u32, ops::END, "all ids from 1 on, and GRAD");
+    assert_eq!(listed as u32, ops::COUNT + 1, "all ids, and GRAD");
 }
 
 #[test]

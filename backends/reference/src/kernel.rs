@@ -77,4 +77,5 @@ kernels! {
     FAST_WEIGHT => FastWeight(FastWeightParams),
     CROSS_ENTROPY => CrossEntropy,
     SUM => Sum(ScaleParams),
+    LINEAR_CROSS_ENTROPY => LinearCrossEntropy(LinearCrossEntropyParams),
 }

@@ -5,10 +5,6 @@ use super::{activate, normal};
 use crate::simd::{LANES, Simd};
 use tern_abi::ops::activation as kind;
 
-/// From here on the continued fraction of [`gelu`] is used, and so many of its terms.
-const FAR: f32 = 3.0;
-const TERMS: u32 = 12;
-
 /// `act'(x)` for a vector.
 ///
 /// # Safety
@@ -35,7 +31,10 @@ unsafe fn slope<S: Simd>(x: S::F, activation: u32) -> S::F {
                 let inner = S::mul(S::splat(2.0 * 0.797_884_6), S::fma(S::splat(3.0 * 0.044_715), square, one));
                 S::fma(S::mul(x, inner), bell::<S>(u), S::sigmoid(u))
             }
-            kind::GELU => gelu::<S>(x),
+            kind::GELU => {
+                let density = S::mul(S::splat(0.398_942_3), S::exp(S::mul(S::splat(-0.5), S::mul(x, x))));
+                S::fma(x, density, normal::<S>(x))
+            }
             kind::RELU_SQUARED => S::mul(S::splat(2.0), S::max(x, S::zero())),
             kind::SIGMOID => bell::<S>(x),
             kind::TANH => S::mul(S::splat(4.0), bell::<S>(S::add(x, x))),
@@ -52,23 +51,6 @@ unsafe fn bell<S: Simd>(x: S::F) -> S::F {
         let e = S::exp(S::sub(S::zero(), S::abs(x)));
         let sum = S::add(S::splat(1.0), e);
         S::div(e, S::mul(sum, sum))
-    }
-}
-
-/// `Φ(x) + x φ(x)`.
-#[inline(always)]
-unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
-    // SAFETY: passed on.
-    unsafe {
-        let density = S::mul(S::splat(0.398_942_3), S::exp(S::mul(S::splat(-0.5), S::mul(x, x))));
-        // Far on the left, Φ is the density times 1/(t + 1/(t + 2/(t + ...))) with t = -x.
-        let t = S::max(S::splat(FAR), S::sub(S::zero(), x));
-        let mut ratio = t;
-        for k in (1..=TERMS).rev() {
-            ratio = S::add(t, S::div(S::splat(k as f32), ratio));
-        }
-        let tail = S::mul(density, S::add(x, S::div(S::splat(1.0), ratio)));
-        S::select_lt(x, S::splat(-FAR), tail, S::fma(x, density, normal::<S>(x)))
     }
 }
 
