@@ -59,12 +59,13 @@ fn described() -> String {
         WeightSource { header, data, len, read, user, cancel, lasting, reserved }
         WeightInfo { header, resident_bytes, stream_bytes, keeps_source, layout }
         NormParams { eps, groups }
-        LinearParams { n_weights, norm, eps, glu, activation }
+        LinearParams { n_weights, norm, eps, glu, activation, quantize }
         RopeTableParams { magnitude }
         RopeParams { heads, head_dim, n_rot, layout, inverse }
         AttentionParams {
             heads, kv_heads, head_dim, page_size, kv_dtype, scale, window, softcap, rope_layout, n_rot,
         }
+        GluParams { activation, alpha, limit, offset }
         ActivationParams { activation }
         ScaleParams { factor }
         LinearCrossEntropyParams { scale, softcap }
@@ -97,7 +98,7 @@ fn described() -> String {
         ops {
             GRAD, GATHER, ROWS, RMS_NORM, LAYER_NORM, LINEAR, ROPE_TABLE, ROPE, ATTENTION, GLU, ADD, MUL, SCALE,
             ACTIVATION, MOE_ROUTE, EXPERT_LINEAR, MOE_COMBINE, FAST_WEIGHT, CROSS_ENTROPY, SUM,
-            LINEAR_CROSS_ENTROPY,
+            LINEAR_CROSS_ENTROPY, QUANTIZE_TOKENS,
         }
     }
     let _ = writeln!(out, "state::kind::KV_PAGE = {}", state::kind::KV_PAGE);

@@ -1,5 +1,6 @@
 //! Compiled graphs: ops checked once, tensors resolved once per step.
 
+use crate::clock::Now;
 use crate::device::CpuDevice;
 use crate::op::{CompiledOp, Ctx, Slot, Step};
 use crate::ops::compile_op;
@@ -126,7 +127,7 @@ impl Compiled {
                 if self.makes[i].is_some_and(|t| step.size_of(t) == 0) {
                     continue;
                 }
-                let started = if profiling && worker.index() == 0 { Now::read() } else { None };
+                let started = (profiling && worker.index() == 0).then(Now::read);
                 // SAFETY: the step's tensors were resolved and checked above; all workers run this loop.
                 unsafe {
                     op.run(&step, worker);
@@ -206,22 +207,5 @@ fn resolve(i: usize, t: &Tensor, view: &View<'_>) -> Result<Slot> {
         }
         Some(Resolved::Empty) | None => bad("nothing is bound"),
         _ => bad("a weight is bound where a buffer is wanted, or the reverse"),
-    }
-}
-
-/// A point in time, where the platform has a clock.
-#[derive(Clone, Copy)]
-struct Now(std::time::Instant);
-
-impl Now {
-    fn read() -> Option<Self> {
-        // The clock of wasm32-unknown-unknown panics.
-        if cfg!(all(target_family = "wasm", target_os = "unknown")) {
-            return None;
-        }
-        Some(Self(std::time::Instant::now()))
-    }
-    fn nanoseconds(self) -> u64 {
-        self.0.elapsed().as_nanos() as u64
     }
 }

@@ -10,6 +10,7 @@ pub mod linear_cross_entropy;
 pub mod loss;
 pub mod moe;
 pub mod norm;
+pub mod quantize;
 pub mod rope;
 pub mod rows;
 pub mod sequences;
@@ -39,6 +40,7 @@ pub fn compile_op(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Bo
         ops::CROSS_ENTROPY => loss::compile_cross_entropy,
         ops::SUM => loss::compile_sum,
         ops::LINEAR_CROSS_ENTROPY => linear_cross_entropy::compile,
+        ops::QUANTIZE_TOKENS => quantize::compile,
         id if id & ops::GRAD != 0 => gradient(id & !ops::GRAD)?,
         id => return Err(PluginError::unsupported(format!("op {id} is not available"))),
     };

@@ -3,6 +3,7 @@
 use crate::answer::Answer;
 use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::failure::{Failure, Result};
+use crate::form::FormArgs;
 use crate::terminal::{Out, is_watched, note};
 use crate::{input, interrupt};
 use clap::Args;
@@ -47,6 +48,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
+    pub constraint: FormArgs,
+    #[command(flatten)]
     pub speculate: SpeculateArgs,
 }
 
@@ -79,6 +82,7 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
     options.logprobs = args.json || args.jsonl;
     options.special = args.encode.special;
     options.speculation = speculation;
+    options.constraint = args.constraint.compile(&model)?;
 
     let mut out = Out::new();
     let events = session.generate(&prompt_tokens, options)?;

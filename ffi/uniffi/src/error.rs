@@ -90,6 +90,15 @@ pub enum TernError {
         /// The tensor.
         tensor: String,
     },
+    /// A matrix of weights -1, 0 and 1 that is none.
+    Ternary {
+        /// One line for people.
+        text: String,
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        reason: String,
+    },
     /// A tensor's shape differs from what the hyper-parameters say.
     TensorShape {
         /// One line for people.
@@ -223,6 +232,17 @@ pub enum TernError {
         /// The range.
         expected: String,
     },
+    /// A form of text that cannot be compiled, or not be kept to.
+    Constraint {
+        /// One line for people.
+        text: String,
+        /// Where in its source, from 1.
+        line: Option<u64>,
+        /// In characters, from 1.
+        column: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
     /// Nothing to go on from: no tokens.
     Empty {
         /// One line for people.
@@ -351,6 +371,7 @@ impl TernError {
             | Self::MissingTensor { text, .. }
             | Self::ExtraTensor { text, .. }
             | Self::TensorShape { text, .. }
+            | Self::Ternary { text, .. }
             | Self::OtherModel { text, .. }
             | Self::SessionFile { text, .. }
             | Self::Vocabulary { text, .. }
@@ -363,6 +384,7 @@ impl TernError {
             | Self::DraftVocabulary { text, .. }
             | Self::Token { text, .. }
             | Self::Setting { text, .. }
+            | Self::Constraint { text, .. }
             | Self::Empty { text, .. }
             | Self::Interrupted { text, .. }
             | Self::Cancelled { text, .. }
@@ -396,6 +418,7 @@ impl From<tern::Error> for TernError {
             E::TensorShape { file, tensor, found, expected } => {
                 Self::TensorShape { text, path: file, tensor, found, expected }
             }
+            E::Ternary { tensor, error } => Self::Ternary { text, tensor, reason: error.to_string() },
             E::OtherModel { path, name, found, expected } => Self::OtherModel { text, path, name, found, expected },
             E::SessionFile { path, what } => Self::SessionFile { text, path, found: what },
             E::Vocabulary { tokens, rows } => Self::Vocabulary { text, tokens: tokens as u64, rows },
@@ -417,6 +440,7 @@ impl From<tern::Error> for TernError {
             E::Setting { setting, found, expected } => {
                 Self::Setting { text, setting: setting.to_owned(), found, expected: expected.to_owned() }
             }
+            E::Constraint { what } => Self::Constraint { text, line: None, column: None, reason: what },
             E::Empty => Self::Empty { text },
             E::Interrupted => Self::Interrupted { text },
             E::Internal { what } => Self::Internal { text, what },

@@ -3,18 +3,23 @@
 pub mod gguf;
 pub mod hf;
 mod source;
+mod stack;
 mod stored;
+mod ternary;
 mod weights;
 
 pub use gguf::tokenizer_keys;
 pub use hf::{template as chat_template, tokenizer_spec};
 pub use source::{open_file, open_part};
-pub use stored::{Resolved, resolve};
+pub use stack::StackSource;
+pub use stored::{Resolved, find_tensors, resolve};
+pub use ternary::Codes;
 pub use weights::{Destination, constant_bytes, load};
 
+use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::Identity;
-use crate::models::{Definition, Hyper, find};
+use crate::models::{Definition, Hyper, read};
 use crate::package::Package;
 use std::sync::Arc;
 use tern_formats::Checkpoint;
@@ -36,6 +41,8 @@ pub struct ModelFile {
     pub checkpoint: Checkpoint,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// How a text's rows become its embedding.
+    pub pooling: Option<Pooling>,
     /// The chat template's source.
     pub template: Option<String>,
     /// The configuration, where it is in a file of its own.
@@ -56,16 +63,16 @@ impl ModelFile {
         let (architecture, definition) = package.definition()?;
         let tokenizer = Arc::new(package.tokenizer()?);
         check_vocabulary(&*definition, &tokenizer)?;
-        let (name, template) = (package.name()?, package.template()?);
+        let (name, template, pooling) = (package.name()?, package.template()?, package.pooling()?);
         let (format, path) = (package.format(), package.path().to_owned());
         let (config, checkpoint) = package.into_parts();
-        Ok(Self { format, architecture, name, path, definition, checkpoint, tokenizer, template, config })
+        Ok(Self { format, architecture, name, path, definition, checkpoint, tokenizer, pooling, template, config })
     }
 }
 
 /// Reads the hyper-parameters of the architecture that the file names.
 fn read_definition(name: &str, hyper: &Hyper<'_>) -> Result<Box<dyn Definition>, Error> {
-    Ok((find(name, hyper.is_gguf())?.read)(hyper)?)
+    Ok(read(name, hyper)?.1)
 }
 
 fn check_vocabulary(definition: &dyn Definition, tokenizer: &Tokenizer) -> Result<(), Error> {

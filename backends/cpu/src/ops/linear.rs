@@ -108,6 +108,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         1 => return Err(c.wrong("a GLU needs two weights and a known activation")),
         other => return Err(c.lacking(format!("glu {other}"))),
     };
+    c.ensure(p.quantize <= 1, format!("quantize {}, expected 0 or 1", p.quantize))?;
     let residual = c.f32_maybe(2, "residual")?;
     c.ensure(residual.is_none() || (n == 1 && gate.is_none()), "a residual goes with one weight")?;
     let adapters = match op.input(3) {
@@ -124,6 +125,10 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         let out = c.f32_out(if gate.is_some() { 0 } else { i }, "output")?;
         let part = part(&c, op, ctx, (i, out), columns, adapters.map(|(_, scale)| c.dims(scale)[0]), &vector)?;
         c.shaped(out, &[tokens, fixed(part.rows)], "output")?;
+        // Their kernels round activations in any case, and just so.
+        if p.quantize == 1 && (part.multiplier.form() != Form::Whole || part.lora.is_some()) {
+            return Err(c.lacking("rounded activations beside other than ternary weights, or with adapters"));
+        }
         parts.push(part);
     }
     c.ensure(gate.is_none() || parts[0].rows == parts[1].rows, "the weights of a GLU differ in rows")?;

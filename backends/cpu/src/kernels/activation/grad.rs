@@ -3,7 +3,7 @@
 use super::super::vector::load;
 use super::{activate, normal};
 use crate::simd::{LANES, Simd};
-use tern_abi::ops::activation as kind;
+use tern_abi::ops::{GluParams, activation as kind};
 
 /// `act'(x)` for a vector.
 ///
@@ -40,6 +40,17 @@ unsafe fn slope<S: Simd>(x: S::F, activation: u32) -> S::F {
             kind::TANH => S::mul(S::splat(4.0), bell::<S>(S::add(x, x))),
             _ => one,
         }
+    }
+}
+
+/// `x * sigmoid(alpha * x)` and its derivative.
+#[inline(always)]
+unsafe fn steep<S: Simd>(x: S::F, alpha: f32) -> (S::F, S::F) {
+    // SAFETY: passed on.
+    unsafe {
+        let inner = S::mul(S::splat(alpha), x);
+        let s = S::sigmoid(inner);
+        (S::mul(x, s), S::fma(inner, bell::<S>(inner), s))
     }
 }
 
@@ -91,25 +102,33 @@ pub struct Gated {
     pub dup: *mut f32,
     /// Elements.
     pub n: usize,
-    /// See [`kind`].
-    pub activation: u32,
+    /// See [`tern_abi::ops::GLU`].
+    pub params: GluParams,
 }
 
 /// # Safety
 /// As the fields say; see [`Simd`].
 #[inline(always)]
 unsafe fn gated<S: Simd>(a: &Gated) {
+    let p = &a.params;
+    let limit = if p.limit > 0.0 { p.limit } else { f32::INFINITY };
     for i in (0..a.n).step_by(LANES) {
         let lanes = LANES.min(a.n - i);
         // SAFETY: elements below `n`.
         unsafe {
-            let (x, g) = (load::<S>(a.gate.add(i), lanes), load::<S>(a.dy.add(i), lanes));
+            let (most, least) = (S::splat(limit), S::splat(-limit));
+            let (gate, up) = (load::<S>(a.gate.add(i), lanes), load::<S>(a.up.add(i), lanes));
+            let (x, g) = (S::min(gate, most), load::<S>(a.dy.add(i), lanes));
             if !a.dgate.is_null() {
-                let up = load::<S>(a.up.add(i), lanes);
-                store::<S>(a.dgate.add(i), S::mul(S::mul(g, up), slope::<S>(x, a.activation)), lanes);
+                let bounded = S::add(S::max(S::min(up, most), least), S::splat(p.offset));
+                let slope = if p.alpha == 0.0 { slope::<S>(x, p.activation) } else { steep::<S>(x, p.alpha).1 };
+                let d = S::mul(S::mul(g, bounded), slope);
+                store::<S>(a.dgate.add(i), S::select_lt(most, gate, S::zero(), d), lanes);
             }
             if !a.dup.is_null() {
-                store::<S>(a.dup.add(i), S::mul(g, activate::<S>(x, a.activation)), lanes);
+                let act = if p.alpha == 0.0 { activate::<S>(x, p.activation) } else { steep::<S>(x, p.alpha).0 };
+                let d = S::select_lt(most, up, S::zero(), S::mul(g, act));
+                store::<S>(a.dup.add(i), S::select_lt(up, least, S::zero(), d), lanes);
             }
         }
     }

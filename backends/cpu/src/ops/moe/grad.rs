@@ -86,7 +86,10 @@ pub fn compile_combine(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Resu
     let c = Checker::new(view, op, "MOE_COMBINE's gradient");
     let (y, weights, dout) = (c.f32_in(0, "y")?, c.f32_in(1, "weights")?, c.f32_in(3, "gradient of the output")?);
     let (n, k) = (c.last(y, "y")?, c.last(weights, "weights")?);
-    c.shaped(y, &[c.first(y), fixed(k), fixed(n)], "y")?;
+    match c.dims(y).len() {
+        2 => c.ensure(k == 1, "y has no ranks, and there is not one weight")?,
+        _ => c.shaped(y, &[c.first(y), fixed(k), fixed(n)], "y")?,
+    }
     c.shaped(weights, &[c.first(y), fixed(k)], "weights")?;
     c.shaped(dout, &[c.first(y), fixed(n)], "gradient of the output")?;
     let (dy, dweights) = (c.gradient(0, "gradient of y")?, c.gradient(1, "gradient of weights")?);
