@@ -162,8 +162,9 @@ MODELS = {
     "tiny-olmoe": (
         "OLMoE: norms over whole queries and keys, three of six experts, weights as they are",
         "OlmoeForCausalLM",
-        dict(model_type="olmoe", num_experts=6, num_experts_per_tok=3, norm_topk_prob=False, clip_qkv=None,
-             intermediate_size=20),
+        # As many key heads as query heads, since llama.cpp knows no others here.
+        dict(model_type="olmoe", num_key_value_heads=4, num_experts=6, num_experts_per_tok=3, norm_topk_prob=False,
+             clip_qkv=None, intermediate_size=20),
     ),
     "tiny-gpt-oss": (
         "gpt-oss: sinks, every other layer with a window, biases, YaRN without rounding, three of five experts, another bound",
@@ -177,8 +178,9 @@ MODELS = {
         "GptOssForCausalLM",
         dict(model_type="gpt_oss", hidden_size=64, head_dim=16, num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
              num_hidden_layers=2, attention_bias=True, swiglu_limit=7.0, intermediate_size=96,
-             # The ramp of 16 dimensions is from 1.001 to 3.999.
-             rope_scaling=YARN | {"original_max_position_embeddings": 64, "beta_fast": 3.2173, "beta_slow": 0.10198,
+             # The ramp of 16 dimensions is from 1.001 to 3.999; llama.cpp has no other frequencies for its ends.
+             rope_theta=10389.0, max_position_embeddings=2560,
+             rope_scaling=YARN | {"original_max_position_embeddings": 640, "beta_fast": 32.0, "beta_slow": 1.0,
                                   "truncate": False},
              quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}),
     ),
