@@ -54,14 +54,22 @@ pub fn gradient(case: &Case, input: usize, gradient: &Gradient) -> Vec<f64> {
     gradient.magnitudes.iter().enumerate().map(bound).collect()
 }
 
-/// What an error of an activation's derivative makes of the gradient with respect to input 0; empty for other inputs and ops.
+/// What errors of an activation and of its derivative make of gradients; empty for other ops.
 fn slope_error(case: &Case, input: usize) -> Vec<f64> {
     let seed = case.backward.as_ref().and_then(|b| b.seeds.first()).and_then(Option::as_ref);
-    let (Some(seed), 0) = (seed, input) else { return Vec::new() };
+    let Some(seed) = seed else { return Vec::new() };
     let error = |x: &f32| 4.0 * EPS * f64::from(x.abs());
-    match &case.kernel {
-        Kernel::Activation(_) => seed.iter().map(error).collect(),
-        Kernel::Glu(_) => seed.iter().zip(case.values(1)).map(|(seed, up)| error(seed) * up.abs()).collect(),
+    match (&case.kernel, input) {
+        (Kernel::Activation(_), 0) => seed.iter().map(error).collect(),
+        (Kernel::Glu(op), 0) => {
+            let offset = f64::from(op.0.offset).abs();
+            seed.iter().zip(case.values(1)).map(|(seed, up)| error(seed) * (up.abs() + offset)).collect()
+        }
+        (Kernel::Glu(op), 1) => {
+            let of =
+                |(seed, gate): (&f32, f64)| f64::from(seed.abs()) * simple::activation_error(op.0.activation, gate);
+            seed.iter().zip(case.values(0)).map(of).collect()
+        }
         _ => Vec::new(),
     }
 }
