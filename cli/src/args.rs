@@ -1,8 +1,8 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
 use crate::commands::{
-    adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, learn, plan, quantize, run, score,
-    tokenize,
+    adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, learn, plan, quantize,
+    run, score, tokenize,
 };
 use crate::failure::{EXIT_CODES, Result as Outcome};
 use clap::{Args, Parser, Subcommand};
