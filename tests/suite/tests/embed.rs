@@ -54,7 +54,8 @@ fn company_does_not_change_a_bit() {
 fn normalized_vectors_have_length_one() {
     let model = open(&goldens().join("tiny-llama"), "", 1);
     let texts = ["The tern", "is a bird", "of the sea"];
-    let (unit, plain) = (model.embed(&texts, &EmbedOptions::default()).unwrap(), model.embed(&texts, &raw(Pooling::Mean)).unwrap());
+    let (unit, plain) =
+        (model.embed(&texts, &EmbedOptions::default()).unwrap(), model.embed(&texts, &raw(Pooling::Mean)).unwrap());
     for (unit, plain) in unit.iter().zip(&plain) {
         let length = plain.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
         assert!(unit.iter().zip(plain).all(|(u, p)| (f64::from(*u) - f64::from(*p) / length).abs() < 1e-6));
