@@ -88,3 +88,20 @@ fn a_context_that_nothing_would_leave_is_refused() {
     let error = session(&model).generate(&[1], options(Endless { first: 40, recent: 8 })).err();
     assert!(matches!(error, Some(Error::Setting { setting: "endless", .. })), "{error:?}");
 }
+
+#[test]
+fn pages_shared_with_the_cache_are_no_obstacle() {
+    let model = open(&goldens().join("tiny-llama"), "", 1);
+    for context in [64, 128] {
+        let of = |isolated| {
+            let options = SessionOptions { context: Some(context), isolated, ..Default::default() };
+            let generation = GenerateOptions { max_tokens: 400, ..endless() };
+            generate(&model.session(options).unwrap(), &[1, 2, 3], generation)
+        };
+        assert_eq!(of(false), of(true), "{context}");
+    }
+}
+
+fn endless() -> GenerateOptions {
+    options(Endless::default())
+}
