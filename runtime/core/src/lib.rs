@@ -58,7 +58,8 @@ pub use runtime::{LoadPhase, LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{
-    Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Event, Finish, GenerateOptions, Generation, KvType, OpTime, Session,
+    Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Endless, Event, Finish, GenerateOptions, Generation, KvType, OpTime,
+    Session,
     SessionOptions, Speculation, StopReason, Timings, TokenEvent,
 };
 pub use taps::{Tapped, Taps};

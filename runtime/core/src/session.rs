@@ -30,12 +30,14 @@
 //! ```
 
 mod batch;
+mod endless;
 mod engine;
 mod file;
 mod generation;
 mod speculate;
 
 pub use batch::{Batch, BatchOptions};
+pub use endless::Endless;
 pub(crate) use engine::Engine;
 pub use generation::{Event, Finish, GenerateOptions, Generation, StopReason, Timings, TokenEvent};
 pub use speculate::{Drafts, Speculation};

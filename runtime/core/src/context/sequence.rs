@@ -288,7 +288,7 @@ impl Context {
             if old.is_some_and(|p| p != PASSED && self.pages.users(p) == 1) {
                 continue;
             }
-            let new = self.take_page()?;
+            let Some(new) = self.take_page(old.filter(|&p| p != PASSED))? else { continue };
             let s = &mut self.sequences[sequence];
             match old {
                 Some(old) => {
@@ -307,13 +307,17 @@ impl Context {
         Ok(())
     }
 
-    fn take_page(&mut self) -> Result<u32, Error> {
+    /// A free page; `None` where `shared`, a page of the sequence, has become its own instead: cached prefixes gave way.
+    fn take_page(&mut self, shared: Option<u32>) -> Result<Option<u32>, Error> {
         loop {
             if let Some(page) = self.pages.take() {
-                return Ok(page);
+                return Ok(Some(page));
             }
             if !self.prefixes.evict(&mut self.pages) {
                 return Err(Error::Internal { what: "out of KV pages".into() });
+            }
+            if shared.is_some_and(|page| self.pages.users(page) == 1) {
+                return Ok(None);
             }
         }
     }
