@@ -59,8 +59,7 @@ pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{
     Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Endless, Event, Finish, GenerateOptions, Generation, KvType, OpTime,
-    Session,
-    SessionOptions, Speculation, StopReason, Timings, TokenEvent,
+    Session, SessionOptions, Speculation, StopReason, Timings, TokenEvent,
 };
 pub use taps::{Tapped, Taps};
 pub use tern_formats::{I2sOrder, Opener, Source};
