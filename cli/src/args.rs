@@ -1,7 +1,8 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
 use crate::commands::{
-    batch, bench, chat, convert, demo, doctor, embed, imatrix, inspect, plan, quantize, run, score, tokenize,
+    adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, learn, plan, quantize, run, score,
+    tokenize,
 };
 use crate::failure::{EXIT_CODES, Result as Outcome};
 use clap::{Args, Parser, Subcommand};
@@ -46,6 +47,14 @@ pub enum Command {
     Imatrix(imatrix::ImatrixArgs),
     /// Make one .gguf file of a Hugging Face folder
     Convert(convert::ConvertArgs),
+    /// Make a randomly initialised model of a configuration, for experiments
+    Create(create::CreateArgs),
+    /// Learn from text files into a store, if it helps and harms nothing
+    Learn(learn::LearnArgs),
+    /// Look at what was learned, take it back, forget a source, export it
+    Delta(delta::DeltaArgs),
+    /// Learn an adapter from text files
+    Adapt(adapt::AdaptArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them
     Doctor(doctor::DoctorArgs),
 }
@@ -269,7 +278,7 @@ fn logit_bias(text: &str) -> std::result::Result<(u32, f32), String> {
 }
 
 /// Bytes: a number and a unit. As with Docker and Java, a single letter is the binary unit.
-fn bytes(text: &str) -> std::result::Result<u64, String> {
+pub fn bytes(text: &str) -> std::result::Result<u64, String> {
     const UNITS: [(&str, u64); 13] = [
         ("", 1),
         ("b", 1),

@@ -178,6 +178,7 @@ fn bench_tells_all() {
         "bandwidth_gb_s",
         "bytes_per_token",
         "decode_tok_s",
+        "hit_rate",
         "load_ms",
         "peak_rss_bytes",
         "prefill_tok_s",
@@ -190,6 +191,8 @@ fn bench_tells_all() {
         let [min, median, max] = ["min", "median", "max"].map(|k| got[speed][k].as_f64().unwrap());
         assert!(0.0 < min && min <= median && median <= max);
     }
+    // A small file is in memory.
+    assert!(got["hit_rate"].is_null() || got["hit_rate"] == 1.0, "{}", got["hit_rate"]);
     let ops = got["profile"]["decode"].as_array().unwrap();
     let sum: f64 = ops.iter().map(|op| op["share"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-9);

@@ -59,12 +59,13 @@ fn described() -> String {
         WeightSource { header, data, len, read, user, cancel, lasting, reserved }
         WeightInfo { header, resident_bytes, stream_bytes, keeps_source, layout }
         NormParams { eps, groups }
-        LinearParams { n_weights, norm, eps, glu, activation }
+        LinearParams { n_weights, norm, eps, glu, activation, quantize }
         RopeTableParams { magnitude }
         RopeParams { heads, head_dim, n_rot, layout, inverse }
         AttentionParams {
             heads, kv_heads, head_dim, page_size, kv_dtype, scale, window, softcap, rope_layout, n_rot,
         }
+        GluParams { activation, alpha, limit, offset }
         ActivationParams { activation }
         ScaleParams { factor }
         MoeRouteParams { top_k, softmax_after, normalize, scale }
@@ -96,6 +97,7 @@ fn described() -> String {
         ops {
             GRAD, GATHER, ROWS, RMS_NORM, LAYER_NORM, LINEAR, ROPE_TABLE, ROPE, ATTENTION, GLU, ADD, MUL, SCALE,
             ACTIVATION, MOE_ROUTE, EXPERT_LINEAR, MOE_COMBINE, FAST_WEIGHT, CROSS_ENTROPY, SUM,
+            QUANTIZE_TOKENS,
         }
     }
     let _ = writeln!(out, "state::kind::KV_PAGE = {}", state::kind::KV_PAGE);
@@ -123,7 +125,7 @@ fn the_layout_is_the_golden_one() {
 #[test]
 fn every_op_is_listed() {
     let listed = described().lines().filter(|line| line.starts_with("ops::")).count();
-    assert_eq!(listed as u32, ops::END, "all ids from 1 on, and GRAD");
+    assert_eq!(listed as u32, ops::COUNT + 1, "all ids, and GRAD");
 }
 
 #[test]

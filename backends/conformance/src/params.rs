@@ -30,6 +30,7 @@ pub fn words(kernel: &Kernel) -> Vec<u32> {
         | Kernel::Mul(_)
         | Kernel::ExpertLinear(_)
         | Kernel::MoeCombine(_)
+        | Kernel::QuantizeTokens(_)
         | Kernel::CrossEntropy(_) => Vec::new(),
     }
 }

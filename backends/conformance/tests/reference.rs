@@ -18,5 +18,5 @@ fn passes_everything() {
     }
     let ops: std::collections::BTreeSet<&str> =
         report.lines.iter().filter(|l| l.section == "forward").map(|l| l.op.as_str()).collect();
-    assert_eq!(ops.len(), tern_abi::ops::END as usize - 1, "{ops:?}");
+    assert_eq!(ops.len(), tern_abi::ops::COUNT as usize, "{ops:?}");
 }

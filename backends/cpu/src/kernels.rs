@@ -10,5 +10,6 @@ pub mod fast_weight;
 pub mod loss;
 pub mod norm;
 pub mod product;
+pub mod quantize;
 pub mod rope;
 pub mod vector;

@@ -8,6 +8,7 @@ mod linear;
 mod loss;
 mod moe;
 mod norm;
+mod quantize;
 mod rope;
 
 pub use attention::Attention;
@@ -18,6 +19,7 @@ pub use linear::Linear;
 pub use loss::{CrossEntropy, Sum};
 pub use moe::{ExpertLinear, MoeCombine, MoeRoute};
 pub use norm::{LayerNorm, RmsNorm};
+pub use quantize::QuantizeTokens;
 pub use rope::{Rope, RopeTable};
 
 use crate::{Args, Meta, Output, Real, Result, Signature};

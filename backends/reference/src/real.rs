@@ -38,6 +38,8 @@ pub trait Real:
     fn square(self) -> Self {
         self * self
     }
+    /// `value` instead, with the derivative 1: what rounds a number is passed straight through.
+    fn straight_through(self, value: f64) -> Self;
     /// The larger of `x` and 0; the derivative at 0 is 0.
     fn positive(self) -> Self {
         if self.value() > 0.0 { self } else { Self::zero() }
@@ -67,6 +69,9 @@ macro_rules! real {
             }
             fn erf(self) -> Self {
                 erf(f64::from(self)) as $float
+            }
+            fn straight_through(self, value: f64) -> Self {
+                value as $float
             }
             fn dot(terms: impl Iterator<Item = (Self, Self)>) -> Self {
                 terms.fold(0.0, |sum, (a, b)| sum + f64::from(a) * f64::from(b)) as $float

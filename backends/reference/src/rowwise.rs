@@ -88,7 +88,7 @@ mod tests {
             let n: usize = shape.iter().product();
             Some(Value::real(shape, (0..n).map(|i| (i as f64 * 0.7 + seed).sin()).collect()))
         };
-        let p = LinearParams { n_weights: 2, norm: 1, eps: 1e-3, glu: 1, activation: 1 };
+        let p = LinearParams { n_weights: 2, norm: 1, eps: 1e-3, glu: 1, activation: 1, quantize: 0 };
         let kernel = Kernel::Linear(ops::Linear(p));
         let mut inputs = vec![real(&[3, 4], 0.1), real(&[4], 0.5), None, None, None];
         inputs.extend([real(&[2, 4], 0.2), real(&[2], 0.9), None, None, real(&[2, 4], 0.3)]);

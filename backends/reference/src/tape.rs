@@ -158,6 +158,9 @@ impl Real for Var<'_> {
     fn erf(self) -> Self {
         self.unary(erf(self.value), std::f64::consts::FRAC_2_SQRT_PI * (-self.value * self.value).exp())
     }
+    fn straight_through(self, value: f64) -> Self {
+        self.unary(value, 1.0)
+    }
     fn dot(terms: impl Iterator<Item = (Self, Self)>) -> Self {
         let (mut value, mut edges, mut tape) = (0.0, Vec::new(), None);
         for (a, b) in terms {

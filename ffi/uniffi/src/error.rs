@@ -90,6 +90,15 @@ pub enum TernError {
         /// The tensor.
         tensor: String,
     },
+    /// A matrix of weights -1, 0 and 1 that is none.
+    Ternary {
+        /// One line for people.
+        text: String,
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        reason: String,
+    },
     /// A tensor's shape differs from what the hyper-parameters say.
     TensorShape {
         /// One line for people.
@@ -362,6 +371,7 @@ impl TernError {
             | Self::MissingTensor { text, .. }
             | Self::ExtraTensor { text, .. }
             | Self::TensorShape { text, .. }
+            | Self::Ternary { text, .. }
             | Self::OtherModel { text, .. }
             | Self::SessionFile { text, .. }
             | Self::Vocabulary { text, .. }
@@ -408,6 +418,7 @@ impl From<tern::Error> for TernError {
             E::TensorShape { file, tensor, found, expected } => {
                 Self::TensorShape { text, path: file, tensor, found, expected }
             }
+            E::Ternary { tensor, error } => Self::Ternary { text, tensor, reason: error.to_string() },
             E::OtherModel { path, name, found, expected } => Self::OtherModel { text, path, name, found, expected },
             E::SessionFile { path, what } => Self::SessionFile { text, path, found: what },
             E::Vocabulary { tokens, rows } => Self::Vocabulary { text, tokens: tokens as u64, rows },

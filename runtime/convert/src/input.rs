@@ -3,7 +3,8 @@
 use crate::error::ConvertError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tern::models::Change;
+use tern::models::{BitLinear, Change};
+use tern::{Codes, StackSource};
 use tern_formats::gguf::{self, Metadata, ReadOptions, Value};
 use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, Source, TensorInfo};
 
@@ -39,6 +40,10 @@ pub(crate) enum Rows {
     Stored { info: TensorInfo, change: Change },
     /// In the file of GGUF, for a folder: the two rows of a rotated pair half a head apart.
     Parted { info: TensorInfo, head_dim: u64 },
+    /// Experts' matrices of a folder.
+    Stack(StackSource),
+    /// In a folder as a matrix of weights -1, 0 and 1; here as such codes without a factor, or as numbers.
+    Ternary { info: TensorInfo, how: BitLinear, beside: Option<f32>, change: Change },
     /// Not in the file.
     Computed(Vec<f32>),
 }
@@ -133,7 +138,7 @@ impl Input {
     pub(crate) fn read_rows(&self, tensor: &Tensor, first: u64, out: &mut [u8]) -> Result<(), ConvertError> {
         let row_bytes = tensor.row_bytes(tensor.dtype)?;
         match &tensor.rows {
-            Rows::Stored { info, change: Change::None | Change::PlusOne } => {
+            Rows::Stored { info, change: Change::None | Change::PlusOne | Change::Row | Change::Stack(_) } => {
                 self.read_at(info, first.saturating_mul(row_bytes as u64), out)
             }
             Rows::Stored { info, change: Change::Transposed } => {
@@ -168,6 +173,32 @@ impl Input {
                 }
                 Ok(())
             }
+            Rows::Stack(stack) => Ok(stack.read_rows(&self.checkpoint, first, out)?),
+            Rows::Ternary { change, .. } => {
+                let codes = self.codes(tensor)?;
+                let columns = usize::try_from(tensor.row_len()).unwrap_or(0).max(1);
+                for (i, out) in (first..).zip(out.chunks_exact_mut(row_bytes.max(1))) {
+                    let from = match change {
+                        Change::Pairs(head_dim) => {
+                            let (head, at) = (i / head_dim, i % head_dim);
+                            head * head_dim + at / 2 + at % 2 * (head_dim / 2)
+                        }
+                        _ => i,
+                    };
+                    let row = usize::try_from(from).ok().and_then(|r| codes.codes.chunks_exact(columns).nth(r));
+                    let row = row.unwrap_or_default();
+                    if tensor.dtype == DType::F32 {
+                        for (b, &c) in out.as_chunks_mut().0.iter_mut().zip(row) {
+                            *b = codes.value(c).to_le_bytes();
+                        }
+                    } else {
+                        tern_quant::ternary::pack(tensor.dtype, row, 1.0, out).map_err(|error| {
+                            ConvertError::Ternary { tensor: tensor.name.clone(), to: tensor.dtype, error }
+                        })?;
+                    }
+                }
+                Ok(())
+            }
             Rows::Computed(values) => {
                 let at = usize::try_from(first.saturating_mul(tensor.row_len())).unwrap_or(usize::MAX);
                 for (b, v) in out.as_chunks_mut().0.iter_mut().zip(values.iter().skip(at)) {
@@ -176,6 +207,16 @@ impl Input {
                 Ok(())
             }
         }
+    }
+
+    /// The codes of a matrix of weights -1, 0 and 1.
+    pub(crate) fn codes(&self, tensor: &Tensor) -> Result<Codes, ConvertError> {
+        let Rows::Ternary { info, how, beside, .. } = &tensor.rows else {
+            return Ok(Codes { codes: Vec::new(), factor: 1.0 });
+        };
+        let size = |n: u64| usize::try_from(n).unwrap_or(0);
+        let bytes = self.checkpoint.read(info)?;
+        Ok(Codes::read(*how, info, &bytes, *beside, (size(tensor.row_count()), size(tensor.row_len())))?)
     }
 
     /// What stands behind all rows: the scale of types that have one for the whole tensor.

@@ -36,7 +36,8 @@ use crate::graph::{ExternalKind, Graph, Op};
 use crate::models::PAGE_SIZE;
 use crate::plan::{Plan, ShapeClass, externals};
 pub use cost::{ContextCost, MAX_POSITIONS};
-use memory::DeviceMemory;
+pub(crate) use inputs::Rows;
+pub(crate) use memory::{DeviceMemory, Step, run as run_plan};
 use pages::Pages;
 use prefix::PrefixCache;
 use recurrent::Recurrent;
@@ -258,7 +259,7 @@ fn step_memory(
 }
 
 fn zeros(plan: &Plan) -> Vec<AtomicU64> {
-    plan.op_names.iter().map(|_| AtomicU64::new(0)).collect()
+    plan.work.iter().map(|_| AtomicU64::new(0)).collect()
 }
 
 /// The furthest that any layer looks back, in tokens; 0 where one has no limit.

@@ -2,6 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::graph::GraphError;
+use crate::learn::AdapterError;
 use crate::models::ConfigError;
 use crate::plan::PlanError;
 use tern_formats::FormatError;
@@ -60,6 +61,14 @@ pub enum Error {
         found: Vec<u64>,
         /// Outermost first.
         expected: Vec<u64>,
+    },
+    /// A matrix of weights -1, 0 and 1 that is none.
+    #[error("tensor {tensor}: {error}")]
+    Ternary {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        error: tern_quant::ternary::TernaryError,
     },
     /// More tokens than embeddings.
     #[error("the tokenizer has {tokens} tokens, but the embedding only {rows} rows")]
@@ -181,6 +190,26 @@ pub enum Error {
     /// The session was changed while text was being generated from it.
     #[error("the session was changed by another call while it was generating")]
     Interrupted,
+    /// Learning, or the folder that it keeps things in.
+    #[error(transparent)]
+    Learn(#[from] crate::learn::LearnError),
+    /// An adapter that does not fit the model.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// Training went wrong: a smaller learning rate may help.
+    #[error("the loss or its gradient is not finite in step {step}; choose a smaller learning rate")]
+    Diverged {
+        /// Which, counted from 0.
+        step: u64,
+    },
+    /// A training state that is of another training, or damaged.
+    #[error("{path}: {what}")]
+    TrainingFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,

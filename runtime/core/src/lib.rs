@@ -6,6 +6,8 @@
 //! model.rs     a model: weights on a device, tokenizer, template
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text;
 //!              embed.rs: a text as a vector
+//! learn.rs     learning as a transaction: text in, a checked delta or a reason out
+//!              banks.rs: adapters' factors on devices
 //! taps.rs      what goes into the matrices, for importance matrices and tests
 //! sample.rs    choosing the next token; constraint.rs: which tokens may be chosen
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
@@ -21,9 +23,11 @@
 pub mod backend;
 pub mod context;
 pub mod graph;
+pub mod learn;
 pub mod models;
 pub mod plan;
 
+mod banks;
 mod chat;
 mod constraint;
 mod embed;
@@ -44,7 +48,7 @@ pub use chat::{Chat, Overflow, Reply};
 pub use constraint::{Constraint, Form, Matcher};
 pub use embed::{EmbedOptions, Pooling};
 pub use error::{Error, ErrorKind};
-pub use load::{chat_template, tokenizer_keys, tokenizer_spec};
+pub use load::{Codes, StackSource, chat_template, find_tensors, tokenizer_keys, tokenizer_spec};
 pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
 pub use opening::MemoryPlan;
 pub use package::{Package, open_tokenizer};
@@ -52,7 +56,7 @@ pub use runtime::{LoadPhase, LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{
-    Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Endless, Event, Finish, GenerateOptions, Generation, KvType, Session,
+    Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Endless, Event, Finish, GenerateOptions, Generation, KvType, OpTime, Session,
     SessionOptions, Speculation, StopReason, Timings, TokenEvent,
 };
 pub use taps::{Tapped, Taps};

@@ -3,19 +3,23 @@
 pub mod gguf;
 pub mod hf;
 mod source;
+mod stack;
 mod stored;
+mod ternary;
 mod weights;
 
 pub use gguf::tokenizer_keys;
 pub use hf::{template as chat_template, tokenizer_spec};
 pub use source::{open_file, open_part};
-pub use stored::{Resolved, resolve};
+pub use stack::StackSource;
+pub use stored::{Resolved, find_tensors, resolve};
+pub use ternary::Codes;
 pub use weights::{Destination, constant_bytes, load};
 
 use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::Identity;
-use crate::models::{Definition, Hyper, find};
+use crate::models::{Definition, Hyper, read};
 use crate::package::Package;
 use std::sync::Arc;
 use tern_formats::Checkpoint;
@@ -68,7 +72,7 @@ impl ModelFile {
 
 /// Reads the hyper-parameters of the architecture that the file names.
 fn read_definition(name: &str, hyper: &Hyper<'_>) -> Result<Box<dyn Definition>, Error> {
-    Ok((find(name, hyper.is_gguf())?.read)(hyper)?)
+    Ok(read(name, hyper)?.1)
 }
 
 fn check_vocabulary(definition: &dyn Definition, tokenizer: &Tokenizer) -> Result<(), Error> {

@@ -1,19 +1,20 @@
 //! Models: a file's weights on a device, with tokenizer and template.
 
 use crate::backend::{Bound, Device, Reserved};
+use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
 use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
-use crate::graph::{ExternalKind, Graph, Op, Tap};
+use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
 use crate::load::{self, Destination, ModelFile, Resolved};
-use crate::models::{Definition, TensorTable};
+use crate::models::{AdapterBanks, Definition, NetOptions, TensorTable, find};
 use crate::opening::{Opening, build, net_options, resident_pages};
 use crate::runtime::{LoadPhase, LoadProgress, ModelOptions};
 use crate::session::{Batch, BatchOptions, Engine, Session, SessionOptions};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tern_abi::dtype::F16;
+use tern_abi::dtype::{F16, F32};
 use tern_formats::{Checkpoint, TensorInfo};
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
 use web_time::Instant;
@@ -298,6 +299,12 @@ impl Model {
         Context::new(&self.inner.devices, &self.graph(size, kv_dtype)?, &self.inner.fixed, size)
     }
 
+    /// A context whose matrices have these banks.
+    pub(crate) fn context_with(&self, size: ContextSize, kv_dtype: u32, banks: &Banks) -> Result<Context, Error> {
+        let graph = self.graph_with(size, kv_dtype, Some(banks.shape()))?;
+        Context::new(&self.inner.devices, &graph, &self.fixed_with(Some(banks)), size)
+    }
+
     /// A context that yields what goes into the head, and how the files say that a text's embedding is made of it.
     pub(crate) fn hidden_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Option<Pooling>), Error> {
         let mut graph = self.graph(size, kv_dtype)?;
@@ -324,8 +331,66 @@ impl Model {
 
     /// The graph of such a context.
     pub(crate) fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
+        self.graph_with(size, kv_dtype, None)
+    }
+
+    fn graph_with(&self, size: ContextSize, kv_dtype: u32, banks: Option<&AdapterBanks>) -> Result<Graph, Error> {
         let i = &*self.inner;
-        Ok(build(&*i.definition, &i.table, &i.dtypes, net_options(size, kv_dtype, i.length))?.0)
+        let options = NetOptions { adapters: banks.cloned(), ..net_options(size, kv_dtype, i.length) };
+        Ok(build(&*i.definition, &i.table, &i.dtypes, options)?.0)
+    }
+
+    /// Weights and constants, those of `banks` among them.
+    fn fixed_with(&self, banks: Option<&Banks>) -> Vec<HashMap<String, Bound>> {
+        let mut fixed = self.inner.fixed.clone();
+        let banks = banks.map(Banks::bound).unwrap_or_default();
+        fixed.iter_mut().zip(banks).for_each(|(all, more)| all.extend(more));
+        fixed
+    }
+
+    /// The graph without caches, for training the factors in `banks`.
+    pub(crate) fn training_graph(&self, banks: &AdapterBanks, sequences: u64) -> Result<Graph, Error> {
+        let i = &*self.inner;
+        let size = ContextSize::full(sequences, 1, 1, 1);
+        let options = NetOptions { pages: None, adapters: Some(banks.clone()), ..net_options(size, F32, i.length) };
+        Ok(build(&*i.definition, &i.table, &i.dtypes, options)?.0)
+    }
+
+    /// All tensors, by their names.
+    pub(crate) fn table(&self) -> &TensorTable {
+        &self.inner.table
+    }
+
+    /// The devices, the preferred one first.
+    pub(crate) fn devices(&self) -> &[Arc<Device>] {
+        &self.inner.devices
+    }
+
+    /// Weights and constants by name, for each device.
+    pub(crate) fn fixed(&self) -> &[HashMap<String, Bound>] {
+        &self.inner.fixed
+    }
+
+    /// The architecture as GGUF files name it.
+    pub(crate) fn gguf_architecture(&self) -> &str {
+        let name = self.inner.info.architecture.as_str();
+        find(name, self.inner.info.format == "gguf").ok().and_then(|a| a.gguf.first()).copied().unwrap_or(name)
+    }
+
+    /// The Frobenius norm of a matrix.
+    pub(crate) fn matrix_norm(&self, tensor: &str) -> Result<f64, Error> {
+        let weight = self.inner.fixed.iter().find_map(|f| match f.get(tensor) {
+            Some(Bound::Weight(w)) => Some(w),
+            _ => None,
+        });
+        let weight = weight.ok_or_else(|| Error::Internal { what: format!("no device has {tensor}") })?;
+        let (rows, columns) = (weight.shape()[0], *weight.shape().last().unwrap_or(&1) as usize);
+        let (mut sum, mut row) = (0.0, vec![0.0; columns]);
+        for i in 0..rows {
+            weight.read_rows(i, &mut row)?;
+            sum += row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
+        }
+        Ok(sum.sqrt())
     }
 
     /// KV pages that a sequence has at most: all of its positions, or those that some layer still looks back to.
@@ -374,16 +439,23 @@ fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
     }
 }
 
-/// Weights that are only gathered from give one row a token; all others are read whole.
+/// Weights that are only gathered from give one row a token, stacks of experts the matrices that are chosen; all others are read
+/// whole.
 fn bytes_per_token(graph: &Graph, resolved: &Resolved) -> u64 {
-    let whole = |value| graph.nodes.iter().any(|n| n.op != Op::Gather && n.inputs.contains(&Some(value)));
-    graph
-        .externals
-        .iter()
-        .filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant))
-        .filter_map(|e| {
-            let t = resolved.info(&e.name)?;
-            Some(if whole(e.value) { t.bytes } else { t.bytes / t.shape.first().copied().unwrap_or(1).max(1) })
-        })
-        .sum()
+    // How many of a weight's outermost parts a node reads.
+    let parts = |node: &Node| match node.op {
+        Op::Gather => Some(1),
+        Op::ExpertLinear => match graph.info(node.outputs.first().copied().flatten()?).shape.get(1) {
+            Some(&Dim::Fixed(chosen)) => Some(chosen),
+            _ => None,
+        },
+        _ => None,
+    };
+    let bytes = |value: Value, t: &TensorInfo| {
+        let users = graph.nodes.iter().filter(|n| n.inputs.contains(&Some(value)));
+        let of = t.shape.first().copied().unwrap_or(1).max(1);
+        users.map(|n| parts(n).map_or(t.bytes, |n| t.bytes / of * n.min(of))).max().unwrap_or(0)
+    };
+    let weights = graph.externals.iter().filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant));
+    weights.filter_map(|e| Some(bytes(e.value, resolved.info(&e.name)?))).sum()
 }

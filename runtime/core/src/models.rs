@@ -3,27 +3,36 @@
 //! A file states hyper-parameters with their legal ranges, the tensor table with GGUF and Hugging Face names,
 //! and the block. Loader, exporter and trainer read the same table, so a name is written once.
 
+mod bit_linear;
+mod bitnet;
 mod blocks;
 mod gemma;
 mod gpt2;
+mod gpt_oss;
 mod granite;
 mod hyper;
 mod llama;
+mod moe;
 mod net;
 mod olmo2;
+mod olmoe;
 mod phi3;
 mod pre_norm;
 mod qwen2;
 mod qwen3;
+mod qwen_moe;
 mod rope;
 mod sizes;
 mod smollm3;
+mod style;
 mod tensors;
 
+pub use bit_linear::BitLinear;
 pub use hyper::{ConfigError, Hyper, Recorded};
-pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, inputs};
+pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, bank_names, inputs};
 pub use rope::Rope;
-pub use tensors::{Change, Kind, Part, TensorSpec, TensorTable};
+pub use style::hugging_face;
+pub use tensors::{Change, Kind, Part, Stack, StackForm, TensorSpec, TensorTable};
 
 use crate::graph::Value;
 
@@ -84,7 +93,22 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gemma::GEMMA2,
     gemma::GEMMA3,
     gpt2::ARCHITECTURE,
+    qwen_moe::QWEN2,
+    qwen_moe::QWEN3,
+    olmoe::ARCHITECTURE,
+    gpt_oss::ARCHITECTURE,
+    bitnet::ARCHITECTURE,
 ];
+
+/// Reads and checks the hyper-parameters of the architecture that a file names.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn read(name: &str, h: &Hyper<'_>) -> Result<(&'static Architecture, Box<dyn Definition>), ConfigError> {
+    let architecture = find(name, h.is_gguf())?;
+    let own = architecture.gguf == bitnet::ARCHITECTURE.gguf;
+    Ok((architecture, bit_linear::wrap(h, (architecture.read)(h)?, own)?))
+}
 
 /// The architecture that a file names, for GGUF (`gguf` true) or Hugging Face.
 ///

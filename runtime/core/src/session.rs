@@ -250,20 +250,38 @@ impl Session {
         let _ = self.shared.engine.with(|c| c.set_profiling(on));
     }
 
-    /// Nanoseconds by kind of op since profiling began, longest first.
-    pub fn profile(&self) -> Vec<(String, u64)> {
-        let mut sums: Vec<(String, u64)> = Vec::new();
+    /// Time by kind of op since profiling began, longest first.
+    pub fn profile(&self) -> Vec<OpTime> {
+        let mut sums: Vec<OpTime> = Vec::new();
         let _ = self.shared.engine.with(|c| {
-            for (name, ns) in c.plan().op_names.iter().zip(c.profile().unwrap_or_default()) {
-                match sums.iter_mut().find(|s| s.0 == *name) {
-                    Some(s) => s.1 += ns,
-                    None => sums.push(((*name).to_owned(), ns)),
+            for (work, nanoseconds) in c.plan().work.iter().zip(c.profile().unwrap_or_default()) {
+                let (weight_bytes, multiply_adds) = (work.weight_bytes, work.multiply_adds);
+                match sums.iter_mut().find(|s| s.op == work.name) {
+                    Some(s) => {
+                        s.nanoseconds += nanoseconds;
+                        s.weight_bytes += weight_bytes;
+                        s.multiply_adds += multiply_adds;
+                    }
+                    None => sums.push(OpTime { op: work.name.clone(), nanoseconds, weight_bytes, multiply_adds }),
                 }
             }
         });
-        sums.sort_by_key(|s| std::cmp::Reverse(s.1));
+        sums.sort_by_key(|s| std::cmp::Reverse(s.nanoseconds));
         sums
     }
+}
+
+/// What one kind of op takes, from [`Session::profile`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpTime {
+    /// The op, and the types of its weights.
+    pub op: String,
+    /// Time in all steps since profiling began.
+    pub nanoseconds: u64,
+    /// Bytes of weights that one step of one token reads.
+    pub weight_bytes: u64,
+    /// Multiply-adds with weights per token; 0 where they are per row whose logits are wanted.
+    pub multiply_adds: u64,
 }
 
 impl Shared {

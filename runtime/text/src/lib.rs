@@ -27,7 +27,7 @@ mod stop;
 mod tokenizer;
 mod tools;
 
-pub use chat::{ChatTemplate, DEFAULT_NOW, Message, RenderOptions, Segment};
+pub use chat::{ChatTemplate, ChatTokens, DEFAULT_NOW, Message, RenderOptions, Segment};
 pub use detok::{Detokenizer, Utf8Stream};
 pub use error::TextError;
 pub use gguf::GgufTokenizer;

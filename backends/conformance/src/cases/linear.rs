@@ -110,6 +110,23 @@ fn options(of: Of, t: usize, blocks: usize) -> Vec<Case> {
     out.into_iter().flatten().collect()
 }
 
+/// Activations that the model rounds, before ternary weights and others. The wide one is where a step is easily off by a bit.
+fn rounded(of: Of) -> Vec<Case> {
+    let rounding = |o: &Options| Options { params: LinearParams { quantize: 1, ..o.params }, ..o.clone() };
+    let plain = rounding(&Options::default());
+    let residual = Options { bias: true, residual: true, ..plain.clone() };
+    let two = [(of, 17), (of, 17)];
+    let gated = rounding(&norm(&glu(activation::RELU_SQUARED)));
+    let cases = [
+        linear("rounded", 1, of.k(2), &[(of, 17)], &plain),
+        linear("rounded", 33, of.k(1), &[(of, 5)], &plain),
+        linear("rounded, bias, residual", 7, of.k(3), &[(of, 17)], &residual),
+        linear("rounded norm", 7, of.k(1), &[(of, 9), (of, 5), (of, 5)], &norm(&plain)),
+        linear("rounded norm, glu", 7, of.k(2), &two, &gated),
+    ];
+    cases.into_iter().flatten().collect()
+}
+
 /// Activations that integer kernels get wrong if anything: zeros (a scale of 0), constants with weights of one sign (the
 /// largest sums there can be), one value far above the rest of its block.
 fn difficult(of: Of) -> Vec<Case> {
@@ -176,6 +193,9 @@ pub(super) fn forward() -> Vec<Case> {
         for (t, blocks) in [(1, 2), (7, 1)] {
             out.extend(options(of, t, blocks));
         }
+    }
+    for of in [DType::TQ1_0, DType::TQ2_0, DType::I2_S, DType::F32].map(Of::Prepared) {
+        out.extend(rounded(of));
     }
     // Activations in every form that matrices take them in.
     let mixed = [(DType::Q4_K, 20), (DType::TQ2_0, 9), (DType::F16, 9), (DType::Q2_K, 9)];

@@ -6,12 +6,13 @@ use crate::judge::Verdict;
 use crate::params::words;
 use tern_abi::dtype;
 use tern_abi::graph::dim;
-use tern_abi::ops::{ActivationParams, AttentionParams, LinearParams, NormParams, RopeParams};
+use tern_abi::ops::{AttentionParams, GluParams, LinearParams, NormParams, RopeParams};
 use tern_reference::{Kernel, ops};
 
 /// The fused op and its decomposition agree bit for bit. `None` where nothing is fused.
 pub fn decomposed(case: &Case, device: &Device) -> Option<Verdict> {
-    let linear = |p: &LinearParams| p.norm == 1 || p.glu == 1 || p.n_weights > 1 || case.input(2).is_some();
+    let linear =
+        |p: &LinearParams| p.norm == 1 || p.glu == 1 || p.quantize == 1 || p.n_weights > 1 || case.input(2).is_some();
     let wanted = match &case.kernel {
         Kernel::Linear(op) => linear(&op.0),
         Kernel::Attention(_) => case.input(3).is_some(),
@@ -56,7 +57,7 @@ fn op(program: &mut Program, kernel: &Kernel, inputs: Vec<Option<usize>>, output
     program.ops.push(OpSpec { op: kernel.id(), params: words(kernel), inputs, outputs });
 }
 
-/// RMS_NORM, a LINEAR per weight, GLU, ADD.
+/// RMS_NORM, QUANTIZE_TOKENS, a LINEAR per weight, GLU, ADD.
 fn linear(fused: &Program, p: &LinearParams) -> Program {
     let mut out = fused.clone();
     let [OpSpec { inputs, outputs, .. }] = &fused.ops[..] else { return out };
@@ -67,6 +68,12 @@ fn linear(fused: &Program, p: &LinearParams) -> Program {
         let h = temp(&mut out, x, width);
         let norm = Kernel::RmsNorm(ops::RmsNorm(NormParams { eps: p.eps, groups: 0 }));
         op(&mut out, &norm, vec![Some(x), inputs[1]], vec![h]);
+        x = h.unwrap_or(x);
+    }
+    if p.quantize == 1 {
+        let width = out.tensors[x].shape[1];
+        let h = temp(&mut out, x, width);
+        op(&mut out, &Kernel::QuantizeTokens(ops::QuantizeTokens), vec![Some(x)], vec![h]);
         x = h.unwrap_or(x);
     }
     let one = Kernel::Linear(ops::Linear(LinearParams { n_weights: 1, ..LinearParams::default() }));
@@ -85,7 +92,7 @@ fn linear(fused: &Program, p: &LinearParams) -> Program {
         products.push(y);
     }
     if p.glu == 1 {
-        let glu = Kernel::Glu(ops::Glu(ActivationParams { activation: p.activation }));
+        let glu = Kernel::Glu(ops::Glu(GluParams { activation: p.activation, ..Default::default() }));
         op(&mut out, &glu, products, outputs.clone());
     } else if residual.is_some() {
         products.push(residual);

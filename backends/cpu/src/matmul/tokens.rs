@@ -13,6 +13,7 @@
 //!
 //! [`Form::Floats`]: a tile has the tokens' rows.
 
+use crate::kernels::quantize::{steps, top};
 use crate::simd::{LANES, Simd};
 use crate::tier::Tier;
 use crate::weight::BLOCK;
@@ -251,16 +252,7 @@ unsafe fn quantize_row_whole<S: Simd>(x: *const f32, columns: usize, tile: *mut 
     // SAFETY: reads `columns` floats, writes the token's places of the tile.
     unsafe {
         let pair = |at: usize| (S::load(x.add(at)), S::load(x.add(at + LANES)));
-        let mut top = 0;
-        for at in (0..columns).step_by(BLOCK) {
-            let (a, b) = pair(at);
-            top = top.max(S::top_magnitude(a, b));
-        }
-        let (inverse, scale) = match top {
-            INFINITY.. => (0.0, f32::NAN),
-            SMALLEST.. => (127.0 / f32::from_bits(top), f32::from_bits(top) / 127.0),
-            _ => (0.0, 0.0),
-        };
+        let (inverse, scale) = steps(top::<S>(x, columns));
         let inverse = S::splat(inverse);
         let places = Whole::new(tile, width, columns);
         for (group, start) in (0..columns).step_by(GROUP).enumerate() {

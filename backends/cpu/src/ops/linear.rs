@@ -4,12 +4,14 @@
 //! ```text
 //! input.rs      norm, quantization, the adapters' inner values
 //! layout.rs     where they are in the scratch
+//! grad.rs       gradients
 //! work.rs       strips of rows, claimed by workers: product, then everything that follows, while it is in cache
 //! ```
 //!
 //! Few tokens are prepared by every worker for itself, which costs less than a barrier; more are shared out, with one
 //! barrier before the products.
 
+pub mod grad;
 mod input;
 mod layout;
 mod work;
@@ -106,6 +108,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         1 => return Err(c.wrong("a GLU needs two weights and a known activation")),
         other => return Err(c.lacking(format!("glu {other}"))),
     };
+    c.ensure(p.quantize <= 1, format!("quantize {}, expected 0 or 1", p.quantize))?;
     let residual = c.f32_maybe(2, "residual")?;
     c.ensure(residual.is_none() || (n == 1 && gate.is_none()), "a residual goes with one weight")?;
     let adapters = match op.input(3) {
@@ -122,6 +125,10 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         let out = c.f32_out(if gate.is_some() { 0 } else { i }, "output")?;
         let part = part(&c, op, ctx, (i, out), columns, adapters.map(|(_, scale)| c.dims(scale)[0]), &vector)?;
         c.shaped(out, &[tokens, fixed(part.rows)], "output")?;
+        // Their kernels round activations in any case, and just so.
+        if p.quantize == 1 && (part.multiplier.form() != Form::Whole || part.lora.is_some()) {
+            return Err(c.lacking("rounded activations beside other than ternary weights, or with adapters"));
+        }
         parts.push(part);
     }
     c.ensure(gate.is_none() || parts[0].rows == parts[1].rows, "the weights of a GLU differ in rows")?;
@@ -229,12 +236,20 @@ impl Linear {
     /// # Safety
     /// The step is of this op's graph.
     unsafe fn adapter(&self, step: &Step<'_>, token: usize, banks: usize) -> Option<(usize, f32)> {
-        let (index, scale) = self.adapters?;
-        // SAFETY: both were checked to be vectors, of a length per token and per bank.
-        unsafe {
-            let bank = usize::try_from(*step.i32s(index).get(token)?).ok().filter(|&b| b < banks)?;
-            let scale = step.f32(scale).add(bank).read();
-            (scale != 0.0).then_some((bank, scale))
-        }
+        // SAFETY: passed on.
+        unsafe { adapter(step, self.adapters?, token, banks) }
+    }
+}
+
+/// Bank and scale of a token's adapter, of `adapter_index` and `adapter_scale`, where it has one that does anything.
+///
+/// # Safety
+/// Both tensors are vectors of the step, of a length per token and per bank.
+unsafe fn adapter(step: &Step<'_>, (index, scale): (usize, usize), token: usize, banks: usize) -> Option<(usize, f32)> {
+    // SAFETY: passed on.
+    unsafe {
+        let bank = usize::try_from(*step.i32s(index).get(token)?).ok().filter(|&b| b < banks)?;
+        let scale = step.f32(scale).add(bank).read();
+        (scale != 0.0).then_some((bank, scale))
     }
 }

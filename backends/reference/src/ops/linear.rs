@@ -3,6 +3,7 @@
 use super::Operation;
 use super::elementwise::{activate, check_activation};
 use super::norm::rms;
+use super::quantize::quantized;
 use crate::{Args, Error, Meta, Output, Real, Result, Signature};
 use tern_abi::ops::LinearParams;
 
@@ -90,6 +91,7 @@ impl Operation for Linear {
         let p = &self.0;
         s.parameter((1..=4).contains(&p.n_weights), "n_weights", p.n_weights.into(), "1 to 4")?;
         s.parameter(p.norm <= 1, "norm", p.norm.into(), "0 or 1")?;
+        s.parameter(p.quantize <= 1, "quantize", p.quantize.into(), "0 or 1")?;
         s.parameter(p.glu <= 1, "glu", p.glu.into(), "0 or 1")?;
         s.parameter(p.glu == 0 || p.n_weights == 2, "n_weights", p.n_weights.into(), "2 under a GLU epilogue")?;
         check_activation(s, p.activation)?;
@@ -149,7 +151,8 @@ impl Operation for Linear {
         let mut h = Vec::new();
         for t in 0..t {
             let row = x.row(X, t)?;
-            h.push(if p.norm == 1 { rms(&row, norm_w, p.eps) } else { row });
+            let row = if p.norm == 1 { rms(&row, norm_w, p.eps) } else { row };
+            h.push(if p.quantize == 1 { quantized(&row) } else { row });
         }
         let adapters = Self::adapters(x, t)?;
         let mut y: Vec<Vec<R>> = Vec::new();
@@ -200,7 +203,8 @@ mod tests {
 
     #[test]
     fn norm_and_glu_by_hand() {
-        let p = LinearParams { n_weights: 2, norm: 1, eps: 3.5, glu: 1, activation: activation::RELU_SQUARED };
+        let p =
+            LinearParams { n_weights: 2, norm: 1, eps: 3.5, glu: 1, activation: activation::RELU_SQUARED, quantize: 0 };
         let x = [
             real(&[1, 2], &[3.0, 4.0]),
             real(&[2], &[4.0, 2.0]),

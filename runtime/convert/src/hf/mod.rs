@@ -9,9 +9,10 @@ mod tokenizer;
 use crate::error::ConvertError;
 use crate::input::{Input, Rows, Tensor};
 pub(crate) use keys::Hypers;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
-use tern::models::{Change, Rope};
+use tern::StackSource;
+use tern::models::{BitLinear, Change, Rope};
 use tern_formats::gguf::Metadata;
 use tern_formats::hf;
 use tern_formats::{Checkpoint, DType, TensorInfo};
@@ -29,49 +30,68 @@ pub fn open(path: &Path) -> Result<Input, ConvertError> {
     let tensors = tensors(&folder.checkpoint, &hypers)?;
     let file_type = keys::file_type(&tensors);
     entries.insert(1, file_type);
-    Ok(Input {
+    let mut input = Input {
         format: "safetensors",
         path: path.to_owned(),
         metadata: Metadata::new(path.display().to_string(), entries)?,
         tensors,
         checkpoint: folder.checkpoint,
-    })
+    };
+    input.tensors.extend(factors(&input)?);
+    Ok(input)
+}
+
+/// The factors of matrices that are written as codes alone: scales of blocks would round them to half precision.
+fn factors(input: &Input) -> Result<Vec<Tensor>, ConvertError> {
+    let coded = input.tensors.iter().filter(|t| matches!(t.rows, Rows::Ternary { .. }) && t.dtype != DType::F32);
+    let factor = |t: &Tensor| {
+        let rows = Rows::Computed(vec![input.codes(t)?.factor]);
+        let name = BitLinear::Stored.factor_name(&t.name).unwrap_or_default();
+        Ok(Tensor { name, dtype: DType::F32, shape: vec![1], rows })
+    };
+    coded.map(factor).collect()
 }
 
 fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, ConvertError> {
     let table = hypers.definition.tensors();
-    let mut by_name: HashMap<&str, usize> =
-        checkpoint.tensors().iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
     let mut tensors = Vec::new();
-    let mut written = HashSet::new();
+    let (mut written, mut known) = (HashSet::new(), HashSet::new());
     for spec in &table.specs {
-        let (name, hf) = (spec.name_in(true), spec.name_in(false));
+        let name = spec.name_in(true);
         // Of a tensor that several are parts of, the first one stands for all.
         if !written.insert(name) {
             continue;
         }
-        let Some(i) = by_name.remove(hf) else {
-            if spec.optional {
-                continue;
-            }
-            let (file, tensor) = (hypers.file.clone(), hf.to_owned());
-            return Err(tern::Error::MissingTensor { file, tensor }.into());
-        };
-        let Some(info) = checkpoint.tensors().get(i) else { continue };
-        let expected = spec.shape_in(false);
-        if info.shape != expected {
-            let (file, tensor, found) = (hypers.file.clone(), hf.to_owned(), info.shape.clone());
-            return Err(tern::Error::TensorShape { file, tensor, found, expected }.into());
-        }
+        let Some(found) = tern::find_tensors(checkpoint, spec, false, &hypers.file)? else { continue };
+        known.extend(found.iter().map(|t| t.name.as_str()));
+        let Some(&info) = found.first() else { continue };
+        let beside = spec.bit_linear.and_then(|how| how.factor_name(&info.name)).and_then(|name| checkpoint.get(&name));
+        known.extend(beside.map(|t| t.name.as_str()));
         let (dtype, rows) = match spec.change {
+            change if spec.bit_linear.is_some() => {
+                let beside = beside.map(|t| number(checkpoint, t)).transpose()?;
+                let how = spec.bit_linear.unwrap_or(BitLinear::Master);
+                let whole = spec.shape.last().is_some_and(|n| n.is_multiple_of(DType::TQ2_0.block_len() as u64));
+                let rows = Rows::Ternary { info: info.clone(), how, beside, change };
+                (if whole { DType::TQ2_0 } else { DType::F32 }, rows)
+            }
             // In single precision, since 1 more may be too much for the type that they have.
             Change::PlusOne => (DType::F32, Rows::Computed(plus_one(checkpoint, info)?)),
+            Change::Stack(stack) => {
+                let parts = found.iter().map(|&t| t.clone()).collect();
+                let stack = StackSource::new(spec, stack, parts).ok_or_else(|| ConvertError::Unsupported {
+                    what: format!("{name} made of tensors of type {}", info.dtype),
+                })?;
+                (stack.dtype(), Rows::Stack(stack))
+            }
             change => (info.dtype, Rows::Stored { info: info.clone(), change }),
         };
         tensors.push(Tensor { name: name.to_owned(), dtype, shape: spec.shape_in(true), rows });
     }
-    if let Some(extra) = by_name.keys().find(|n| !table.ignores(n)) {
-        let (file, tensor) = (hypers.file.clone(), (*extra).to_owned());
+    if let Some(extra) =
+        checkpoint.tensors().iter().find(|t| !known.contains(t.name.as_str()) && !table.ignores(&t.name))
+    {
+        let (file, tensor) = (hypers.file.clone(), extra.name.clone());
         return Err(tern::Error::ExtraTensor { file, tensor }.into());
     }
     let vectors = hypers.definition.rope().map(Rope::vectors).unwrap_or_default();
@@ -84,11 +104,25 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
     Ok(computed.chain(tensors).collect())
 }
 
-/// A vector, and 1 more.
-fn plus_one(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<Vec<f32>, ConvertError> {
+/// A tensor's numbers.
+fn numbers(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<Vec<f32>, ConvertError> {
     let mut values = vec![0.0; usize::try_from(info.elements()).unwrap_or(0)];
     let failed = |_| ConvertError::Unsupported { what: format!("{} of type {}", info.name, info.dtype) };
     tern_quant::dequantize(info.dtype, &checkpoint.read(info)?, &mut values).map_err(failed)?;
+    Ok(values)
+}
+
+/// The one number of a tensor.
+fn number(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<f32, ConvertError> {
+    match numbers(checkpoint, info)?[..] {
+        [value] => Ok(value),
+        _ => Err(ConvertError::Unsupported { what: format!("{} of shape {:?}", info.name, info.shape) }),
+    }
+}
+
+/// A vector, and 1 more.
+fn plus_one(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<Vec<f32>, ConvertError> {
+    let mut values = numbers(checkpoint, info)?;
     values.iter_mut().for_each(|v| *v += 1.0);
     Ok(values)
 }

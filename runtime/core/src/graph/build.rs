@@ -229,8 +229,13 @@ impl GraphBuilder {
 
     /// `activation(gate) * up`.
     pub fn glu(&mut self, gate: Value, up: Value, activation: u32) -> Value {
+        self.glu_with(gate, up, GluParams { activation, ..Default::default() })
+    }
+
+    /// The same with all parameters.
+    pub fn glu_with(&mut self, gate: Value, up: Value, params: GluParams) -> Value {
         self.expect(up, &self.shape(gate), "glu up");
-        self.one(Op::Glu(ActivationParams { activation }), &[Some(gate), Some(up)], self.shape(gate))
+        self.one(Op::Glu(params), &[Some(gate), Some(up)], self.shape(gate))
     }
 
     /// `a + b`.
@@ -253,6 +258,11 @@ impl GraphBuilder {
         self.one(Op::Activation(ActivationParams { activation }), &[Some(x)], self.shape(x))
     }
 
+    /// Each row of `x` rounded to 8 bits with one scale, as BitNet b1.58 was trained.
+    pub fn quantize_tokens(&mut self, x: Value) -> Value {
+        self.one(Op::QuantizeTokens, &[Some(x)], self.shape(x))
+    }
+
     /// Expert ids `i32 [T, k]` and their weights `[T, k]` for `logits [T, E]`.
     pub fn moe_route(&mut self, logits: Value, params: MoeRouteParams) -> (Value, Value) {
         let shape = vec![self.dim(logits, 0), Dim::Fixed(u64::from(params.top_k))];
@@ -272,9 +282,9 @@ impl GraphBuilder {
         self.one(Op::ExpertLinear, &[Some(x), Some(w), bias, Some(ids)], shape)
     }
 
-    /// Weighted sum over ranks of `y [T, k, N]`, plus `residual [T, N]`.
+    /// Weighted sum over ranks of `y [T, k, N]` (or `[T, N]` with one weight), plus `residual [T, N]`.
     pub fn moe_combine(&mut self, y: Value, weights: Value, residual: Option<Value>) -> Value {
-        let shape = vec![self.dim(y, 0), self.dim(y, 2)];
+        let shape = vec![self.dim(y, 0), self.last(y)];
         self.one(Op::MoeCombine, &[Some(y), Some(weights), residual], shape)
     }
 

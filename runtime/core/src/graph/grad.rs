@@ -86,6 +86,8 @@ fn rule(
         (Op::Add, Some(g)) if node.inputs.iter().flatten().all(|&v| b.shape(v) == b.shape(g)) => {
             Ok((0..2).filter(|&i| wanted[i]).map(|i| (i, g)).collect())
         }
+        // Straight through.
+        (Op::QuantizeTokens, Some(g)) => Ok(vec![(0, g)]),
         (Op::Scale(ScaleParams { factor }), Some(g)) => Ok(vec![(0, b.scale(g, *factor))]),
         (Op::Rope(p), Some(g)) => match node.inputs[1] {
             // The inverse rotation; a magnitude in the table applies in both directions.

@@ -53,7 +53,7 @@ ops! {
     /// Causal attention.
     Attention(AttentionParams) = ATTENTION, "attention", differentiable [0, 1, 2, 9];
     /// Gated linear unit.
-    Glu(ActivationParams) = GLU, "glu", differentiable [0, 1];
+    Glu(GluParams) = GLU, "glu", differentiable [0, 1];
     /// Sum of two.
     Add = ADD, "add", differentiable [0, 1];
     /// Product of two.
@@ -74,6 +74,8 @@ ops! {
     CrossEntropy = CROSS_ENTROPY, "cross_entropy", differentiable [0];
     /// Sum of all elements.
     Sum(ScaleParams) = SUM, "sum", differentiable [0];
+    /// Rows rounded to 8 bits.
+    QuantizeTokens = QUANTIZE_TOKENS, "quantize_tokens", differentiable [0];
 }
 
 /// Bytes of a parameter struct.

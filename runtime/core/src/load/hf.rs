@@ -3,7 +3,7 @@
 use super::read_definition;
 use crate::embed::Pooling;
 use crate::error::Error;
-use crate::models::{ConfigError, Definition, Hyper};
+use crate::models::{ConfigError, Definition, Hyper, hugging_face};
 use std::borrow::Cow;
 use tern_formats::Opener;
 use tern_formats::hf::{self, Config, Folder, TokenizerFiles};
@@ -11,11 +11,11 @@ use tern_text::{Tokenizer, TokenizerSpec, VocabFiles};
 
 /// The architecture's name and its hyper-parameters.
 pub fn definition(folder: &Folder) -> Result<(String, Box<dyn Definition>), Error> {
-    let Folder { config, checkpoint, .. } = folder;
+    let (checkpoint, config) = (&folder.checkpoint, &*hugging_face(&folder.config)?);
     let names = config.strings("architectures")?.unwrap_or_default();
     let name =
         names.into_iter().next().ok_or_else(|| ConfigError::Missing { key: "architectures in config.json".into() })?;
-    let definition = read_definition(&name, &Hyper::Hf { config, checkpoint })?;
+    let definition = read_definition(&name, &Hyper::Hf { config, checkpoint: Some(checkpoint) })?;
     Ok((name, definition))
 }
 

@@ -66,16 +66,13 @@ pub fn load(
             ExternalKind::Weight(usage) => {
                 let stored = stored(&external.name)?;
                 let t = &stored.info;
-                file.checkpoint.check_scales(t)?;
+                stored.sources().iter().try_for_each(|t| file.checkpoint.check_scales(t))?;
                 let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
                 // Until it is released it is in memory, too.
                 let _source = devices[0].budget().take(stored.source_bytes());
                 let mut keeps_source = false;
                 for d in places() {
-                    let shared = match stored.scattered {
-                        None => file.checkpoint.share(t)?,
-                        Some(_) => None,
-                    };
+                    let shared = if stored.is_as_in_file() { file.checkpoint.share(t)? } else { None };
                     let weight = match shared {
                         Some(bytes) => devices[d].prepare_shared(&spec, Arc::new(bytes), cancel)?,
                         None => devices[d].prepare(&spec, &stored.read(file)?, cancel)?,
@@ -87,9 +84,10 @@ pub fn load(
                 }
                 if !keeps_source {
                     // Its own copy serves from here on; mapped pages would count as ours otherwise.
-                    file.checkpoint.release(t);
-                    copied.push(t);
-                    if copied.len() == SWEEP {
+                    let sources = stored.sources();
+                    sources.iter().for_each(|t| file.checkpoint.release(t));
+                    copied.extend(sources);
+                    if copied.len() >= SWEEP {
                         copied.drain(..).for_each(|t| file.checkpoint.release(t));
                     }
                 }

@@ -6,6 +6,7 @@
 
 use crate::graph::{Graph, Node, Op, Value};
 use tern_abi::ops::LinearParams;
+use tern_quant::DType;
 
 /// Which fusions to apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +21,16 @@ pub struct Fusions {
     pub residual: bool,
     /// The rotation of q and k joins attention.
     pub rope: bool,
+    /// The rounding of tokens joins linears of ternary weights.
+    pub quantize: bool,
 }
 
 impl Fusions {
     /// All of them.
-    pub const ALL: Self = Self { group: true, norm: true, glu: true, residual: true, rope: true };
+    pub const ALL: Self = Self { group: true, norm: true, glu: true, residual: true, rope: true, quantize: true };
     /// None.
-    pub const NONE: Self = Self { group: false, norm: false, glu: false, residual: false, rope: false };
+    pub const NONE: Self =
+        Self { group: false, norm: false, glu: false, residual: false, rope: false, quantize: false };
 
     /// The fusions that made `node` what it is.
     pub fn in_node(node: &Node) -> Self {
@@ -37,6 +41,7 @@ impl Fusions {
                 glu: p.glu != 0,
                 residual: node.inputs[2].is_some(),
                 rope: false,
+                quantize: p.quantize != 0,
             },
             Op::Attention(_) => Self { rope: node.inputs[3].is_some(), ..Self::NONE },
             _ => Self::NONE,
@@ -51,6 +56,7 @@ impl Fusions {
             glu: self.glu && !others.glu,
             residual: self.residual && !others.residual,
             rope: self.rope && !others.rope,
+            quantize: self.quantize && !others.quantize,
         };
         (fewer != self).then_some(fewer)
     }
@@ -66,6 +72,9 @@ const MAX_WEIGHTS: usize = 4;
 /// Applies `fusions`. Values keep their numbers; some are no longer computed.
 pub fn fuse(graph: &Graph, fusions: Fusions) -> Graph {
     let mut graph = graph.clone();
+    if fusions.quantize {
+        fuse_quantize(&mut graph);
+    }
     if fusions.residual {
         fuse_residual(&mut graph);
     }
@@ -98,6 +107,29 @@ fn keep(graph: &mut Graph, dead: &[bool]) {
         index += 1;
         !dead[index - 1]
     });
+}
+
+/// Ternary weights, beside which kernels round tokens in any case.
+const TERNARY: [u32; 4] = [DType::TQ1_0.code(), DType::TQ2_0.code(), DType::I2_S.code(), DType::I2_S_ARM.code()];
+
+/// Rounded tokens that ternary linears without adapters take.
+fn fuse_quantize(graph: &mut Graph) {
+    let (mut uses, makers) = (graph.use_counts(), makers(graph));
+    let mut dead = vec![false; graph.nodes.len()];
+    for i in 0..graph.nodes.len() {
+        let node = &graph.nodes[i];
+        let (Op::Linear(p), true) = (node.op, is_plain_linear(node)) else { continue };
+        let (Some(x), Some(w), None) = (node.inputs[0], node.inputs[HEAD], node.inputs[HEAD + 2]) else { continue };
+        let Some(q) = makers[x.index()] else { continue };
+        let rounded = matches!(graph.nodes[q].op, Op::QuantizeTokens);
+        if rounded && TERNARY.contains(&graph.info(w).dtype) {
+            graph.nodes[i].op = Op::Linear(LinearParams { quantize: 1, ..p });
+            graph.nodes[i].inputs[0] = graph.nodes[q].inputs[0];
+            uses[x.index()] -= 1;
+            dead[q] = uses[x.index()] == 0;
+        }
+    }
+    keep(graph, &dead);
 }
 
 /// `add(linear(x), r)` with the sum's other side ready before the linear runs.
@@ -146,7 +178,10 @@ fn fuse_group(graph: &mut Graph, fusions: Fusions) {
                 continue;
             }
             let ready = node.inputs.iter().flatten().all(|v| makers[v.index()].is_none_or(|m| m < i));
-            if ready && node.inputs[0] == Some(x) && [node.inputs[3], node.inputs[4]] == choice {
+            let same =
+                |a: &Node, b: &Node| matches!((a.op, b.op), (Op::Linear(a), Op::Linear(b)) if a.quantize == b.quantize);
+            let same = same(node, &graph.nodes[i]);
+            if ready && same && node.inputs[0] == Some(x) && [node.inputs[3], node.inputs[4]] == choice {
                 members.push(j);
             }
         }
@@ -162,7 +197,8 @@ fn fuse_group(graph: &mut Graph, fusions: Fusions) {
         }
         // A residual joins only a single linear, which here has none: `is_plain_linear`.
         let mut inputs = vec![Some(x), None, None, choice[0], choice[1]];
-        let mut params = LinearParams { n_weights: members.len() as u32, ..Default::default() };
+        let Op::Linear(first) = graph.nodes[i].op else { continue };
+        let mut params = LinearParams { n_weights: members.len() as u32, ..first };
         if let Some(n) = norm {
             let Op::RmsNorm(p) = graph.nodes[n].op else { continue };
             (params.norm, params.eps) = (1, p.eps);
@@ -190,6 +226,10 @@ fn fuse_glu(graph: &mut Graph) {
     let mut dead = vec![false; graph.nodes.len()];
     for i in 0..graph.nodes.len() {
         let (Op::Glu(p), false) = (graph.nodes[i].op, graph.nodes[i].grad) else { continue };
+        // The fused op knows no further parameters.
+        if (p.alpha, p.limit, p.offset) != (0.0, 0.0, 0.0) {
+            continue;
+        }
         let pair = [graph.nodes[i].inputs[0], graph.nodes[i].inputs[1]];
         let once = pair.iter().flatten().all(|v| uses[v.index()] == 1);
         let Some(j) = pair[0].and_then(|v| makers[v.index()]) else { continue };
