@@ -104,6 +104,10 @@ pub const FAST_WEIGHT: u32 = 17;
 pub const CROSS_ENTROPY: u32 = 18;
 /// `factor * Σ x` over all elements. `[x∂] -> [[1]]`. [`ScaleParams`].
 pub const SUM: u32 = 19;
+/// [`CROSS_ENTROPY`] of a linear layer, without ever holding all logits: of `logits = W x`, times `scale`, then under
+/// `softcap` c > 0 `c * tanh(logit / c)`. `[x∂ [R, K], w [V, K], targets i32 [R]] -> [[R]]`. [`LinearCrossEntropyParams`].
+/// w is a prepared weight, or an F32/F64 buffer tensor (which is then `∂`).
+pub const LINEAR_CROSS_ENTROPY: u32 = 25;
 /// Rounds each token to 8 bits as a model that was trained so does it (BitNet b1.58, arXiv 2402.17764, section 2):
 /// `round(x * 127 / max|x|) * max|x| / 127` over the innermost dimension, ties to even. `[x [T, D]] -> [same]`. A row of zeros
 /// stays. The same once more changes nothing, bit for bit: the factor is one that `127 * factor / 127` gives back. Its gradient
@@ -112,7 +116,7 @@ pub const QUANTIZE_TOKENS: u32 = 30;
 /// First id not in use.
 pub const END: u32 = 31;
 /// How many ops there are: ids have gaps.
-pub const COUNT: u32 = 20;
+pub const COUNT: u32 = 21;
 
 /// Parameter structs: plain data for which all zeros is a valid value.
 ///
@@ -184,6 +188,15 @@ params! {
     RopeTableParams {
         /// Factor on cosine and sine; 1 for plain RoPE.
         magnitude: f32,
+    }
+}
+params! {
+    /// Of [`LINEAR_CROSS_ENTROPY`].
+    LinearCrossEntropyParams {
+        /// Factor on logits; 0 means 1.
+        scale: f32,
+        /// 0: none.
+        softcap: f32,
     }
 }
 /// How rotated pairs lie in a head.

@@ -77,5 +77,6 @@ kernels! {
     FAST_WEIGHT => FastWeight(FastWeightParams),
     CROSS_ENTROPY => CrossEntropy,
     SUM => Sum(ScaleParams),
+    LINEAR_CROSS_ENTROPY => LinearCrossEntropy(LinearCrossEntropyParams),
     QUANTIZE_TOKENS => QuantizeTokens,
 }

@@ -1,7 +1,7 @@
 //! `tern run`: one prompt, one answer.
 
 use crate::answer::Answer;
-use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
+use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::failure::{Failure, Result};
 use crate::form::FormArgs;
 use crate::terminal::{Out, is_watched, note};
@@ -55,6 +55,8 @@ pub struct RunArgs {
     pub constraint: FormArgs,
     #[command(flatten)]
     pub speculate: SpeculateArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// A line of `--jsonl`.
@@ -79,6 +81,7 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         (prompt, _) => prompt.clone().unwrap_or_default(),
     };
     let model = backend.open_for(&args.model, args.context.ctx)?;
+    args.adapters.apply(&model)?;
     let prompt_tokens = encode(&model, args, &prompt)?;
     let speculation = args.speculate.open(backend)?;
     let session = model.session(SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() })?;

@@ -84,7 +84,9 @@ pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
             let head = op.0.head_dim as usize;
             rows(first, head, |row| vec![FAST_WEIGHT_DRIFT * largest(row).max(1.0); row.len()])
         }
-        Kernel::Linear(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => Vec::new(),
+        Kernel::Linear(_) | Kernel::LinearCrossEntropy(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => {
+            Vec::new()
+        }
     }]
 }
 

@@ -1,5 +1,7 @@
 //! Cross-entropy of a row of logits.
 
+pub mod head;
+
 use super::vector::{load, map_over, max, sum_over};
 use crate::simd::{LANES, Simd};
 

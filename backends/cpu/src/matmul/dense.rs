@@ -162,7 +162,7 @@ mod tests {
         let number = |i: usize| ((i * 37 + 11) % 64) as f32 / 16.0 - 2.0;
         for tier in Tier::ALL.into_iter().filter(|t| t.available()) {
             let dense = Dense::of(tier);
-            for (rows, columns, terms) in [(1, 1, 1), (7, 37, 5), (13, 64, 96), (6, 83, 17)] {
+            for (rows, columns, terms) in [(1usize, 1usize, 1usize), (7, 37, 5), (13, 64, 96), (6, 83, 17)] {
                 let stride = columns.next_multiple_of(LANES);
                 let a: Vec<f32> = (0..rows * terms).map(number).collect();
                 let b: Vec<f32> = (0..terms * stride).map(|i| number(i + 5)).collect();

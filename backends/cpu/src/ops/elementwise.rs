@@ -96,6 +96,14 @@ fn activation_of(c: &Checker<'_>, op: &OpView<'_>) -> Result<u32> {
     known(c, activation)
 }
 
+fn glu_params(c: &Checker<'_>, op: &OpView<'_>) -> Result<GluParams> {
+    let params: GluParams = op.params();
+    known(c, params.activation)?;
+    c.ensure(params.alpha == 0.0 || params.activation == ops::activation::SILU, "alpha is of SILU only")?;
+    c.ensure(params.limit >= 0.0, "limit is negative")?;
+    Ok(params)
+}
+
 fn known(c: &Checker<'_>, activation: u32) -> Result<u32> {
     if activation::known(activation) {
         Ok(activation)
@@ -139,10 +147,7 @@ pub fn compile_glu(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<B
     let (gate, up, out) = (c.f32_in(0, "gate")?, c.f32_in(1, "up")?, c.f32_out(0, "output")?);
     c.same(gate, up, "up")?;
     c.same(gate, out, "output")?;
-    let params: GluParams = op.params();
-    known(&c, params.activation)?;
-    c.ensure(params.alpha == 0.0 || params.activation == ops::activation::SILU, "alpha is of SILU only")?;
-    c.ensure(params.limit >= 0.0, "limit is negative")?;
+    let params = glu_params(&c, op)?;
     let (kernel, bounded) = (activation::glu(ctx.tier), activation::bounded_glu(ctx.tier));
     Ok(Box::new(Glu { gate, up, out, params, kernel, bounded }))
 }

@@ -1,5 +1,7 @@
 //! MOE_ROUTE and MOE_COMBINE.
 
+pub mod grad;
+
 use crate::check::{Checker, fixed};
 use crate::kernels::elementwise;
 use crate::op::{CompiledOp, Ctx, Step, grain};

@@ -309,6 +309,23 @@ impl GraphBuilder {
         self.one(Op::CrossEntropy, &[Some(logits), Some(targets)], shape)
     }
 
+    /// The same of the logits `scale * x wᵀ`, capped where `softcap` is above 0: `x [R, K]`, `w [V, K]`. Logits are never held
+    /// all at once.
+    pub fn linear_cross_entropy(
+        &mut self,
+        x: Value,
+        w: Value,
+        targets: Value,
+        params: LinearCrossEntropyParams,
+    ) -> Value {
+        if self.dim(w, 1) != self.last(x) {
+            let detail = format!("x is {:?}, w is {:?}: inner sizes differ", self.shape(x), self.shape(w));
+            self.fail(GraphError::Shape { op: "linear_cross_entropy", detail });
+        }
+        let shape = vec![self.dim(x, 0)];
+        self.one(Op::LinearCrossEntropy(params), &[Some(x), Some(w), Some(targets)], shape)
+    }
+
     /// `factor` times the sum of all elements: shape `[1]`.
     pub fn sum(&mut self, x: Value, factor: f32) -> Value {
         self.one(Op::Sum(ScaleParams { factor }), &[Some(x)], vec![Dim::Fixed(1)])

@@ -3,11 +3,7 @@
 use super::super::vector::load;
 use super::{activate, normal};
 use crate::simd::{LANES, Simd};
-use tern_abi::ops::activation as kind;
-
-/// From here on the continued fraction of [`gelu`] is used, and so many of its terms.
-const FAR: f32 = 3.0;
-const TERMS: u32 = 12;
+use tern_abi::ops::{GluParams, activation as kind};
 
 /// `act'(x)` for a vector.
 ///
@@ -35,12 +31,26 @@ unsafe fn slope<S: Simd>(x: S::F, activation: u32) -> S::F {
                 let inner = S::mul(S::splat(2.0 * 0.797_884_6), S::fma(S::splat(3.0 * 0.044_715), square, one));
                 S::fma(S::mul(x, inner), bell::<S>(u), S::sigmoid(u))
             }
-            kind::GELU => gelu::<S>(x),
+            kind::GELU => {
+                let density = S::mul(S::splat(0.398_942_3), S::exp(S::mul(S::splat(-0.5), S::mul(x, x))));
+                S::fma(x, density, normal::<S>(x))
+            }
             kind::RELU_SQUARED => S::mul(S::splat(2.0), S::max(x, S::zero())),
             kind::SIGMOID => bell::<S>(x),
             kind::TANH => S::mul(S::splat(4.0), bell::<S>(S::add(x, x))),
             _ => one,
         }
+    }
+}
+
+/// `x * sigmoid(alpha * x)` and its derivative.
+#[inline(always)]
+unsafe fn steep<S: Simd>(x: S::F, alpha: f32) -> (S::F, S::F) {
+    // SAFETY: passed on.
+    unsafe {
+        let inner = S::mul(S::splat(alpha), x);
+        let s = S::sigmoid(inner);
+        (S::mul(x, s), S::fma(inner, bell::<S>(inner), s))
     }
 }
 
@@ -52,23 +62,6 @@ unsafe fn bell<S: Simd>(x: S::F) -> S::F {
         let e = S::exp(S::sub(S::zero(), S::abs(x)));
         let sum = S::add(S::splat(1.0), e);
         S::div(e, S::mul(sum, sum))
-    }
-}
-
-/// `Φ(x) + x φ(x)`.
-#[inline(always)]
-unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
-    // SAFETY: passed on.
-    unsafe {
-        let density = S::mul(S::splat(0.398_942_3), S::exp(S::mul(S::splat(-0.5), S::mul(x, x))));
-        // Far on the left, Φ is the density times 1/(t + 1/(t + 2/(t + ...))) with t = -x.
-        let t = S::max(S::splat(FAR), S::sub(S::zero(), x));
-        let mut ratio = t;
-        for k in (1..=TERMS).rev() {
-            ratio = S::add(t, S::div(S::splat(k as f32), ratio));
-        }
-        let tail = S::mul(density, S::add(x, S::div(S::splat(1.0), ratio)));
-        S::select_lt(x, S::splat(-FAR), tail, S::fma(x, density, normal::<S>(x)))
     }
 }
 
@@ -109,25 +102,33 @@ pub struct Gated {
     pub dup: *mut f32,
     /// Elements.
     pub n: usize,
-    /// See [`kind`].
-    pub activation: u32,
+    /// See [`tern_abi::ops::GLU`].
+    pub params: GluParams,
 }
 
 /// # Safety
 /// As the fields say; see [`Simd`].
 #[inline(always)]
 unsafe fn gated<S: Simd>(a: &Gated) {
+    let p = &a.params;
+    let limit = if p.limit > 0.0 { p.limit } else { f32::INFINITY };
     for i in (0..a.n).step_by(LANES) {
         let lanes = LANES.min(a.n - i);
         // SAFETY: elements below `n`.
         unsafe {
-            let (x, g) = (load::<S>(a.gate.add(i), lanes), load::<S>(a.dy.add(i), lanes));
+            let (most, least) = (S::splat(limit), S::splat(-limit));
+            let (gate, up) = (load::<S>(a.gate.add(i), lanes), load::<S>(a.up.add(i), lanes));
+            let (x, g) = (S::min(gate, most), load::<S>(a.dy.add(i), lanes));
             if !a.dgate.is_null() {
-                let up = load::<S>(a.up.add(i), lanes);
-                store::<S>(a.dgate.add(i), S::mul(S::mul(g, up), slope::<S>(x, a.activation)), lanes);
+                let bounded = S::add(S::max(S::min(up, most), least), S::splat(p.offset));
+                let slope = if p.alpha == 0.0 { slope::<S>(x, p.activation) } else { steep::<S>(x, p.alpha).1 };
+                let d = S::mul(S::mul(g, bounded), slope);
+                store::<S>(a.dgate.add(i), S::select_lt(most, gate, S::zero(), d), lanes);
             }
             if !a.dup.is_null() {
-                store::<S>(a.dup.add(i), S::mul(g, activate::<S>(x, a.activation)), lanes);
+                let act = if p.alpha == 0.0 { activate::<S>(x, p.activation) } else { steep::<S>(x, p.alpha).0 };
+                let d = S::select_lt(most, up, S::zero(), S::mul(g, act));
+                store::<S>(a.dup.add(i), S::select_lt(up, least, S::zero(), d), lanes);
             }
         }
     }

@@ -1,13 +1,13 @@
 //! Gradients of ADD, MUL, SCALE, ACTIVATION and GLU.
 
-use super::{GRAIN, Kernel2, Scale, activation_of};
+use super::{GRAIN, Kernel2, Scale, activation_of, glu_params};
 use crate::check::Checker;
 use crate::kernels::activation::grad::{self, Gated};
 use crate::kernels::elementwise;
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::simd::LANES;
-use tern_abi::ops::{self, GRAD, ScaleParams};
+use tern_abi::ops::{self, GRAD, GluParams, ScaleParams};
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 struct Binary {
@@ -120,7 +120,7 @@ struct Glu {
     dy: usize,
     dgate: Option<usize>,
     dup: Option<usize>,
-    activation: u32,
+    params: GluParams,
     kernel: unsafe fn(&Gated),
 }
 
@@ -131,7 +131,7 @@ pub fn compile_glu(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<B
     c.same(gate, up, "up")?;
     c.same(gate, dy, "gradient of the output")?;
     let (dgate, dup) = (c.gradient(0, "gradient of gate")?, c.gradient(1, "gradient of up")?);
-    Ok(Box::new(Glu { gate, up, dy, dgate, dup, activation: activation_of(&c, op)?, kernel: grad::glu(ctx.tier) }))
+    Ok(Box::new(Glu { gate, up, dy, dgate, dup, params: glu_params(&c, op)?, kernel: grad::glu(ctx.tier) }))
 }
 
 impl CompiledOp for Glu {
@@ -148,7 +148,7 @@ impl CompiledOp for Glu {
                 dgate: maybe(self.dgate),
                 dup: maybe(self.dup),
                 n: share.len(),
-                activation: self.activation,
+                params: self.params,
             });
         }
     }

@@ -70,8 +70,8 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     let c = Checker::new(view, op, "LINEAR's gradient");
     let p = op.params::<LinearParams>();
     c.ensure((1..=MAX_WEIGHTS).contains(&p.n_weights), format!("{} weights, expected 1 to 4", p.n_weights))?;
-    if p.norm != 0 || p.glu != 0 {
-        return Err(c.lacking("only of the form without norm and gate"));
+    if p.norm != 0 || p.glu != 0 || p.quantize != 0 {
+        return Err(c.lacking("only of the form without norm, rounding and gate"));
     }
     let n = p.n_weights as usize;
     let x = c.f32_in(0, "x")?;

@@ -62,6 +62,6 @@ fn a_state_of_another_size_is_refused() {
     ] {
         let state = kind.build(&[[2, 3]]).state(0);
         assert!(!kind.build(&[[2, 400]]).restore(0, &state));
-        assert_eq!(kind.name().is_empty(), false);
+        assert!(!kind.name().is_empty());
     }
 }

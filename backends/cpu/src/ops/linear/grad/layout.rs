@@ -1,14 +1,10 @@
 //! Where things are in the scratch.
 
 use super::Part;
-use crate::matmul::decode::{Scratch, TILE};
+use crate::matmul::backward::Own;
 use crate::op::Step;
 use crate::places::Places;
 use crate::simd::LANES;
-
-/// Rows of a weight's gradient that are computed together, over so many tokens at a time.
-pub const WEIGHT_ROWS: usize = 48;
-pub const WEIGHT_TOKENS: usize = 96;
 
 /// Places in the scratch. Strides are in elements.
 pub struct Layout {
@@ -23,9 +19,7 @@ pub struct Layout {
     pub parts: Vec<Places1>,
     workers: usize,
     per_worker: usize,
-    tile: usize,
-    decode: usize,
-    weight: usize,
+    pub own: Own,
 }
 
 /// Places of one weight's values.
@@ -85,23 +79,14 @@ impl Layout {
         });
         let places = places.collect::<Option<Vec<_>>>()?;
         let mut own = Places::default();
-        let tile = own.take(TILE, 4)?;
-        let decode = own.take(1, size_of::<Scratch>())?;
-        let weight = own.take(WEIGHT_ROWS * WEIGHT_TOKENS, 4)?;
+        let places_of_own = Own::take(&mut own)?;
         let (workers, per_worker) = (all.bytes(), own.bytes());
         let bytes = all.with_workers(&own, threads)?;
-        Some(Self { bytes, x, x_stride, ones, tokens_stride, parts: places, workers, per_worker, tile, decode, weight })
+        Some(Self { bytes, x, x_stride, ones, tokens_stride, parts: places, workers, per_worker, own: places_of_own })
     }
 
-    /// A worker's tile, its memory to decode with, and for a transposed piece of `dy`.
-    ///
-    /// # Safety
-    /// The step's scratch has [`bytes`](Self::bytes), and nobody else uses this worker's.
-    pub unsafe fn worker(&self, step: &Step<'_>, index: usize) -> (*mut f32, *mut Scratch, *mut f32) {
-        // SAFETY: inside the scratch, at multiples of 64.
-        unsafe {
-            let own = step.scratch().add(self.workers + index * self.per_worker);
-            (own.add(self.tile).cast(), own.add(self.decode).cast(), own.add(self.weight).cast())
-        }
+    /// A worker's memory.
+    pub fn worker(&self, step: &Step<'_>, index: usize) -> *mut u8 {
+        step.scratch().wrapping_add(self.workers + index * self.per_worker)
     }
 }

@@ -1,19 +1,15 @@
 //! The products, in items that workers claim.
 
-use super::layout::{WEIGHT_ROWS, WEIGHT_TOKENS};
 use super::{LinearGrad, Lora};
-use crate::matmul::decode::{SLICE_STRIDE, Source, TILE_COLUMNS, TILE_ROWS};
-use crate::matmul::dense::{Operands, Rows, SLICE, transpose};
+use crate::matmul::backward::{self, Seed, WEIGHT_ROWS, piece};
+use crate::matmul::decode::{Source, TILE_COLUMNS, TILE_ROWS};
+use crate::matmul::dense::{Operands, Rows, transpose};
 use crate::op::Step;
 use crate::pool::Worker;
 use std::ops::Range;
 
-/// Tokens for which decoding a tile anew costs little beside multiplying with it.
+/// Tokens of a residual's gradient that are copied at a time.
 const BLOCK: usize = 96;
-/// Tokens whose rows of `dy` stay in a second-level cache.
-const LONGEST: usize = 1536;
-/// Items per worker that keep all busy to the end.
-const ITEMS: usize = 3;
 
 /// What one worker computes without others.
 enum Item {
@@ -31,11 +27,6 @@ enum Item {
     Residual { tokens: Range<usize> },
 }
 
-/// Piece `i` of `0 .. n` in pieces of `size`.
-fn piece(i: usize, n: usize, size: usize) -> Range<usize> {
-    i * size..((i + 1) * size).min(n)
-}
-
 impl LinearGrad {
     /// Claims items until none is left.
     ///
@@ -43,7 +34,7 @@ impl LinearGrad {
     /// As for [`crate::op::CompiledOp::run`]; everything is prepared.
     pub(super) unsafe fn work(&self, step: &Step<'_>, worker: &Worker<'_>) {
         let tokens = step.rows(self.x);
-        let block = self.block(tokens, worker.count());
+        let block = backward::block(self.columns, tokens, worker);
         let n = self.items(tokens, block).count();
         // The list is short beside any item's work, so whoever claims one looks it up.
         while let Some(range) = worker.claim(n, 1) {
@@ -55,14 +46,6 @@ impl LinearGrad {
                 unsafe { self.item(step, worker, item) }
             }
         }
-    }
-
-    /// Tokens of a block.
-    fn block(&self, tokens: usize, workers: usize) -> usize {
-        let tiles = self.columns.div_ceil(TILE_COLUMNS);
-        let blocks = (ITEMS * workers).div_ceil(tiles).min(tokens / BLOCK).max(tokens.div_ceil(LONGEST)).max(1);
-        // Whole rows of the multiplier's blocks.
-        tokens.div_ceil(blocks).next_multiple_of(6)
     }
 
     fn items(&self, tokens: usize, block: usize) -> impl Iterator<Item = Item> + '_ {
@@ -120,8 +103,8 @@ impl LinearGrad {
         let width = (self.columns - first_column).min(TILE_COLUMNS);
         // SAFETY: rows and columns of tensors and scratch.
         unsafe {
-            let (decoded, scratch, _) = self.layout.worker(step, worker.index());
-            let to = |token: usize, column: usize| step.f32(dx).add(token * self.columns + first_column + column);
+            let own = self.layout.worker(step, worker.index());
+            let to = |token: usize| step.f32(dx).add(token * self.columns + first_column);
             let mut resume = false;
             for part in &self.parts {
                 let Some(dy) = part.dy else { continue };
@@ -129,26 +112,19 @@ impl LinearGrad {
                     Some(matrix) => Source::Prepared(matrix, 0),
                     None => Source::Plain(step.f32(part.w)),
                 };
-                for first in (0..part.rows).step_by(TILE_ROWS) {
-                    let count = (part.rows - first).min(TILE_ROWS);
-                    part.decoder.tile(source, (first, count), tile, scratch, decoded);
-                    for column in (0..width).step_by(SLICE) {
-                        self.dense.multiply(&Operands {
-                            a: Rows { at: step.f32(dy), stride: part.rows }.from(tokens.start).right(first),
-                            b: Rows { at: decoded.add(column / SLICE * SLICE_STRIDE), stride: SLICE },
-                            c: to(tokens.start, column),
-                            c_stride: self.columns,
-                            rows: tokens.len(),
-                            columns: (width - column).min(SLICE),
-                            terms: count,
-                            resume,
-                        });
-                    }
-                    resume = true;
-                }
+                let dy = Rows { at: step.f32(dy), stride: part.rows }.from(tokens.start);
+                backward::input(
+                    (&self.dense, &part.decoder),
+                    &Seed { source, first: 0, rows: part.rows, dy },
+                    (tile, tokens.len()),
+                    (to(tokens.start), self.columns),
+                    resume,
+                    (own, self.layout.own),
+                );
+                resume = true;
             }
             if !resume {
-                tokens.clone().for_each(|t| to(t, 0).write_bytes(0, width));
+                tokens.clone().for_each(|t| to(t).write_bytes(0, width));
             }
             for (i, part) in self.parts.iter().enumerate() {
                 let (Some(lora), Some(_)) = (part.lora, part.dy) else { continue };
@@ -159,7 +135,7 @@ impl LinearGrad {
                     self.dense.multiply(&Operands {
                         a: back.from(run.start),
                         b: self.lora_a_rows(step, i, lora).from(bank * lora.rank).right(first_column),
-                        c: to(run.start, 0),
+                        c: to(run.start),
                         c_stride: self.columns,
                         rows: run.len(),
                         columns: width,
@@ -223,7 +199,7 @@ impl LinearGrad {
         let place = &self.layout.parts[part];
         // SAFETY: rows and columns of tensors and scratch; as many ranks as a tile has rows.
         unsafe {
-            let (tile, _, _) = self.layout.worker(step, worker.index());
+            let tile = self.layout.own.tile(self.layout.worker(step, worker.index()));
             let across = Rows { at: step.scratch().add(place.inner_across).cast(), stride: self.layout.tokens_stride };
             let (dy, _) = self.dy_rows(step, part);
             for rank in (0..lora.rank).step_by(TILE_ROWS) {
@@ -291,30 +267,14 @@ impl LinearGrad {
     unsafe fn weight(&self, step: &Step<'_>, worker: &Worker<'_>, part: usize, rows: Range<usize>) {
         let p = &self.parts[part];
         let Some(dw) = p.dw else { return };
-        // SAFETY: rows and columns of tensors; a transposed piece has at most the layout's rows and tokens.
+        // SAFETY: rows and columns of tensors.
         unsafe {
-            let (_, _, across) = self.layout.worker(step, worker.index());
-            let x = self.x_rows(step);
-            let to = step.f32(dw).add(rows.start * self.columns);
+            let own = self.layout.worker(step, worker.index());
+            let dy = Rows { at: step.f32_or_null(p.dy), stride: p.rows }.right(rows.start);
             let tokens = if p.dy.is_some() { step.rows(self.x) } else { 0 };
-            if tokens == 0 {
-                to.write_bytes(0, rows.len() * self.columns);
-            }
-            for first in (0..tokens).step_by(WEIGHT_TOKENS) {
-                let n = (tokens - first).min(WEIGHT_TOKENS);
-                let dy = Rows { at: step.f32_or_null(p.dy), stride: p.rows }.from(first).right(rows.start);
-                transpose(dy, n, rows.len(), across, WEIGHT_TOKENS);
-                self.dense.multiply(&Operands {
-                    a: Rows { at: across, stride: WEIGHT_TOKENS },
-                    b: x.from(first),
-                    c: to,
-                    c_stride: self.columns,
-                    rows: rows.len(),
-                    columns: self.columns,
-                    terms: n,
-                    resume: first > 0,
-                });
-            }
+            let to = step.f32(dw).add(rows.start * self.columns);
+            let x = (self.x_rows(step), self.columns);
+            backward::weight(&self.dense, (dy, rows.len()), x, tokens, to, (own, self.layout.own));
         }
     }
 }
