@@ -1,6 +1,7 @@
 //! Masks against brute force over whole vocabularies, and sources that mean harm.
 
-#![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests may fail loudly too.
+// Helpers of tests may fail loudly too, and tell how long hostile sources took.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod common;
 mod gbnf;
