@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use tern_abi::ops::activation::TANH;
 use tern_abi::ops::{ActivationParams, LinearCrossEntropyParams, LinearParams};
 
-/// Rows of logits at a time: with 49152 tokens in the vocabulary 12 MB, and as much for their gradient.
-pub const LOSS_ROWS: u64 = 64;
+/// Rows at a time: so many that their output matrix is decoded for many at once. Where their logits are held, which takes a head with
+/// more to it than [`Op::LinearCrossEntropy`], 49152 tokens take 50 MB, and as much for their gradient.
+pub const LOSS_ROWS: u64 = 256;
 
 /// Names of the inputs that the loss adds.
 pub fn loss_inputs(group: u64) -> [String; 2] {

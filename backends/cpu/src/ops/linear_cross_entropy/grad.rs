@@ -74,7 +74,14 @@ impl CompiledOp for LossGrad {
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
         // SAFETY: shapes were checked, the scratch has what was asked for; all workers pass the same barriers.
         unsafe {
-            let tokens = step.rows(self.head.x);
+            let tokens = self.head.tokens(step);
+            if let Some(dx) = self.dx {
+                // What has no target and is not computed.
+                let (all, n) = (step.rows(self.head.x), self.head.columns);
+                for t in worker.split(all - tokens, 16) {
+                    step.f32(dx).add((tokens + t) * n).write_bytes(0, n);
+                }
+            }
             self.head.prepare(step, worker);
             self.head.reduce(step, worker);
             for t in worker.split(tokens, 16) {
@@ -105,7 +112,8 @@ impl CompiledOp for LossGrad {
 impl LossGrad {
     /// Gradients of a block's products.
     unsafe fn logits(&self, step: &Step<'_>, worker: &Worker<'_>, block: Range<usize>) {
-        let tokens = step.rows(self.head.x);
+        // SAFETY: passed on.
+        let tokens = unsafe { self.head.tokens(step) };
         let cut = share::block(tokens, self.head.columns * 4);
         let blocks = tokens.div_ceil(cut);
         while let Some(range) = worker.claim(block.len().div_ceil(ROWS) * blocks, 1) {
@@ -147,7 +155,8 @@ impl LossGrad {
 
     /// What a block adds to `dx`, and its rows of `dW`.
     unsafe fn products(&self, step: &Step<'_>, worker: &Worker<'_>, block: Range<usize>) {
-        let (tokens, columns) = (step.rows(self.head.x), self.head.columns);
+        // SAFETY: passed on.
+        let (tokens, columns) = (unsafe { self.head.tokens(step) }, self.head.columns);
         let cut = backward::block(columns, tokens, worker);
         let blocks = tokens.div_ceil(cut.max(1));
         let inputs = if self.dx.is_some() { self.decoder.tiles() * blocks } else { 0 };

@@ -131,6 +131,14 @@ impl Head {
     pub fn picked(&self, step: &Step<'_>) -> *mut f32 {
         Self::at(step, self.picked)
     }
+    /// Tokens up to the last that has a target: what lies behind is not computed.
+    ///
+    /// # Safety
+    /// The step is of this op's graph.
+    pub unsafe fn tokens(&self, step: &Step<'_>) -> usize {
+        // SAFETY: an I32 input.
+        unsafe { step.i32s(self.targets) }.iter().rposition(|&t| t >= 0).map_or(0, |last| last + 1)
+    }
     fn tiling(&self, tokens: usize) -> Tiling {
         Tiling::new(tokens, self.multiplier.tile())
     }
@@ -147,8 +155,9 @@ impl Head {
                 let message = format!("LINEAR_CROSS_ENTROPY: target {target} of {} is wanted", self.rows);
                 step.fail(PluginError::argument(message));
             }
-            let tiling = self.tiling(targets.len());
-            while let Some(range) = self.tiles.and_then(|_| worker.claim(targets.len(), share::CUT)) {
+            let tokens = self.tokens(step);
+            let tiling = self.tiling(tokens);
+            while let Some(range) = self.tiles.and_then(|_| worker.claim(tokens, share::CUT)) {
                 for token in range {
                     let tile = tiling.tile_of(token);
                     let to = self.tile(step, tile.first);
@@ -181,7 +190,8 @@ impl Head {
         tokens: Range<usize>,
         to: Target,
     ) {
-        let tiling = self.tiling(step.rows(self.x));
+        // SAFETY: passed on.
+        let tiling = self.tiling(unsafe { self.tokens(step) });
         let mut y = Buffer([MaybeUninit::uninit(); RESULTS]);
         let nothing = Target { at: std::ptr::null_mut(), stride: 0 };
         for first in rows.clone().step_by(STRIP) {
@@ -213,7 +223,8 @@ impl Head {
         // SAFETY: as above; each item has its own parts of the scratch.
         unsafe {
             let targets = step.i32s(self.targets);
-            let (parts, blocks) = (self.rows.div_ceil(PART), targets.len().div_ceil(TOKENS));
+            let all = self.tokens(step);
+            let (parts, blocks) = (self.rows.div_ceil(PART), all.div_ceil(TOKENS));
             let own = step.scratch().add(self.workers + worker.index() * self.per_worker + self.products).cast::<f32>();
             while let Some(range) = worker.claim(parts * blocks, 1) {
                 if step.cancelled() {
@@ -222,7 +233,7 @@ impl Head {
                 for item in range {
                     let (part, first) = (item / blocks, item % blocks * TOKENS);
                     let rows = part * PART..((part + 1) * PART).min(self.rows);
-                    let tokens = first..(first + TOKENS).min(targets.len());
+                    let tokens = first..(first + TOKENS).min(all);
                     self.products(step, worker, rows.clone(), tokens.clone(), Target { at: own, stride: PART });
                     for t in tokens {
                         let logits = own.add((t - first) * PART);
