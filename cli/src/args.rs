@@ -7,7 +7,10 @@ use crate::commands::{
 use crate::failure::{EXIT_CODES, Result as Outcome};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
-use tern::{Bos, EncodeOptions, Error, GenerateOptions, KvType, Sampling, SessionOptions, Speculation, Tokenizer};
+use tern::learn::Adapter;
+use tern::{
+    Bos, EncodeOptions, Error, GenerateOptions, KvType, Model, Sampling, SessionOptions, Speculation, Tokenizer,
+};
 
 /// Run small language models on this machine.
 #[derive(Debug, Parser)]
@@ -195,6 +198,33 @@ impl SpeculateArgs {
     }
 }
 
+/// Adapters that a model gets.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Adapters")]
+pub struct AdapterArgs {
+    /// LoRA adapter to use, a .gguf file or a PEFT folder, with a weight other than 1 behind a colon; may be repeated
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    pub adapter: Vec<String>,
+}
+
+impl AdapterArgs {
+    /// Reads them; sessions from here on have them.
+    pub fn apply(&self, model: &Model) -> Outcome<()> {
+        let mut chosen = Vec::new();
+        for text in &self.adapter {
+            let (path, weight) = weighted(text);
+            chosen.push((model.add_adapter(Adapter::read(model, path)?)?, weight));
+        }
+        Ok(model.choose_adapters(&chosen)?)
+    }
+}
+
+/// A path and a weight; without a number behind its last colon, all of it is the path.
+fn weighted(text: &str) -> (&str, f32) {
+    let number = |(path, weight): (_, &str)| Some((path, weight.parse().ok()?));
+    text.rsplit_once(':').and_then(number).unwrap_or((text, 1.0))
+}
+
 /// What a session can remember.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Context")]
@@ -342,6 +372,14 @@ mod tests {
         for text in ["", "GB", "-1", "1.2.3GB", "2XB", "two", "1e9", "18446744073709551616", "99999999999TB"] {
             assert!(bytes(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn adapters_and_their_weights() {
+        assert_eq!(weighted("a.gguf"), ("a.gguf", 1.0));
+        assert_eq!(weighted("a.gguf:0.5"), ("a.gguf", 0.5));
+        assert_eq!(weighted("c:/a.gguf"), ("c:/a.gguf", 1.0));
+        assert_eq!(weighted("c:/a:-2"), ("c:/a", -2.0));
     }
 
     #[test]

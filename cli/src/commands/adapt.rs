@@ -242,7 +242,8 @@ fn plan(model: &Model, args: &AdaptArgs, data: &Data) -> Result<()> {
         (Some(budget), Some(each)) => args.steps.unwrap_or(u64::MAX).min((budget / each) as u64).max(1),
         _ => args.steps.unwrap_or(once),
     };
-    let TrainingPlan { parameters, recompute, layers, factor_bytes, working_bytes, host_bytes, total_bytes, .. } = plan;
+    let TrainingPlan { parameters, recompute, layers, factor_bytes, host_bytes, total_bytes, .. } = plan;
+    let working_bytes = plan.working_bytes + plan.scoring_bytes;
     let mut out = Out::new();
     if args.json {
         return out.json(&json!({

@@ -5,7 +5,7 @@ mod report;
 mod speculate;
 mod together;
 
-use crate::args::{BackendArgs, KvArg, SpeculateArgs};
+use crate::args::{AdapterArgs, BackendArgs, KvArg, SpeculateArgs};
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt::Watch;
 use crate::stats::Spread;
@@ -58,6 +58,8 @@ pub struct BenchArgs {
     pub json: bool,
     #[command(flatten)]
     pub speculate: SpeculateArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// Runs `tern bench`.
@@ -73,6 +75,7 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         return Err(Failure::new(Exit::Usage, "--speculate needs tokens to decode: -n must be 2 or more"));
     }
     let model = backend.open(&args.model)?;
+    args.adapters.apply(&model)?;
     let speculation = args.speculate.open(backend)?;
     let context = args.prompt.max(args.depth.saturating_add(args.tokens));
     let session = model.session(args.session(context))?;

@@ -4,7 +4,7 @@ mod editor;
 mod saved;
 
 use crate::answer::Answer;
-use crate::args::{BackendArgs, ContextArgs, LengthArgs, SamplingArgs, SpeculateArgs};
+use crate::args::{AdapterArgs, BackendArgs, ContextArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::commands::inspect::size;
 use crate::failure::{Exit, Failure, Result};
 use crate::form::FormArgs;
@@ -72,6 +72,8 @@ pub struct ChatArgs {
     pub constraint: FormArgs,
     #[command(flatten)]
     pub speculate: SpeculateArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// Runs `tern chat`.
@@ -79,6 +81,7 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     let interactive = is_interactive();
     let mut editor = Editor::new(interactive, args.history.as_deref())?;
     let model = backend.open_for(&args.model, args.context.ctx)?;
+    args.adapters.apply(&model)?;
     let speculation = args.speculate.open(backend)?;
     let constraint = args.constraint.compile(&model)?;
     let session = SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() };

@@ -1,7 +1,7 @@
 //! `tern run`: one prompt, one answer.
 
 use crate::answer::Answer;
-use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
+use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::failure::{Failure, Result};
 use crate::form::FormArgs;
 use crate::terminal::{Out, is_watched, note};
@@ -9,7 +9,7 @@ use crate::{input, interrupt};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use tern::{Message, Model, Sampling, SessionOptions, StopReason};
+use tern::{Endless, Message, Model, Sampling, SessionOptions, StopReason};
 
 /// Enough for a few paragraphs.
 const MAX_TOKENS: usize = 256;
@@ -41,6 +41,10 @@ pub struct RunArgs {
     /// A JSON object on a line for each token, then one with everything
     #[arg(long, group = "form")]
     pub jsonl: bool,
+    /// Go on where the context is full: the first few tokens and the recent half stay. Writes until the model ends its text,
+    /// or -n tokens, in fixed memory
+    #[arg(long)]
+    pub endless: bool,
     #[command(flatten)]
     pub length: LengthArgs,
     #[command(flatten)]
@@ -51,6 +55,8 @@ pub struct RunArgs {
     pub constraint: FormArgs,
     #[command(flatten)]
     pub speculate: SpeculateArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// A line of `--jsonl`.
@@ -75,10 +81,13 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         (prompt, _) => prompt.clone().unwrap_or_default(),
     };
     let model = backend.open_for(&args.model, args.context.ctx)?;
+    args.adapters.apply(&model)?;
     let prompt_tokens = encode(&model, args, &prompt)?;
     let speculation = args.speculate.open(backend)?;
     let session = model.session(SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() })?;
-    let mut options = args.length.generate(args.sampling.over(Sampling::default()), MAX_TOKENS);
+    let most = if args.endless { usize::MAX } else { MAX_TOKENS };
+    let mut options = args.length.generate(args.sampling.over(Sampling::default()), most);
+    options.endless = args.endless.then(Endless::default);
     options.logprobs = args.json || args.jsonl;
     options.special = args.encode.special;
     options.speculation = speculation;

@@ -70,6 +70,9 @@ pub struct GenerateOptions {
     /// does not pay.
     #[uniffi(default)]
     pub speculate: Option<Speculate>,
+    /// Go on where the context is full: its first few tokens and the recent half stay.
+    #[uniffi(default = false)]
+    pub endless: bool,
     /// The form that the text must have: [`Model::constraint`] makes one.
     #[uniffi(default)]
     pub constraint: Option<Arc<Constraint>>,
@@ -312,7 +315,17 @@ impl From<SessionOptions> for tern::SessionOptions {
 
 impl From<GenerateOptions> for tern::GenerateOptions {
     fn from(o: GenerateOptions) -> Self {
-        let GenerateOptions { max_tokens, sampling, stop, logprobs, ignore_end, special, speculate, constraint } = o;
+        let GenerateOptions {
+            max_tokens,
+            sampling,
+            stop,
+            logprobs,
+            ignore_end,
+            special,
+            speculate,
+            constraint,
+            endless,
+        } = o;
         let (max_tokens, sampling) = (max_tokens as usize, sampling.into());
         let speculation = match speculate {
             None => tern::Speculation::default(),
@@ -320,7 +333,8 @@ impl From<GenerateOptions> for tern::GenerateOptions {
             Some(Speculate::Draft { model }) => tern::Speculation::model(model.inner.clone()),
         };
         let constraint = constraint.map(|c| c.inner.clone());
-        Self { max_tokens, sampling, stop, logprobs, ignore_end, special, speculation, constraint }
+        let endless = endless.then(tern::Endless::default);
+        Self { max_tokens, sampling, stop, logprobs, ignore_end, special, speculation, constraint, endless }
     }
 }
 

@@ -196,6 +196,12 @@ pub enum Error {
     /// An adapter that does not fit the model.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
+    /// The model has no such adapter.
+    #[error("the model has no adapter number {id}; it was removed, or is another model's")]
+    NoAdapter {
+        /// Which.
+        id: u32,
+    },
     /// Training went wrong: a smaller learning rate may help.
     #[error("the loss or its gradient is not finite in step {step}; choose a smaller learning rate")]
     Diverged {

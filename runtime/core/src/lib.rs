@@ -7,7 +7,7 @@
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text;
 //!              embed.rs: a text as a vector
 //! learn.rs     learning as a transaction: text in, a checked delta or a reason out
-//!              banks.rs: adapters' factors on devices
+//!              adapters.rs: those that a model has; banks.rs: their factors on devices
 //! taps.rs      what goes into the matrices, for importance matrices and tests
 //! sample.rs    choosing the next token; constraint.rs: which tokens may be chosen
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
@@ -27,6 +27,7 @@ pub mod learn;
 pub mod models;
 pub mod plan;
 
+mod adapters;
 mod banks;
 mod chat;
 mod constraint;
@@ -43,6 +44,7 @@ mod score;
 mod session;
 mod taps;
 
+pub use adapters::{AdapterId, AdapterUse};
 pub use backend::CancelFlag;
 pub use chat::{Chat, Overflow, Reply};
 pub use constraint::{Constraint, Form, Matcher};
@@ -56,8 +58,8 @@ pub use runtime::{LoadPhase, LoadProgress, ModelOptions, Runtime};
 pub use sample::Sampling;
 pub use score::{ScoreOptions, Scored};
 pub use session::{
-    Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Event, Finish, GenerateOptions, Generation, KvType, OpTime, Session,
-    SessionOptions, Speculation, StopReason, Timings, TokenEvent,
+    Batch, BatchOptions, DEFAULT_CONTEXT, Drafts, Endless, Event, Finish, GenerateOptions, Generation, KvType, OpTime,
+    Session, SessionOptions, Speculation, StopReason, Timings, TokenEvent,
 };
 pub use taps::{Tapped, Taps};
 pub use tern_formats::{I2sOrder, Opener, Source};

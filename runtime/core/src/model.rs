@@ -1,5 +1,6 @@
 //! Models: a file's weights on a device, with tokenizer and template.
 
+use crate::adapters::Adapters;
 use crate::backend::{Bound, Device, Reserved};
 use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
@@ -25,13 +26,16 @@ pub struct Model {
     inner: Arc<Inner>,
 }
 
+/// For each device, what is bound to externals by their names.
+pub(crate) type Fixed = Vec<HashMap<String, Bound>>;
+
 struct Inner {
     info: ModelInfo,
     definition: Box<dyn Definition>,
     table: TensorTable,
     dtypes: HashMap<String, u32>,
     /// Weights and constants by name, for each device.
-    fixed: Vec<HashMap<String, Bound>>,
+    fixed: Fixed,
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
@@ -42,6 +46,7 @@ struct Inner {
     /// Length of the texts that it was opened for.
     length: u64,
     engines: Mutex<HashMap<u32, Arc<Engine>>>,
+    adapters: Adapters,
     identity: Identity,
     fingerprint: OnceLock<[u8; 32]>,
     /// The one that the caller chose, and one for what it lacks, if it does.
@@ -157,6 +162,7 @@ impl Model {
                 window: crate::context::window(&graph),
                 length,
                 engines: Mutex::default(),
+                adapters: Adapters::default(),
                 identity,
                 fingerprint: OnceLock::new(),
                 devices,
@@ -284,8 +290,21 @@ impl Model {
     /// # Errors
     /// Plan and backend errors; sessions go on in any case.
     pub fn trim(&self) -> Result<(), Error> {
-        let engines: Vec<Arc<Engine>> = self.engines().values().map(Arc::clone).collect();
-        engines.iter().try_for_each(|e| e.trim(self))
+        self.drop_banks()?;
+        self.all_engines().iter().try_for_each(|e| e.trim(self))
+    }
+
+    fn all_engines(&self) -> Vec<Arc<Engine>> {
+        self.engines().values().map(Arc::clone).collect()
+    }
+
+    /// Fits the contexts of all sessions to the banks that there are.
+    pub(crate) fn rebuild_engines(&self) -> Result<(), Error> {
+        self.all_engines().iter().try_for_each(|e| e.rebuild(self))
+    }
+
+    pub(crate) fn adapters(&self) -> &Adapters {
+        &self.inner.adapters
     }
 
     /// Bytes that the model and its sessions hold: what [`ModelOptions::max_bytes`] caps.
@@ -294,9 +313,17 @@ impl Model {
         MemoryUse { used: budget.used(), peak: budget.peak(), limit: Some(budget.limit()).filter(|&n| n < u64::MAX) }
     }
 
-    /// A context of `size` for this model, with keys and values of type `kv_dtype`.
+    /// A context of `size` for this model, with keys and values of type `kv_dtype` and the banks of adapters that there are.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
-        Context::new(&self.inner.devices, &self.graph(size, kv_dtype)?, &self.inner.fixed, size)
+        let (graph, fixed) = self.graph_and_fixed(size, kv_dtype)?;
+        Context::new(&self.inner.devices, &graph, &fixed, size)
+    }
+
+    /// What such a context is made of.
+    pub(crate) fn graph_and_fixed(&self, size: ContextSize, kv_dtype: u32) -> Result<(Graph, Fixed), Error> {
+        let banks = self.adapters().banks();
+        let graph = self.graph_with(size, kv_dtype, banks.as_ref().map(|b| b.shape()))?;
+        Ok((graph, self.fixed_with(banks.as_deref())))
     }
 
     /// A context whose matrices have these banks.
@@ -329,8 +356,8 @@ impl Model {
         Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, taps))
     }
 
-    /// The graph of such a context.
-    pub(crate) fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
+    /// The graph of a context without adapters.
+    fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
         self.graph_with(size, kv_dtype, None)
     }
 
@@ -341,7 +368,7 @@ impl Model {
     }
 
     /// Weights and constants, those of `banks` among them.
-    fn fixed_with(&self, banks: Option<&Banks>) -> Vec<HashMap<String, Bound>> {
+    fn fixed_with(&self, banks: Option<&Banks>) -> Fixed {
         let mut fixed = self.inner.fixed.clone();
         let banks = banks.map(Banks::bound).unwrap_or_default();
         fixed.iter_mut().zip(banks).for_each(|(all, more)| all.extend(more));
@@ -367,7 +394,7 @@ impl Model {
     }
 
     /// Weights and constants by name, for each device.
-    pub(crate) fn fixed(&self) -> &[HashMap<String, Bound>] {
+    pub(crate) fn fixed(&self) -> &Fixed {
         &self.inner.fixed
     }
 

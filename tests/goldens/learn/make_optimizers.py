@@ -1,4 +1,5 @@
-"""Optimizers on one sequence of gradients: PyTorch's AdamW and SGD, and Muon from its published formula in float64.
+"""Optimizers on one sequence of gradients: PyTorch's AdamW and SGD, Muon from its published formula in float64, and AdamW with 8-bit moments
+from the paper's description of dynamic blockwise quantization.
 
     python3 tests/goldens/learn/make_optimizers.py      # numpy, torch
 """
@@ -45,6 +46,42 @@ def muon(start, gradients, lr, momentum, decay):
     return value
 
 
+def dynamic_map(signed):
+    """256 levels: in each decade the middles between evenly spaced numbers from 0.1 to 1."""
+    levels = [0.0, 1.0]
+    for decade in range(7):
+        edges = np.linspace(0.1, 1, 2 ** (decade + (0 if signed else 1)) + 1)
+        middles = (edges[:-1] + edges[1:]) / 2 * 10.0 ** (decade - 6)
+        levels += middles.tolist() + ((-middles).tolist() if signed else [])
+    return np.sort(np.float32(levels))
+
+
+def rounded(values, levels):
+    """Blocks of 256 as their largest magnitude times the nearest level."""
+    out = np.zeros_like(values)
+    for i in range(0, len(values), 256):
+        block = values[i : i + 256]
+        scale = np.abs(block).max()
+        nearest = np.abs(block[:, None] / scale - levels[None]).argmin(axis=1)
+        out[i : i + 256] = levels[nearest] * scale
+    return out
+
+
+def adamw8(start, gradients, lr, betas, eps, decay):
+    f = np.float32
+    value = start.ravel().astype(f)
+    m, v = np.zeros_like(value), np.zeros_like(value)
+    signed, unsigned = dynamic_map(True), dynamic_map(False)
+    for t, gradient in enumerate(gradients, 1):
+        g = gradient.ravel()
+        m = m + f(1 - f(betas[0])) * (g - m)
+        v = f(betas[1]) * v + f(1 - f(betas[1])) * g * g
+        value = value * f(1 - f(lr) * f(decay))
+        value = value - f(lr / (1 - betas[0] ** t)) * m / (np.sqrt(v.astype(float) / (1 - betas[1] ** t)).astype(f) + f(eps))
+        m, v = rounded(m, signed), rounded(v, unsigned)
+    return value
+
+
 def entry(start, gradients, lr, end):
     numbers = lambda a: [float(f"{v:.9g}") for v in np.asarray(a, dtype=np.float64).ravel()]
     return {"rows": start.shape[0], "columns": start.shape[1], "lr": lr, "start": numbers(start),
@@ -56,6 +93,7 @@ def main():
     start, gradients = inputs(3, 100, 1)
     adamw = lambda p: torch.optim.AdamW(p, lr=0.01, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.05)
     out["adamw"] = entry(start, gradients, 0.01, with_torch(adamw, start, gradients))
+    out["adamw8"] = entry(start, gradients, 0.01, adamw8(start, gradients, 0.01, (0.9, 0.99), 1e-8, 0.05))
     start, gradients = inputs(4, 5, 2)
     sgd = lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, weight_decay=0.05)
     out["sgd"] = entry(start, gradients, 0.01, with_torch(sgd, start, gradients))

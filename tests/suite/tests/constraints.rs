@@ -163,7 +163,7 @@ fn drafts_change_nothing() {
     let model = tiny();
     let compiler = GrammarCompiler::new(model.tokenizer()).unwrap();
     let constraints = [
-        compiler.gbnf(r#"root ::= "[" (item ("," " "? item)*)? "]"  item ::= [a-c]{1,3} | root"#).unwrap(),
+        compiler.gbnf("root ::= \"[\" (item (\",\" \" \"? item)*)? \"]\"\nitem ::= [a-c]{1,3} | root").unwrap(),
         compiler.regex(r"(the |tern |a ){3,40}end").unwrap(),
     ];
     let mut accepted = 0;

@@ -32,8 +32,11 @@ impl Told {
         let mut out = io::stdout().lock();
         writeln!(out, "\nstep {step}").unwrap();
         out.flush().unwrap();
-        while step == self.wait_at {
-            std::thread::park();
+        if step == self.wait_at {
+            // It may wake by itself, so it goes back to sleep.
+            loop {
+                std::thread::park();
+            }
         }
     }
 }

@@ -141,7 +141,8 @@ fn a_budget_is_kept_or_refused() {
     assert_eq!(free.recompute, Recompute(0));
     let tight = TrainingOptions { max_bytes: Some(free.total_bytes - 1), ..golden.options.clone() };
     let before = model.memory().used;
-    let training = Training::new(&model, tight).unwrap();
+    let mut training = Training::new(&model, tight).unwrap();
+    training.score(&golden.examples).unwrap();
     assert!(training.planned().recompute > Recompute(0) && training.planned().fits());
     let taken = model.memory().used - before;
     let planned = training.planned().total_bytes;

@@ -66,6 +66,11 @@ impl Creation {
         let tokenizer = tokenizer::files(tokenizer, definition.common().vocab_rows)?;
         let mut settings = read.value().clone();
         settings["torch_dtype"] = json!(torch);
+        // Weights are made as plain numbers, whatever the model of the configuration has them packed as.
+        let online = read.str("quantization_config.quantization_mode")? == Some("online");
+        if let (Some(all), false) = (settings.as_object_mut(), online) {
+            all.remove("quantization_config");
+        }
         Ok(Self { config: to_text(&settings, true), tokenizer, tensors, dtype, seed })
     }
 

@@ -1,6 +1,7 @@
 //! A stream of generated tokens.
 
 use super::Shared;
+use super::endless::Endless;
 use super::engine::{Outcome, Served};
 use super::speculate::{Speculation, Speculator};
 use crate::constraint::{Constraint, Matcher};
@@ -32,6 +33,8 @@ pub struct GenerateOptions {
     /// is complete, and ends it whatever `ignore_end` says. A text that another limit ends is only the beginning of one of
     /// that form.
     pub constraint: Option<Constraint>,
+    /// Go on where the context is full, and forget its middle. Draws then come from other seeds, since positions come again.
+    pub endless: Option<Endless>,
 }
 
 impl Default for GenerateOptions {
@@ -45,6 +48,7 @@ impl Default for GenerateOptions {
             special: false,
             speculation: Speculation::default(),
             constraint: None,
+            endless: None,
         }
     }
 }
@@ -168,6 +172,7 @@ impl Generation {
         options.sampling.check()?;
         let stops = StopMatcher::new(&options.stop)?;
         let decode = DecodeOptions { skip_special: !options.special };
+        options.endless.map(|e| e.recent(shared.capacity)).transpose()?;
         let matcher = options.constraint.as_ref().map(Constraint::begin).transpose()?;
         let epoch = shared.change();
         let kept = shared.speculator().take();
@@ -327,13 +332,30 @@ impl Generation {
         }
         match self.shared.push(&[id]) {
             Ok(()) => {}
-            Err(Error::ContextFull { .. }) => return Ok(self.finish(StopReason::Context)),
+            Err(Error::ContextFull { .. }) => match self.options.endless {
+                Some(endless) => self.forget(endless, id)?,
+                None => return Ok(self.finish(StopReason::Context)),
+            },
             Err(error) => return Err(error),
         }
         self.timings.generated_tokens += 1;
         let stopped = self.stops.push(&self.detokenizer.push(id)?);
         let at_ms = self.started.map_or(0.0, |t| t.elapsed().as_secs_f64() * 1e3);
         Ok(Event::Token(TokenEvent { id, text: stopped.text, logprob, at_ms }))
+    }
+
+    /// Pushes `id`, for which there was no room.
+    fn forget(&mut self, endless: Endless, id: u32) -> Result<(), Error> {
+        self.history = endless.forget(&self.shared)?;
+        self.shared.push(&[id])?;
+        self.history.push(id);
+        self.history.extend(self.chosen.iter().map(|c| c.0));
+        let sampling = &mut self.options.sampling;
+        sampling.seed = sampling.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        // It follows the text from its beginning.
+        self.speculator = None;
+        self.speculator = Speculator::new(&self.shared, &self.options.speculation, None)?;
+        Ok(())
     }
 
     /// Has the last event been given?

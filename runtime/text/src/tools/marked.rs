@@ -107,9 +107,9 @@ fn hermes(body: &str, ended: bool, out: &mut Vec<ToolPiece>) {
 fn llama(reply: &str, out: &mut Vec<ToolPiece>) {
     const MARK: &str = "<|python_tag|>";
     let marked = reply.strip_prefix(MARK);
-    let mut rest = marked.unwrap_or(reply).trim();
+    let mut rest = marked.unwrap_or(reply).trim_start();
     if marked.is_some() && !rest.starts_with('{') {
-        let arguments = Map::from_iter([("code".to_owned(), Value::from(rest))]);
+        let arguments = Map::from_iter([("code".to_owned(), Value::from(rest.trim_end()))]);
         return out.push(ToolPiece::Call(ToolCall { name: PYTHON.to_owned(), arguments, id: None }));
     }
     let mut calls = Vec::new();

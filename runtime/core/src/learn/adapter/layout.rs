@@ -76,8 +76,8 @@ impl<'a> Layout<'a> {
     }
 
     /// B with rows as in GGUF, of rows as the graph has them.
-    pub fn from_graph(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
-        if self.folder { self.from_folder(tensor, b, width) } else { b.to_vec() }
+    pub fn gguf_of_graph(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
+        if self.folder { self.gguf_of_folder(tensor, b, width) } else { b.to_vec() }
     }
 
     /// B with rows as folders have them, of rows as in GGUF.
@@ -89,7 +89,7 @@ impl<'a> Layout<'a> {
     }
 
     /// B with rows as in GGUF, of rows as folders have them.
-    pub fn from_folder(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
+    pub fn gguf_of_folder(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
         match self.head_dim(tensor) {
             Some(head_dim) => moved(b, width, |row| folder_row(row, head_dim)),
             None => b.to_vec(),

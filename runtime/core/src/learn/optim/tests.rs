@@ -33,24 +33,13 @@ fn each_gives_what_its_golden_says_and_can_be_resumed() {
     let adam = OptimizerKind::AdamW { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05 };
     let sgd = OptimizerKind::Sgd { momentum: 0.9, weight_decay: 0.05 };
     let muon = OptimizerKind::Muon { momentum: 0.95, weight_decay: 0.05 };
-    for (kind, name) in [(adam, "adamw"), (sgd, "sgd"), (muon, "muon"), (muon, "muon_tall")] {
+    let adam8 = OptimizerKind::AdamW8 { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05 };
+    for (kind, name) in [(adam, "adamw"), (adam8, "adamw8"), (sgd, "sgd"), (muon, "muon"), (muon, "muon_tall")] {
         for resume in [false, true] {
             let error = run(kind, &goldens[name], resume);
             assert!(error < 2e-6, "{name}: {error}");
         }
     }
-}
-
-#[test]
-fn eight_bits_stay_near_the_exact_one() {
-    let goldens: Value = serde_json::from_str(GOLDENS).unwrap();
-    let kind = OptimizerKind::AdamW8 { betas: [0.9, 0.99], eps: 1e-8, weight_decay: 0.05 };
-    let golden = &goldens["adamw"];
-    let moved: f32 =
-        numbers(&golden["start"]).iter().zip(numbers(&golden["end"])).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    let error = run(kind, golden, false);
-    assert!(error > 0.0 && error < 0.05 * moved, "{error} of {moved}");
-    assert_eq!(run(kind, golden, true), error);
 }
 
 #[test]
@@ -62,6 +51,6 @@ fn a_state_of_another_size_is_refused() {
     ] {
         let state = kind.build(&[[2, 3]]).state(0);
         assert!(!kind.build(&[[2, 400]]).restore(0, &state));
-        assert_eq!(kind.name().is_empty(), false);
+        assert!(!kind.name().is_empty());
     }
 }

@@ -150,7 +150,7 @@ impl FactorSet {
             columns: pair[0].columns,
             scale: self.scale,
             a: numbers(&pair[0]).to_vec(),
-            b: layout.from_graph(tensor, numbers(&pair[1]), self.rank),
+            b: layout.gguf_of_graph(tensor, numbers(&pair[1]), self.rank),
         });
         Adapter { architecture: layout.architecture().to_owned(), factors: factors.collect() }
     }

@@ -108,12 +108,13 @@ impl Graphs {
             Some(Recompute(n)) => vec![n.min(most)],
             None => [0, most / 4, most / 2, most * 3 / 4, most].into(),
         };
+        let scoring = Runner::bytes(model.devices(), &self.scoring(model)?.0);
         let mut best: Option<(TrainingPlan, (Plan, Graph))> = None;
         for n in choices {
             let mut graph = self.training.clone();
             graph.recompute(self.loss.body, &self.layers[..n as usize]);
             let plan = Plan::new(model.devices(), &graph, self.size.class())?;
-            let forecast = self.cost(model, options, &plan, n)?;
+            let forecast = self.cost(model, options, (&plan, scoring), n)?;
             let fits = forecast.fits();
             if fits || best.as_ref().is_none_or(|b| forecast.total_bytes < b.0.total_bytes) {
                 best = Some((forecast, (plan, graph)));
@@ -125,7 +126,13 @@ impl Graphs {
         best.ok_or_else(|| Error::Internal { what: "no way to train".to_owned() })
     }
 
-    fn cost(&self, model: &Model, options: &TrainingOptions, plan: &Plan, n: u64) -> Result<TrainingPlan, Error> {
+    fn cost(
+        &self,
+        model: &Model,
+        options: &TrainingOptions,
+        (plan, scoring_bytes): (&Plan, u64),
+        n: u64,
+    ) -> Result<TrainingPlan, Error> {
         let devices = model.devices();
         let factor_bytes = Banks::bytes(&Layout::of(model), &self.banks) * devices.len() as u64;
         let working_bytes = Runner::bytes(devices, plan);
@@ -137,8 +144,9 @@ impl Graphs {
             layers: self.layers.len() as u64,
             factor_bytes,
             working_bytes,
+            scoring_bytes,
             host_bytes,
-            total_bytes: factor_bytes.saturating_add(working_bytes).saturating_add(host_bytes),
+            total_bytes: [factor_bytes, working_bytes, scoring_bytes, host_bytes].iter().sum(),
             available_bytes: devices[0].available()?.into_iter().chain(options.max_bytes).min(),
         })
     }

@@ -34,7 +34,7 @@ impl Training {
     fn divergence(&self, context: &mut Context, example: &Example) -> Result<(f64, usize), Error> {
         context.reset(0)?;
         context.reset(1)?;
-        context.set_adapter(1, Some(0))?;
+        context.set_adapter(1, Some(0.into()))?;
         let (mut sum, mut tokens, vocab) = (0.0, 0, self.model.tokenizer().vocab_size());
         let inputs = &example.tokens[..example.tokens.len().saturating_sub(1)];
         for (start, part) in inputs.chunks(ROWS).enumerate().map(|(i, part)| (i * ROWS, part)) {

@@ -61,7 +61,7 @@ impl Default for TrainingOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Recompute(pub u64);
 
-/// What a training takes. All in bytes, beside the model itself.
+/// What a training takes. All in bytes, beside the model itself; [`Training::kl`](super::Training::kl) takes a context while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrainingPlan {
     /// Numbers that are trained.
@@ -74,6 +74,8 @@ pub struct TrainingPlan {
     pub factor_bytes: u64,
     /// Intermediate values of a micro-batch, scratch and inputs.
     pub working_bytes: u64,
+    /// The same of [`Training::score`](super::Training::score), once it has been called.
+    pub scoring_bytes: u64,
     /// Factors, gradients and the optimizer's state on the host.
     pub host_bytes: u64,
     /// All of these.
