@@ -1,12 +1,16 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
 use crate::commands::{
-    batch, bench, chat, convert, demo, doctor, imatrix, inspect, plan, quantize, run, score, tokenize,
+    adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, learn, plan, quantize,
+    run, score, tokenize,
 };
 use crate::failure::{EXIT_CODES, Result as Outcome};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
-use tern::{Bos, EncodeOptions, Error, GenerateOptions, KvType, Sampling, SessionOptions, Speculation, Tokenizer};
+use tern::learn::Adapter;
+use tern::{
+    Bos, EncodeOptions, Error, GenerateOptions, KvType, Model, Sampling, SessionOptions, Speculation, Tokenizer,
+};
 
 /// Run small language models on this machine.
 #[derive(Debug, Parser)]
@@ -30,6 +34,8 @@ pub enum Command {
     Batch(batch::BatchArgs),
     /// Measure how well a model predicts a text
     Score(score::ScoreArgs),
+    /// Turn texts into vectors that are near where texts mean alike, for search
+    Embed(embed::EmbedArgs),
     /// Measure speed and memory, and compare them with what the memory bandwidth allows
     Bench(bench::BenchArgs),
     /// Turn text into token ids, or back
@@ -44,6 +50,14 @@ pub enum Command {
     Imatrix(imatrix::ImatrixArgs),
     /// Make one .gguf file of a Hugging Face folder
     Convert(convert::ConvertArgs),
+    /// Make a randomly initialised model of a configuration, for experiments
+    Create(create::CreateArgs),
+    /// Learn from text files into a store, if it helps and harms nothing
+    Learn(learn::LearnArgs),
+    /// Look at what was learned, take it back, forget a source, export it
+    Delta(delta::DeltaArgs),
+    /// Learn an adapter from text files
+    Adapt(adapt::AdaptArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them
     Doctor(doctor::DoctorArgs),
 }
@@ -184,6 +198,33 @@ impl SpeculateArgs {
     }
 }
 
+/// Adapters that a model gets.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Adapters")]
+pub struct AdapterArgs {
+    /// LoRA adapter to use, a .gguf file or a PEFT folder, with a weight other than 1 behind a colon; may be repeated
+    #[arg(long, value_name = "FILE[:WEIGHT]")]
+    pub adapter: Vec<String>,
+}
+
+impl AdapterArgs {
+    /// Reads them; sessions from here on have them.
+    pub fn apply(&self, model: &Model) -> Outcome<()> {
+        let mut chosen = Vec::new();
+        for text in &self.adapter {
+            let (path, weight) = weighted(text);
+            chosen.push((model.add_adapter(Adapter::read(model, path)?)?, weight));
+        }
+        Ok(model.choose_adapters(&chosen)?)
+    }
+}
+
+/// A path and a weight; without a number behind its last colon, all of it is the path.
+fn weighted(text: &str) -> (&str, f32) {
+    let number = |(path, weight): (_, &str)| Some((path, weight.parse().ok()?));
+    text.rsplit_once(':').and_then(number).unwrap_or((text, 1.0))
+}
+
 /// What a session can remember.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Context")]
@@ -267,7 +308,7 @@ fn logit_bias(text: &str) -> std::result::Result<(u32, f32), String> {
 }
 
 /// Bytes: a number and a unit. As with Docker and Java, a single letter is the binary unit.
-fn bytes(text: &str) -> std::result::Result<u64, String> {
+pub fn bytes(text: &str) -> std::result::Result<u64, String> {
     const UNITS: [(&str, u64); 13] = [
         ("", 1),
         ("b", 1),
@@ -331,6 +372,14 @@ mod tests {
         for text in ["", "GB", "-1", "1.2.3GB", "2XB", "two", "1e9", "18446744073709551616", "99999999999TB"] {
             assert!(bytes(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn adapters_and_their_weights() {
+        assert_eq!(weighted("a.gguf"), ("a.gguf", 1.0));
+        assert_eq!(weighted("a.gguf:0.5"), ("a.gguf", 0.5));
+        assert_eq!(weighted("c:/a.gguf"), ("c:/a.gguf", 1.0));
+        assert_eq!(weighted("c:/a:-2"), ("c:/a", -2.0));
     }
 
     #[test]

@@ -1,13 +1,18 @@
 //! The commands, one file each.
 
+pub mod adapt;
 pub mod batch;
 pub mod bench;
 pub mod chat;
 pub mod convert;
+pub mod create;
+pub mod delta;
 pub mod demo;
 pub mod doctor;
+pub mod embed;
 pub mod imatrix;
 pub mod inspect;
+pub mod learn;
 pub mod plan;
 pub mod quantize;
 pub mod run;
@@ -27,6 +32,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Run(args) => run::run(&cli.backend, args),
         Command::Batch(args) => batch::batch(&cli.backend, args),
         Command::Score(args) => score::score(&cli.backend, args),
+        Command::Embed(args) => embed::embed(&cli.backend, args),
         Command::Bench(args) => bench::bench(&cli.backend, args),
         Command::Tokenize(args) => tokenize::tokenize(&cli.backend, args),
         Command::Inspect(args) => inspect::inspect(&cli.backend, args),
@@ -34,6 +40,10 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Quantize(args) => quantize::quantize(&cli.backend, args),
         Command::Imatrix(args) => imatrix::imatrix(&cli.backend, args),
         Command::Convert(args) => convert::convert(&cli.backend, args),
+        Command::Create(args) => create::create(&cli.backend, args),
+        Command::Learn(args) => learn::learn(&cli.backend, args),
+        Command::Delta(args) => delta::delta(&cli.backend, args),
+        Command::Adapt(args) => adapt::adapt(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }

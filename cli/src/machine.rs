@@ -29,6 +29,12 @@ pub fn peak_memory() -> Option<u64> {
     None
 }
 
+/// Bytes that this process has had read from storage so far, pages of mapped files among them. `None` where the system does not tell.
+pub fn fetched() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("read_bytes:"))?.trim().parse().ok()
+}
+
 /// Memory of the machine in bytes: all, and what can still be had.
 pub fn memory() -> Option<(u64, u64)> {
     let info = "/proc/meminfo";

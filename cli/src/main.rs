@@ -4,6 +4,7 @@
 //! args.rs        flags that several commands share
 //! commands/      one file per command
 //! setup.rs       flags -> backends -> an opened model
+//! form.rs        flags for text of a given form
 //! answer.rs      a generation -> text as it comes, and a record of it
 //! terminal.rs    results to stdout, everything else to stderr
 //! interrupt.rs   Ctrl-C
@@ -19,6 +20,7 @@ mod cache;
 mod commands;
 mod failure;
 mod fetch;
+mod form;
 mod input;
 mod interrupt;
 mod machine;

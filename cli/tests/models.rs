@@ -178,6 +178,7 @@ fn bench_tells_all() {
         "bandwidth_gb_s",
         "bytes_per_token",
         "decode_tok_s",
+        "hit_rate",
         "load_ms",
         "peak_rss_bytes",
         "prefill_tok_s",
@@ -190,6 +191,8 @@ fn bench_tells_all() {
         let [min, median, max] = ["min", "median", "max"].map(|k| got[speed][k].as_f64().unwrap());
         assert!(0.0 < min && min <= median && median <= max);
     }
+    // A small file is in memory.
+    assert!(got["hit_rate"].is_null() || got["hit_rate"] == 1.0, "{}", got["hit_rate"]);
     let ops = got["profile"]["decode"].as_array().unwrap();
     let sum: f64 = ops.iter().map(|op| op["share"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-9);
@@ -386,4 +389,36 @@ fn keys_and_values_in_eight_bits() {
     assert_eq!(got["tokens"].as_array().unwrap().len(), 8);
     let bench = run(&["bench", text(&model), "-p", "16", "-n", "2", "-r", "1", "--kv", "i8", "--json"]).json();
     assert!(bench["decode_tok_s"]["median"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn text_has_the_form_that_was_asked_for() {
+    let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let schema = file(
+        "schema.json",
+        r#"{"type":"object","properties":{"n":{"enum":[1,2]}},"required":["n"],"additionalProperties":false}"#,
+    );
+    let grammar = file("yes.gbnf", "root ::= \"yes\" | \"no\" root\n");
+    let broken = file("broken.gbnf", "root ::= \"yes\"\nother ::= (\n");
+    let flags = ["run", text(&model), "-p", "The", "--temperature", "1"];
+    let written = |more: &[&str]| run(&[&flags[..], more].concat());
+    let json = written(&["--json-schema", text(&schema)]);
+    let value: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!([json!({"n": 1}), json!({"n": 2})].contains(&value), "{value}");
+    let yes = written(&["--grammar", text(&grammar)]).stdout;
+    assert_eq!(yes.trim_end().replace("no", ""), "yes");
+    let number = written(&["--regex", "[0-9]{5}"]).stdout;
+    assert!(number.trim_end().len() == 5 && number.trim_end().bytes().all(|b| b.is_ascii_digit()), "{number}");
+    let error = written(&["--grammar", text(&broken)]);
+    assert_eq!(error.code, 3);
+    assert!(error.stderr.contains("broken.gbnf: GBNF, line 2, column 11: the group has no end"), "{}", error.stderr);
+    let error = written(&["--regex", "("]);
+    assert_eq!(error.code, 2);
+    assert!(error.stderr.contains("--regex: regular expression, line 1, column 1"), "{}", error.stderr);
+    assert_eq!(written(&["--regex", "a", "--grammar", text(&grammar)]).code, 2);
 }

@@ -11,6 +11,7 @@ and every feature of a family is on; heads, windows and scales differ from what 
 import json
 import math
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -18,7 +19,7 @@ sys.path.insert(0, str(HERE))
 import torch
 import transformers
 from make_tiny import PROMPT, SAMPLES, make_tokenizer, write
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from texts import TEXTS
 
 # What a model has unless it says otherwise.
@@ -134,6 +135,55 @@ MODELS = {
         | dict(model_type="gpt2", n_embd=48, n_head=3, n_layer=2, n_positions=128, n_ctx=128, n_inner=100,
                activation_function="gelu_new", layer_norm_epsilon=1e-5),
     ),
+    "tiny-mixtral": (
+        "Mixtral: two of five experts, their weights divided by their sum, pairs side by side in GGUF",
+        "MixtralForCausalLM",
+        dict(model_type="mixtral", num_local_experts=5, num_experts_per_tok=2, sliding_window=None, intermediate_size=28),
+    ),
+    "tiny-qwen2-moe": (
+        "Qwen 2 MoE: three of seven experts, weights as they are, and one with a gate that all tokens take",
+        "Qwen2MoeForCausalLM",
+        dict(model_type="qwen2_moe", num_experts=7, num_experts_per_tok=3, moe_intermediate_size=20, norm_topk_prob=False,
+             shared_expert_intermediate_size=36, decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False),
+    ),
+    "tiny-qwen3-moe": (
+        "Qwen 3 MoE: norms of heads, four of nine experts, weights divided by their sum",
+        "Qwen3MoeForCausalLM",
+        dict(model_type="qwen3_moe", head_dim=20, num_experts=9, num_experts_per_tok=4, moe_intermediate_size=12,
+             norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[], use_sliding_window=False),
+    ),
+    "tiny-qwen3-moe-layers": (
+        "Qwen 3 MoE with plain layers between mixtures, weights as they are",
+        "Qwen3MoeForCausalLM",
+        dict(model_type="qwen3_moe", head_dim=12, num_experts=5, num_experts_per_tok=1, moe_intermediate_size=20,
+             norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[3], use_sliding_window=False,
+             num_hidden_layers=4, intermediate_size=28, tie_word_embeddings=True),
+    ),
+    "tiny-olmoe": (
+        "OLMoE: norms over whole queries and keys, three of six experts, weights as they are",
+        "OlmoeForCausalLM",
+        # As many key heads as query heads, since llama.cpp knows no others here.
+        dict(model_type="olmoe", num_key_value_heads=4, num_experts=6, num_experts_per_tok=3, norm_topk_prob=False,
+             clip_qkv=None, intermediate_size=20),
+    ),
+    "tiny-gpt-oss": (
+        "gpt-oss: sinks, every other layer with a window, biases, YaRN without rounding, three of five experts, another bound",
+        "GptOssForCausalLM",
+        dict(model_type="gpt_oss", head_dim=20, num_local_experts=5, num_experts_per_tok=3, sliding_window=8,
+             num_hidden_layers=3, attention_bias=True, rope_theta=1000.0, swiglu_limit=1.5, intermediate_size=28,
+             rope_scaling=YARN | {"beta_fast": 2.0, "beta_slow": 0.3, "truncate": False}),
+    ),
+    "tiny-gpt-oss-mxfp4": (
+        "gpt-oss with experts in MXFP4, and a rotation that rounding does not change",
+        "GptOssForCausalLM",
+        dict(model_type="gpt_oss", hidden_size=64, head_dim=16, num_local_experts=4, num_experts_per_tok=2, sliding_window=8,
+             num_hidden_layers=2, attention_bias=True, swiglu_limit=7.0, intermediate_size=96,
+             # The ramp of 16 dimensions is from 1.001 to 3.999; llama.cpp has no other frequencies for its ends.
+             rope_theta=10389.0, max_position_embeddings=2560,
+             rope_scaling=YARN | {"original_max_position_embeddings": 640, "beta_fast": 32.0, "beta_slow": 1.0,
+                                  "truncate": False},
+             quantization_config={"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}),
+    ),
     "tiny-bitnet": (
         "BitNet b1.58 with packed weights whose scales divide, rows that are whole ternary blocks",
         "BitNetForCausalLM",
@@ -167,10 +217,12 @@ MODELS = {
 }
 # Settings that transformers makes by itself as texts grow: the tests open the model for texts of this length.
 LENGTHS = {"tiny-dynamic": None}  # None: that of the prompt, and nothing is generated
-# What GGUF has no key for, and the window of Phi 3, which llama.cpp reads and leaves out.
-ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi"} | {name for name in MODELS if "bitnet" in name}
+# What GGUF or llama.cpp has no key for, and the window of Phi 3, which llama.cpp reads and leaves out.
+ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi", "tiny-qwen3-moe-layers", "tiny-gpt-oss"}
+ALONE |= {name for name in MODELS if "bitnet" in name}
 # Families that take the embedding as it is.
-PLAIN = {"llama", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gpt2", "bitnet"}
+PLAIN = {"llama", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gpt2", "bitnet", "mixtral", "qwen2_moe",
+         "qwen3_moe", "olmoe", "gpt_oss"}
 SEEDS = {}
 # Steps that activations which the model itself rounds keep away from ties.
 MARGIN = 5e-5
@@ -184,18 +236,46 @@ def draw(model, generator):
             noise = torch.randn(parameter.shape, generator=generator)
             if "norm" in name or ".ln_" in name and name.endswith("weight"):
                 value = one + 0.2 * noise
-            elif name.endswith("bias"):
+            elif name.endswith("bias") or "sinks" in name:
                 value = 0.3 * noise
             elif any(part in name for part in ("embed", "wte", "wpe")):
                 # A quarter where the model itself makes them larger.
                 value = (0.4 if model.config.model_type in PLAIN else 0.1) * noise
             else:
-                inputs = parameter.shape[0] if "c_" in name else parameter.shape[1]  # Conv1D is transposed
+                # Conv1D is transposed, gpt-oss's experts are.
+                transposed = "c_" in name or parameter.dim() == 3 and model.config.model_type == "gpt_oss"
+                inputs = parameter.shape[-2 if transposed else -1]
                 value = 1.5 * noise / math.sqrt(inputs)
             parameter.copy_(value.to(torch.bfloat16).to(torch.float16).float())
 
 
-def packed(model, settings):
+def draw_mxfp4(model, generator):
+    """Experts' matrices of random codes and exponents, in the model and as the checkpoint has them."""
+    levels = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    levels, packed = torch.cat([levels, -levels]), {}
+    for name, parameter in model.named_parameters():
+        if "experts" in name and not name.endswith("bias"):
+            experts, inner, rows = parameter.shape
+            codes = torch.randint(0, 16, (experts, rows, inner // 32, 32), generator=generator)
+            exponents = torch.randint(122, 126, (experts, rows, inner // 32), generator=generator)
+            values = levels[codes] * torch.exp2(exponents[..., None].float() - 127)
+            with torch.no_grad():
+                parameter.copy_(values.reshape(experts, rows, inner).transpose(1, 2))
+            packed[f"{name}_blocks"] = (codes[..., ::2] + codes[..., 1::2] * 16).to(torch.uint8).contiguous()
+            packed[f"{name}_scales"] = exponents.to(torch.uint8).contiguous()
+    return packed
+
+
+def published(model):
+    """Tensors under the names of published checkpoints: experts apart, where transformers holds them together."""
+    if not any(f".experts.{part}" in name for name in model.state_dict() for part in ("gate_up_proj",)):
+        return model.state_dict()
+    with tempfile.TemporaryDirectory() as temporary:
+        model.save_pretrained(temporary)
+        return load_file(Path(temporary, "model.safetensors"))
+
+
+def packed_codes(model, settings):
     """A model's matrices as an offline checkpoint has them: codes, four to a byte, and a scale."""
     linears = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     kept = settings["modules_to_not_convert"]
@@ -231,13 +311,13 @@ def farthest(model, tokens):
     return min(least)
 
 
-def save(folder, model):
+def save(folder, model, packed):
     settings = getattr(model.config, "quantization_config", None)
-    if settings and settings["quantization_mode"] == "offline":
+    if settings and settings.get("quantization_mode") == "offline":
         tied = model.config.tie_word_embeddings
         tensors = {
             name: (tensor if tensor.dtype == torch.uint8 else tensor.to(torch.bfloat16)).contiguous()
-            for name, tensor in packed(model, settings).items()
+            for name, tensor in packed_codes(model, settings).items()
             if not (name == "lm_head.weight" and tied)
         }
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -245,9 +325,9 @@ def save(folder, model):
     tied = getattr(model.config, "tie_word_embeddings", True)
     tensors = {
         name: tensor.to(torch.bfloat16).contiguous()
-        for name, tensor in model.state_dict().items()
-        if not (name == "lm_head.weight" and tied)
-    }
+        for name, tensor in published(model).items()
+        if not (name == "lm_head.weight" and tied) and f"{name}_blocks" not in packed
+    } | packed
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -270,16 +350,19 @@ def make(name, seed, made_by):
     loaded._attn_implementation = "eager"
     fast = transformers.AutoTokenizer.from_pretrained(folder)
     encode = lambda text: fast(text)["input_ids"]  # noqa: E731
-    rounds = "quantization_config" in config
+    method = config.get("quantization_config", {}).get("quant_method")
+    rounds, mxfp4 = method == "bitnet", method == "mxfp4"
     prompt = PROMPT[: len(PROMPT) // 2] if rounds else PROMPT
     tokens = encode(prompt)
     for attempt in range(2000):
         model = getattr(transformers, kind)(loaded).eval()
-        draw(model, torch.Generator().manual_seed(SEEDS.get(name, seed) + 1000 * attempt))
-        save(folder, model)
+        generator = torch.Generator().manual_seed(SEEDS.get(name, seed) + 1000 * attempt)
+        draw(model, generator)
+        save(folder, model, draw_mxfp4(model, generator) if mxfp4 else {})
         # What was written is what is computed.
         model = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation="eager"
+            folder, dtype=torch.float32, attn_implementation="eager",
+            **({"quantization_config": transformers.Mxfp4Config(dequantize=True)} if mxfp4 else {}),
         ).eval()
         # Packed matrices come in the type of the configuration.
         torch.nn.Module.float(model)

@@ -64,7 +64,8 @@ pub const ROPE: u32 = 7;
 /// Entries of `page_table` for positions that no row of the step sees (past the end, passed by the window) are not read.
 /// `seq_start` has shape `[max S + 1]`; its first S+1 entries are valid.
 pub const ATTENTION: u32 = 8;
-/// `act(gate) * up`. `[gate∂ [T, N], up∂ [T, N]] -> [[T, N]]`. [`ActivationParams`].
+/// `act(gate) * up`. `[gate∂ [T, N], up∂ [T, N]] -> [[T, N]]`. [`GluParams`]. There may be more dimensions.
+/// With `limit` L > 0, gate is `min(gate, L)` and up `max(-L, min(up, L))` (the derivative beyond is 0). `up` then has `offset` added.
 pub const GLU: u32 = 9;
 /// `a + b`. `[a∂, b∂] -> [same]`; b may have fewer leading dimensions and then repeats.
 pub const ADD: u32 = 10;
@@ -81,6 +82,7 @@ pub const MOE_ROUTE: u32 = 14;
 /// `y[t][j] = W[ids[t][j]] x[t] (or x[t][j]) + bias`. No parameters.
 pub const EXPERT_LINEAR: u32 = 15;
 /// Weighted sum over ranks, in rank order, then the residual. `[y∂ [T, k, N], weights∂ [T, k], residual∂? [T, N]] -> [[T, N]]`.
+/// For k 1, y may be `[T, N]`: rows with a factor each.
 pub const MOE_COMBINE: u32 = 16;
 /// Fast weights: an inner model per head that learns along the sequence (TTT-Linear, Sun et al., arXiv 2407.04620).
 /// [`FastWeightParams`].
@@ -102,6 +104,10 @@ pub const FAST_WEIGHT: u32 = 17;
 pub const CROSS_ENTROPY: u32 = 18;
 /// `factor * Σ x` over all elements. `[x∂] -> [[1]]`. [`ScaleParams`].
 pub const SUM: u32 = 19;
+/// [`CROSS_ENTROPY`] of a linear layer, without ever holding all logits: of `logits = W x`, times `scale`, then under
+/// `softcap` c > 0 `c * tanh(logit / c)`. `[x∂ [R, K], w [V, K], targets i32 [R]] -> [[R]]`. [`LinearCrossEntropyParams`].
+/// w is a prepared weight, or an F32/F64 buffer tensor (which is then `∂`).
+pub const LINEAR_CROSS_ENTROPY: u32 = 25;
 /// Rounds each token to 8 bits as a model that was trained so does it (BitNet b1.58, arXiv 2402.17764, section 2):
 /// `round(x * 127 / max|x|) * max|x| / 127` over the innermost dimension, ties to even. `[x [T, D]] -> [same]`. A row of zeros
 /// stays. The same once more changes nothing, bit for bit: the factor is one that `127 * factor / 127` gives back. Its gradient
@@ -110,7 +116,7 @@ pub const QUANTIZE_TOKENS: u32 = 30;
 /// First id not in use.
 pub const END: u32 = 31;
 /// How many ops there are: ids have gaps.
-pub const COUNT: u32 = 20;
+pub const COUNT: u32 = 21;
 
 /// Parameter structs: plain data for which all zeros is a valid value.
 ///
@@ -186,6 +192,15 @@ params! {
         period: u32,
     }
 }
+params! {
+    /// Of [`LINEAR_CROSS_ENTROPY`].
+    LinearCrossEntropyParams {
+        /// Factor on logits; 0 means 1.
+        scale: f32,
+        /// 0: none.
+        softcap: f32,
+    }
+}
 /// How rotated pairs lie in a head.
 pub mod rope_layout {
     /// `(2i, 2i+1)`: Llama in GGUF.
@@ -235,7 +250,20 @@ params! {
     }
 }
 params! {
-    /// Of [`GLU`] and [`ACTIVATION`].
+    /// Of [`GLU`].
+    GluParams {
+        /// One of [`activation`].
+        activation: u32,
+        /// Of [`activation::SILU`], which becomes `x * sigmoid(alpha * x)`; 0 means 1. Others take 0 only.
+        alpha: f32,
+        /// Bound of gate and up; 0: none.
+        limit: f32,
+        /// Added to up.
+        offset: f32,
+    }
+}
+params! {
+    /// Of [`ACTIVATION`].
     ActivationParams {
         /// One of [`activation`].
         activation: u32,

@@ -65,8 +65,10 @@ fn described() -> String {
         AttentionParams {
             heads, kv_heads, head_dim, page_size, kv_dtype, scale, window, softcap, rope_layout, n_rot,
         }
+        GluParams { activation, alpha, limit, offset }
         ActivationParams { activation }
         ScaleParams { factor }
+        LinearCrossEntropyParams { scale, softcap }
         MoeRouteParams { top_k, softmax_after, normalize, scale }
         FastWeightParams { heads, head_dim, chunk, eps, inner }
         Backend {
@@ -96,7 +98,7 @@ fn described() -> String {
         ops {
             GRAD, GATHER, ROWS, RMS_NORM, LAYER_NORM, LINEAR, ROPE_TABLE, ROPE, ATTENTION, GLU, ADD, MUL, SCALE,
             ACTIVATION, MOE_ROUTE, EXPERT_LINEAR, MOE_COMBINE, FAST_WEIGHT, CROSS_ENTROPY, SUM,
-            QUANTIZE_TOKENS,
+            LINEAR_CROSS_ENTROPY, QUANTIZE_TOKENS,
         }
     }
     let _ = writeln!(out, "state::kind::KV_PAGE = {}", state::kind::KV_PAGE);

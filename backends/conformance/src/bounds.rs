@@ -26,6 +26,7 @@ pub fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
     match &case.kernel {
         Kernel::Linear(op) => linear::linear(case, &op.0, want),
         Kernel::ExpertLinear(_) => vec![linear::expert(case)],
+        Kernel::LinearCrossEntropy(op) => vec![linear::cross_entropy(case, &op.0)],
         Kernel::Attention(op) => vec![attention::attention(case, &op.0), Vec::new()],
         _ => simple::forward(case, want),
     }
@@ -35,14 +36,42 @@ pub fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
 ///
 /// The reference's tape adds up the magnitudes of all paths from outputs to an input; each path is a product of
 /// partial derivatives, each of which is good to a few units in the last place, and sums are as long as the longest
-/// dimension. Where a GLU epilogue sits on quantized weights, the pre-activations that the derivative is taken at
+/// dimension. Where a GLU epilogue or a softmax sits on quantized weights, the values that the derivative is taken at
 /// may carry the error of 8-bit activations: about a hundredth of a typical value, which moves the derivative likewise.
-pub fn gradient(case: &Case, gradient: &Gradient) -> Vec<f64> {
+///
+/// Derivatives of activations have an absolute error, too: of what cancels in `1 + tanh`, `1 + erf` and `1 - tanh²`.
+pub fn gradient(case: &Case, input: usize, gradient: &Gradient) -> Vec<f64> {
     let longest = case.inputs.iter().flatten().flat_map(|x| &x.shape).max().copied().unwrap_or(1);
-    let glu = matches!(&case.kernel, Kernel::Linear(op) if op.0.glu == 1);
-    let quantized = glu && case.inputs.iter().flatten().any(linear::is_quantized);
+    let curved = match &case.kernel {
+        Kernel::Linear(op) => op.0.glu == 1,
+        Kernel::LinearCrossEntropy(_) => true,
+        _ => false,
+    };
+    let quantized = curved && case.inputs.iter().flatten().any(linear::is_quantized);
     let relative = if quantized { 0.05 } else { 0.0 } + EPS * (64.0 + longest as f64 / 2.0);
-    gradient.magnitudes.iter().map(|m| m * relative + f64::from(f32::MIN_POSITIVE)).collect()
+    let floor = slope_error(case, input);
+    let bound = |(i, m): (usize, &f64)| m * relative + floor.get(i).unwrap_or(&0.0) + f64::from(f32::MIN_POSITIVE);
+    gradient.magnitudes.iter().enumerate().map(bound).collect()
+}
+
+/// What errors of an activation and of its derivative make of gradients; empty for other ops.
+fn slope_error(case: &Case, input: usize) -> Vec<f64> {
+    let seed = case.backward.as_ref().and_then(|b| b.seeds.first()).and_then(Option::as_ref);
+    let Some(seed) = seed else { return Vec::new() };
+    let error = |x: &f32| 4.0 * EPS * f64::from(x.abs());
+    match (&case.kernel, input) {
+        (Kernel::Activation(_), 0) => seed.iter().map(error).collect(),
+        (Kernel::Glu(op), 0) => {
+            let offset = f64::from(op.0.offset).abs();
+            seed.iter().zip(case.values(1)).map(|(seed, up)| error(seed) * (up.abs() + offset)).collect()
+        }
+        (Kernel::Glu(op), 1) => {
+            let of =
+                |(seed, gate): (&f32, f64)| f64::from(seed.abs()) * simple::activation_error(op.0.activation, gate);
+            seed.iter().zip(case.values(0)).map(of).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// How far a state's element may be off: a rotated key that falls on the other side of a rounding boundary

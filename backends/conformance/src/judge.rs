@@ -47,7 +47,7 @@ fn judged(case: &Case, device: &Device, reference: &Device) -> Result<Verdict, C
         let mut verdict = Verdict::Passed(0.0);
         for (i, gradient) in case.gradients()?.iter().enumerate() {
             if let Some(gradient) = gradient {
-                let bound = bounds::gradient(case, gradient);
+                let bound = bounds::gradient(case, i, gradient);
                 verdict = verdict.and(compare(&format!("gradient {i}"), &got.real[i], &gradient.values, &bound));
             }
         }

@@ -66,6 +66,20 @@ impl<'a> Checker<'a> {
     pub fn f32_out(&self, i: usize, what: &str) -> Result<usize> {
         self.plain(self.required(self.op.output(i), what)?, dtype::F32, what)
     }
+    /// Output `i`: absent, or plain F32.
+    pub fn f32_out_maybe(&self, i: usize, what: &str) -> Result<Option<usize>> {
+        self.op.output(i).map(|t| self.plain(t, dtype::F32, what)).transpose()
+    }
+    /// Output `i` of a gradient: absent, or plain F32 with the dimensions of input `i`.
+    pub fn gradient(&self, i: usize, what: &str) -> Result<Option<usize>> {
+        let Some(t) = self.f32_out_maybe(i, what)? else { return Ok(None) };
+        self.same(self.required(self.op.input(i), what)?, t, what)?;
+        Ok(Some(t))
+    }
+    /// Fails where output `i` is wanted: it is not differentiable.
+    pub fn no_gradient(&self, i: usize) -> Result<()> {
+        self.ensure(self.op.output(i).is_none(), format!("input {i} has no gradient"))
+    }
     /// Output `i`: plain I32.
     pub fn i32_out(&self, i: usize, what: &str) -> Result<usize> {
         self.plain(self.required(self.op.output(i), what)?, dtype::I32, what)

@@ -1,5 +1,6 @@
 //! Compiled graphs: ops checked once, tensors resolved once per step.
 
+use crate::clock::Now;
 use crate::device::CpuDevice;
 use crate::op::{CompiledOp, Ctx, Slot, Step};
 use crate::ops::compile_op;
@@ -7,12 +8,13 @@ use crate::stop::Stop;
 use std::sync::{Mutex, PoisonError};
 use tern_abi::dtype;
 use tern_abi::graph::{Tensor, dim, place};
+use tern_abi::ops::GRAD;
 use tern_abi::plugin::{GraphView, PluginError, Resolved, Result, RunView};
 
 /// A graph ready to run.
 pub struct Compiled {
     ops: Vec<Box<dyn CompiledOp>>,
-    /// First output of each op: an op that makes no rows in a step is passed over.
+    /// First output of each op but gradients: an op that makes no rows in a step is passed over.
     makes: Vec<Option<usize>>,
     /// The next op that reads weights, for the first op and for those that read weights themselves: between the end of
     /// an op's weights and the beginning of the next one's, memory would otherwise have nothing to do.
@@ -53,7 +55,8 @@ impl Compiled {
             let compiled = compile_op(view, op, ctx)
                 .map_err(|e| PluginError::new(e.status, format!("op {i} of the graph: {}", e.message)))?;
             ops.push(compiled);
-            makes.push(op.output(0));
+            // The gradient of a weight is there without rows, too: zeros.
+            makes.push(op.output(0).filter(|_| op.op & GRAD == 0));
             for t in (0..op.inputs.len()).filter_map(|k| op.input(k)) {
                 is_used[t] = true;
             }
@@ -124,7 +127,7 @@ impl Compiled {
                 if self.makes[i].is_some_and(|t| step.size_of(t) == 0) {
                     continue;
                 }
-                let started = if profiling && worker.index() == 0 { Now::read() } else { None };
+                let started = (profiling && worker.index() == 0).then(Now::read);
                 // SAFETY: the step's tensors were resolved and checked above; all workers run this loop.
                 unsafe {
                     op.run(&step, worker);
@@ -204,22 +207,5 @@ fn resolve(i: usize, t: &Tensor, view: &View<'_>) -> Result<Slot> {
         }
         Some(Resolved::Empty) | None => bad("nothing is bound"),
         _ => bad("a weight is bound where a buffer is wanted, or the reverse"),
-    }
-}
-
-/// A point in time, where the platform has a clock.
-#[derive(Clone, Copy)]
-struct Now(std::time::Instant);
-
-impl Now {
-    fn read() -> Option<Self> {
-        // The clock of wasm32-unknown-unknown panics.
-        if cfg!(all(target_family = "wasm", target_os = "unknown")) {
-            return None;
-        }
-        Some(Self(std::time::Instant::now()))
-    }
-    fn nanoseconds(self) -> u64 {
-        self.0.elapsed().as_nanos() as u64
     }
 }

@@ -1,5 +1,6 @@
 //! A counter that threads wait on: they spin, then yield, then sleep.
 
+use crate::clock::Now;
 use std::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -37,21 +38,23 @@ impl Gate {
         }
     }
 
-    /// Waits until the value is not `old`.
-    pub fn wait(&self, old: u32) {
+    /// Waits until the value is not `old`. Returns the nanoseconds that took, 0 where it was a matter of spins.
+    pub fn wait(&self, old: u32) -> u64 {
         for _ in 0..SPINS {
             if self.value() != old {
-                return;
+                return 0;
             }
             std::hint::spin_loop();
         }
+        let since = Now::read();
         for _ in 0..YIELDS {
             if self.value() != old {
-                return;
+                return since.nanoseconds();
             }
             std::thread::yield_now();
         }
         self.sleep(old);
+        since.nanoseconds()
     }
 
     #[cold]

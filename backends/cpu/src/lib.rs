@@ -3,7 +3,7 @@
 //! ```text
 //! tier.rs      instruction-set tiers, and how a kernel is instantiated for each
 //! simd.rs      16 lanes of f32 on every tier; kernels are written once over it
-//! pool.rs      threads that stay for a whole step and meet at barriers (gate.rs, stop.rs)
+//! pool.rs      threads that stay for a whole step and meet at barriers (gate.rs, stop.rs); crew.rs says how many
 //! memory.rs    buffers
 //! op.rs        what a compiled op is; device.rs is the plugin, exec.rs compiles and runs graphs of ops
 //! check.rs     checks of an op's tensors; state.rs is how KV pages and fast weights lie in memory
@@ -16,6 +16,8 @@
 //! cut into steps, nor on what else is in the batch.
 
 pub mod check;
+mod clock;
+mod crew;
 pub mod device;
 pub mod exec;
 pub mod gate;
@@ -24,6 +26,7 @@ pub mod matmul;
 pub mod memory;
 pub mod op;
 pub mod ops;
+pub mod places;
 pub mod pool;
 pub mod simd;
 pub mod state;

@@ -8,10 +8,16 @@
 //! kernels.rs   the table: kernels by format and tier
 //! strip.rs     32 rows of a matrix times all tokens
 //! share.rs     who multiplies which strips
+//! backward.rs  their gradients
+//! decode.rs    tiles of weights as plain floats, for gradients
+//! dense.rs     float matrices of any size, times each other
 //! finish.rs    what is done to results: bias, adapters, residual, gating
 //! ```
 
+pub mod backward;
 pub mod blocks;
+pub mod decode;
+pub mod dense;
 pub mod finish;
 pub mod floats;
 pub mod kernels;

@@ -6,6 +6,7 @@ pub mod expert_linear;
 pub mod fast_weight;
 pub mod gather;
 pub mod linear;
+pub mod linear_cross_entropy;
 pub mod loss;
 pub mod moe;
 pub mod norm;
@@ -38,11 +39,32 @@ pub fn compile_op(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Bo
         ops::FAST_WEIGHT => fast_weight::compile,
         ops::CROSS_ENTROPY => loss::compile_cross_entropy,
         ops::SUM => loss::compile_sum,
+        ops::LINEAR_CROSS_ENTROPY => linear_cross_entropy::compile,
         ops::QUANTIZE_TOKENS => quantize::compile,
-        id if id & ops::GRAD != 0 => {
-            return Err(PluginError::unsupported(format!("gradient of op {} is not available", id & !ops::GRAD)));
-        }
+        id if id & ops::GRAD != 0 => gradient(id & !ops::GRAD)?,
         id => return Err(PluginError::unsupported(format!("op {id} is not available"))),
     };
     compile(view, op, ctx)
+}
+
+/// The compiler of an op's gradient.
+fn gradient(id: u32) -> Result<Compile> {
+    Ok(match id {
+        ops::GATHER | ops::ROWS => gather::grad::compile,
+        ops::RMS_NORM | ops::LAYER_NORM => norm::grad::compile,
+        ops::LINEAR => linear::grad::compile,
+        ops::ROPE => rope::compile_grad,
+        ops::ATTENTION => attention::grad::compile,
+        ops::GLU => elementwise::grad::compile_glu,
+        ops::ADD | ops::MUL => elementwise::grad::compile_binary,
+        ops::SCALE => elementwise::grad::compile_scale,
+        ops::ACTIVATION => elementwise::grad::compile_activation,
+        ops::MOE_ROUTE => moe::grad::compile_route,
+        ops::EXPERT_LINEAR => expert_linear::grad::compile,
+        ops::MOE_COMBINE => moe::grad::compile_combine,
+        ops::CROSS_ENTROPY => loss::grad::compile_cross_entropy,
+        ops::SUM => loss::grad::compile_sum,
+        ops::LINEAR_CROSS_ENTROPY => linear_cross_entropy::grad::compile,
+        _ => return Err(PluginError::unsupported(format!("gradient of op {id} is not available"))),
+    })
 }

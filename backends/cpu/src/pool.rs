@@ -1,13 +1,16 @@
 //! The thread pool: workers stay for a whole run and meet at cheap barriers.
 //!
-//! The calling thread is worker 0. One run at a time; a run inside a run would wait for itself.
+//! The calling thread is worker 0. One run at a time; a run inside a run would wait for itself. A run has as many of the
+//! workers as the last ones had use for ([`Crew`]).
 
+use crate::clock::Now;
+use crate::crew::Crew;
 use crate::gate::Gate;
 use crate::stop::Stop;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use tern_abi::plugin::{PluginError, Result};
@@ -25,8 +28,12 @@ type Job<'a> = dyn Fn(&Worker<'_>) + Sync + 'a;
 struct Line<T>(T);
 
 struct Shared {
-    count: usize,
-    start: Gate,
+    /// Each worker's own, since not all have a part in every run. The first is the caller's and not used.
+    starts: Vec<Gate>,
+    /// Workers of the current run.
+    active: AtomicUsize,
+    /// Nanoseconds that workers waited in it.
+    waited: AtomicU64,
     done: Gate,
     barrier: Gate,
     arrived: Line<AtomicUsize>,
@@ -39,19 +46,22 @@ struct Shared {
 }
 
 // SAFETY: `job` is written by the thread that holds the run lock while no worker runs, and read by workers
-// after `start` has advanced, which orders the two.
+// after their gate of `starts` has advanced, which orders the two.
 unsafe impl Sync for Shared {}
 
 /// See the module text.
 pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    lock: Mutex<()>,
+    /// Held for a run.
+    crew: Mutex<Crew>,
 }
 
 /// A worker's place in a run.
 pub struct Worker<'a> {
     index: usize,
+    count: usize,
+    waited: Cell<u64>,
     shared: &'a Shared,
     stop: &'a Stop<'a>,
 }
@@ -67,12 +77,12 @@ impl Pool {
                 return pool;
             }
         }
-        Self { shared: Arc::new(Shared::new(1)), threads: Vec::new(), lock: Mutex::new(()) }
+        Self { shared: Arc::new(Shared::new(1)), threads: Vec::new(), crew: Mutex::new(Crew::new(1)) }
     }
 
     fn start(count: usize) -> Option<Self> {
         let shared = Arc::new(Shared::new(count));
-        let mut pool = Self { shared: shared.clone(), threads: Vec::new(), lock: Mutex::new(()) };
+        let mut pool = Self { shared: shared.clone(), threads: Vec::new(), crew: Mutex::new(Crew::new(count)) };
         for index in 1..count {
             let shared = shared.clone();
             let thread = std::thread::Builder::new().name(format!("tern-cpu-{index}"));
@@ -84,17 +94,19 @@ impl Pool {
 
     /// Number of workers.
     pub fn count(&self) -> usize {
-        self.shared.count
+        self.shared.starts.len()
     }
 
-    /// Calls `job` once on every worker and returns when all have returned.
+    /// Calls `job` once on every worker that has a part in this run, and returns when all have returned.
     pub fn run(&self, stop: &Stop<'_>, job: &Job<'_>) -> Result<()> {
-        let _one_at_a_time = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = &*self.shared;
+        let mut crew = self.crew.lock().unwrap_or_else(PoisonError::into_inner);
+        let (shared, count, began) = (&*self.shared, crew.active(), Now::read());
         shared.stopped.store(stop.is_set(), Ordering::Relaxed);
         shared.claimed.0.store(0, Ordering::Relaxed);
+        shared.active.store(count, Ordering::Relaxed);
+        shared.waited.store(0, Ordering::Relaxed);
         let finished = shared.done.value();
-        if shared.count > 1 {
+        if count > 1 {
             // SAFETY: only the lifetimes change; the workers are done with both before this function returns,
             // also where a job panics.
             unsafe {
@@ -102,14 +114,15 @@ impl Pool {
                 let stop = std::mem::transmute::<&Stop<'_>, &'static Stop<'static>>(stop);
                 *shared.job.get() = Some((job, stop));
             }
-            shared.running.0.store(shared.count - 1, Ordering::Relaxed);
-            shared.start.advance();
+            shared.running.0.store(count - 1, Ordering::Relaxed);
+            shared.starts[1..count].iter().for_each(Gate::advance);
         }
-        shared.call(&Worker { index: 0, shared, stop }, job);
-        if shared.count > 1 {
-            shared.done.wait(finished);
+        shared.call(0, stop, job);
+        if count > 1 {
+            shared.waited.fetch_add(shared.done.wait(finished), Ordering::Relaxed);
         }
         shared.arrived.0.store(0, Ordering::Relaxed);
+        crew.learn(began.nanoseconds(), shared.waited.load(Ordering::Relaxed));
         if shared.broken.swap(false, Ordering::Relaxed) {
             return Err(PluginError::new(tern_abi::status::PANIC, "a kernel panicked; the step is void"));
         }
@@ -120,7 +133,7 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::Relaxed);
-        self.shared.start.advance();
+        self.shared.starts.iter().for_each(Gate::advance);
         for thread in self.threads.drain(..) {
             // A worker catches its panics, so there is nothing to learn from the result.
             let _ = thread.join();
@@ -131,8 +144,9 @@ impl Drop for Pool {
 impl Shared {
     fn new(count: usize) -> Self {
         Self {
-            count,
-            start: Gate::default(),
+            starts: (0..count).map(|_| Gate::default()).collect(),
+            active: AtomicUsize::new(count),
+            waited: AtomicU64::new(0),
             done: Gate::default(),
             barrier: Gate::default(),
             arrived: Line(AtomicUsize::new(0)),
@@ -149,14 +163,14 @@ impl Shared {
     fn serve(&self, index: usize) {
         let mut seen = 0;
         loop {
-            self.start.wait(seen);
+            self.starts[index].wait(seen);
             seen = seen.wrapping_add(1);
             if self.quit.load(Ordering::Relaxed) {
                 return;
             }
             // SAFETY: see `Sync for Shared`.
             if let Some((job, stop)) = unsafe { *self.job.get() } {
-                self.call(&Worker { index, shared: self, stop }, job);
+                self.call(index, stop, job);
             }
             if self.running.0.fetch_sub(1, Ordering::AcqRel) == 1 {
                 self.done.advance();
@@ -165,8 +179,12 @@ impl Shared {
     }
 
     /// Runs `job`. If it panics, the others must not wait for it at a barrier.
-    fn call(&self, worker: &Worker<'_>, job: &Job<'_>) {
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| job(worker))) {
+    fn call(&self, index: usize, stop: &Stop<'_>, job: &Job<'_>) {
+        let count = self.active.load(Ordering::Relaxed);
+        let worker = Worker { index, count, waited: Cell::new(0), shared: self, stop };
+        let result = catch_unwind(AssertUnwindSafe(|| job(&worker)));
+        self.waited.fetch_add(worker.waited.get(), Ordering::Relaxed);
+        if let Err(payload) = result {
             // A payload's destructor could panic again.
             std::mem::forget(payload);
             self.broken.store(true, Ordering::SeqCst);
@@ -180,9 +198,9 @@ impl Worker<'_> {
     pub fn index(&self) -> usize {
         self.index
     }
-    /// Number of workers.
+    /// Number of workers in this run.
     pub fn count(&self) -> usize {
-        self.shared.count
+        self.count
     }
 
     /// Waits for all workers. What they wrote before is visible after; [`claim`](Self::claim) starts anew.
@@ -191,14 +209,14 @@ impl Worker<'_> {
         // The order of these two loads matters: see `call`, which sets `broken` before it advances.
         let round = shared.barrier.value();
         self.leave_if_broken();
-        if shared.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == shared.count {
+        if shared.arrived.0.fetch_add(1, Ordering::AcqRel) + 1 == self.count {
             shared.arrived.0.store(0, Ordering::Relaxed);
             shared.claimed.0.store(0, Ordering::Relaxed);
             // One worker decides for all, so that all leave at the same barrier.
             shared.stopped.store(self.stop.is_set(), Ordering::Relaxed);
             shared.barrier.advance();
         } else {
-            shared.barrier.wait(round);
+            self.waited.set(self.waited.get() + shared.barrier.wait(round));
         }
         self.leave_if_broken();
     }
@@ -312,8 +330,8 @@ mod tests {
     #[test]
     fn a_panic_ends_the_run_and_the_pool_lives_on() {
         for threads in [1, 2, 8] {
-            let pool = Pool::new(threads);
             for culprit in [0, threads - 1] {
+                let pool = Pool::new(threads);
                 let result = pool.run(&Stop::never(), &|worker| {
                     worker.barrier();
                     if worker.index() == culprit {

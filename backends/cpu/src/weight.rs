@@ -11,7 +11,7 @@
 //! float.rs    floats
 //! ```
 //!
-//! One layout serves products with one token or many, rows by id, and reading back. It takes about as many bytes as the
+//! One layout serves products with one token or many, gradients with respect to their input, rows by id, and reading back. It takes about as many bytes as the
 //! file (Q4_K 3% more), since bytes are what decoding costs. Only formats below four bits that code several weights together
 //! are written out, see `iq.rs`. Floats keep the file's rows, so
 //! that they need no copy where the file is mapped: a copy takes longer than all else until the first token.

@@ -7,7 +7,7 @@ mod graph;
 
 use common::{bits, noise, tiers, worst};
 use graph::Graph;
-use tern_abi::ops::{ActivationParams, EXPERT_LINEAR, GATHER, GLU, LINEAR, LinearParams, NormParams, RMS_NORM};
+use tern_abi::ops::{EXPERT_LINEAR, GATHER, GLU, GluParams, LINEAR, LinearParams, NormParams, RMS_NORM};
 use tern_quant::DType;
 
 const TYPES: [DType; 5] = [DType::F32, DType::F16, DType::Q4_0, DType::Q4_K, DType::Q6_K];
@@ -107,7 +107,12 @@ impl Case {
             }
             if self.glu {
                 let y = g.out(&[t, self.weights[0].1]);
-                g.op(GLU, &[Some(outputs[0]), Some(outputs[1])], &[y], ActivationParams { activation: 1 });
+                g.op(
+                    GLU,
+                    &[Some(outputs[0]), Some(outputs[1])],
+                    &[y],
+                    GluParams { activation: 1, ..Default::default() },
+                );
                 outputs = vec![y];
             }
         }

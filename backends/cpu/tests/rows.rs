@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Net, Rig, bits, noise, tiers, worst};
-use tern_abi::ops::{self, ActivationParams, MoeRouteParams, NormParams, RopeParams, RopeTableParams, ScaleParams};
+use tern_abi::ops::{
+    self, ActivationParams, GluParams, MoeRouteParams, NormParams, RopeParams, RopeTableParams, ScaleParams,
+};
 use tern_abi::ops::{activation, rope_layout};
 use tern_abi::status;
 
@@ -114,7 +116,8 @@ fn activations() {
         let want: Vec<f32> = want.iter().zip(&up).map(|(a, b)| a * b).collect();
         let build = |net: &mut Net| {
             let (x, up, out) = (net.f32(&[17, 59], &x), net.f32(&[17, 59], &up), net.out(&[17, 59]));
-            net.op(ops::GLU, &[Some(x), Some(up)], &[Some(out)], ActivationParams { activation: kind });
+            let params = GluParams { activation: kind, ..Default::default() };
+            net.op(ops::GLU, &[Some(x), Some(up)], &[Some(out)], params);
             out
         };
         check("glu", build, &want, 1e-6);

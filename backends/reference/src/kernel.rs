@@ -66,7 +66,7 @@ kernels! {
     ROPE_TABLE => RopeTable(RopeTableParams),
     ROPE => Rope(RopeParams),
     ATTENTION => Attention(AttentionParams),
-    GLU => Glu(ActivationParams),
+    GLU => Glu(GluParams),
     ADD => Add,
     MUL => Mul,
     SCALE => Scale(ScaleParams),
@@ -77,5 +77,6 @@ kernels! {
     FAST_WEIGHT => FastWeight(FastWeightParams),
     CROSS_ENTROPY => CrossEntropy,
     SUM => Sum(ScaleParams),
+    LINEAR_CROSS_ENTROPY => LinearCrossEntropy(LinearCrossEntropyParams),
     QUANTIZE_TOKENS => QuantizeTokens,
 }

@@ -16,7 +16,7 @@ pub use elementwise::{Activation, Add, Glu, Mul, Scale};
 pub use fast_weight::FastWeight;
 pub use gather::{Gather, Rows};
 pub use linear::Linear;
-pub use loss::{CrossEntropy, Sum};
+pub use loss::{CrossEntropy, LinearCrossEntropy, Sum};
 pub use moe::{ExpertLinear, MoeCombine, MoeRoute};
 pub use norm::{LayerNorm, RmsNorm};
 pub use quantize::QuantizeTokens;

@@ -10,6 +10,7 @@ fn token_inputs(kernel: &Kernel) -> Option<&'static [usize]> {
     match kernel {
         Kernel::Linear(_) => Some(&[0, 2, 3]),
         Kernel::CrossEntropy(_) => Some(&[0, 1]),
+        Kernel::LinearCrossEntropy(_) => Some(&[0, 2]),
         _ => None,
     }
 }

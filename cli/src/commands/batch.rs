@@ -4,7 +4,7 @@ mod feed;
 mod request;
 mod results;
 
-use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs};
+use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs};
 use crate::failure::{Exit, Failure, Result, kind};
 use crate::input::Line;
 use crate::interrupt::{self, Watch};
@@ -69,6 +69,8 @@ pub struct BatchArgs {
     pub context: ContextArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// Runs `tern batch`.
@@ -82,6 +84,7 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
         return Err(Failure::new(Exit::Usage, "--resume needs files as --in and --out"));
     }
     let model = backend.open_for(&args.model, args.context.ctx)?;
+    args.adapters.apply(&model)?;
     let settings = Settings::new(&model, args, options);
     let (results, written) = Results::open(&args.output, args.resume)?;
     let total = input.check(&written, |line| settings.hash(line))?;

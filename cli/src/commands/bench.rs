@@ -1,18 +1,19 @@
 //! `tern bench`: speed and memory, and their share of what the machine allows.
 
+mod profile;
 mod report;
 mod speculate;
 mod together;
 
-use crate::args::{BackendArgs, KvArg, SpeculateArgs};
+use crate::args::{AdapterArgs, BackendArgs, KvArg, SpeculateArgs};
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt::Watch;
 use crate::stats::Spread;
 use crate::terminal::{Out, Progress};
 use crate::{bandwidth, interrupt, machine, setup};
 use clap::Args;
-use report::{OpShare, Profile, Report};
-use std::collections::BTreeMap;
+use profile::Profile;
+use report::Report;
 use std::path::PathBuf;
 use std::time::Instant;
 use tern::{Model, Session, SessionOptions};
@@ -49,7 +50,7 @@ pub struct BenchArgs {
     /// Rounds; medians are told
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     pub repeats: usize,
-    /// Also tell each op's share of the time, from one more round
+    /// Also tell each op's share of the time, from one more round, and how close it comes to the bandwidth
     #[arg(long)]
     pub profile: bool,
     /// One JSON object
@@ -57,6 +58,8 @@ pub struct BenchArgs {
     pub json: bool,
     #[command(flatten)]
     pub speculate: SpeculateArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// Runs `tern bench`.
@@ -72,24 +75,26 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         return Err(Failure::new(Exit::Usage, "--speculate needs tokens to decode: -n must be 2 or more"));
     }
     let model = backend.open(&args.model)?;
+    args.adapters.apply(&model)?;
     let speculation = args.speculate.open(backend)?;
     let context = args.prompt.max(args.depth.saturating_add(args.tokens));
     let session = model.session(args.session(context))?;
     let watch = interrupt::watch(session.cancel_flag());
     let bench = Bench { tokens: tokens(&model, context), session, args, watch };
-    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+    let (mut prefill, mut decode, mut fetched) = (Vec::new(), Vec::new(), Some(0));
     let mut progress = Progress::new();
     for round in 0..=args.repeats {
         progress.update(|| format!("round {round} of {}", args.repeats));
-        let (p, d) = bench.round()?;
+        let (p, d, more) = bench.round()?;
         // The first one warms up.
         if round > 0 {
             prefill.extend(p);
             decode.extend(d);
+            fetched = fetched.zip(more).map(|(sum, more): (u64, u64)| sum + more);
         }
     }
     let peak_rss_bytes = machine::peak_memory();
-    let profile = args.profile.then(|| bench.profile()).transpose()?;
+    let mut profile = args.profile.then(|| Profile::measure(&bench)).transpose()?;
     drop(bench);
     let together = match args.sequences {
         Some(sequences) => Some(together::measure(&model, args, usize::from(sequences), &mut progress)?),
@@ -102,6 +107,9 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     progress.update(|| "measuring memory bandwidth".to_owned());
     let info = model.info();
     let bandwidth = bandwidth::measure(info.bytes_per_token, setup::threads(&model));
+    if let (Some(profile), Some(bandwidth)) = (&mut profile, bandwidth) {
+        profile.compare(bandwidth);
+    }
     let (prefill, decode) = (Spread::of(&prefill), Spread::of(&decode));
     drop(progress);
     let report = Report {
@@ -111,6 +119,10 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         bytes_per_token: info.bytes_per_token,
         bandwidth_gb_s: bandwidth.map(|b| b / 1e9),
         share_of_bandwidth: bandwidth.zip(decode).map(|(b, d)| share(info.bytes_per_token, d.median, b)),
+        hit_rate: fetched.filter(|_| args.tokens > 0).map(|fetched| {
+            let read = info.bytes_per_token as f64 * args.tokens as f64 * args.repeats as f64;
+            (1.0 - fetched as f64 / read.max(1.0)).max(0.0)
+        }),
         peak_rss_bytes,
         tier: info.tier.clone(),
         sequences: args.sequences,
@@ -143,22 +155,25 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Tokens per second of prefill and decode, where they are measured.
-    fn round(&self) -> Result<(Option<f64>, Option<f64>)> {
+    /// Tokens per second of prefill and decode, where they are measured, and bytes that decoding fetched from storage.
+    fn round(&self) -> Result<(Option<f64>, Option<f64>, Option<u64>)> {
         let Self { session, args, .. } = self;
         session.reset()?;
         let prefill = match args.prompt {
             0 => None,
             n => Some(self.timed(n, || self.forward(0, n))?),
         };
+        let mut before = None;
         let decode = match args.tokens {
             0 => None,
             n => {
                 self.fill()?;
+                before = machine::fetched();
                 Some(self.timed(n, || (0..n).try_for_each(|i| self.forward(args.depth + i, 1)))?)
             }
         };
-        Ok((prefill, decode))
+        let fetched = machine::fetched().zip(before).map(|(now, before)| now.saturating_sub(before));
+        Ok((prefill, decode, fetched))
     }
 
     /// The context as decoding finds it.
@@ -182,41 +197,6 @@ impl Bench<'_> {
         // Each call lowers the session's flag, and may so miss what came just before.
         if self.watch.pressed() { Err(Failure::cancelled()) } else { Ok(()) }
     }
-
-    /// Shares of the ops in one more round.
-    fn profile(&self) -> Result<Profile> {
-        let Self { session, args, .. } = self;
-        session.set_profiling(true);
-        session.reset()?;
-        let start = session.profile();
-        if args.prompt > 0 {
-            self.forward(0, args.prompt)?;
-        }
-        let prefill = shares(&start, &session.profile());
-        self.fill()?;
-        let start = session.profile();
-        (0..args.tokens).try_for_each(|i| self.forward(args.depth + i, 1))?;
-        let decode = shares(&start, &session.profile());
-        session.set_profiling(false);
-        Ok(Profile { prefill, decode })
-    }
-}
-
-/// What was added between two readings, largest first.
-fn shares(before: &[(String, u64)], after: &[(String, u64)]) -> Vec<OpShare> {
-    let mut sums = BTreeMap::<&str, i128>::new();
-    for (op, ns) in after {
-        *sums.entry(op).or_default() += i128::from(*ns);
-    }
-    for (op, ns) in before {
-        *sums.entry(op).or_default() -= i128::from(*ns);
-    }
-    sums.retain(|_, ns| *ns > 0);
-    let total = sums.values().sum::<i128>() as f64;
-    let one = |(op, ns): (&str, i128)| OpShare { op: op.to_owned(), share: ns as f64 / total, ms: ns as f64 / 1e6 };
-    let mut shares: Vec<_> = sums.into_iter().map(one).collect();
-    shares.sort_by(|a, b| b.ms.total_cmp(&a.ms));
-    shares
 }
 
 /// Ordinary tokens, spread over the vocabulary, the same ones every time.
@@ -234,15 +214,6 @@ fn tokens(model: &Model, count: usize) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn shares_of_what_was_added() {
-        let reading = |a, b| vec![("a".to_owned(), a), ("b".to_owned(), b)];
-        let got = shares(&reading(10, 0), &reading(110, 300));
-        let got: Vec<_> = got.iter().map(|s| (s.op.as_str(), s.share)).collect();
-        assert_eq!(got, [("b", 0.75), ("a", 0.25)]);
-        assert!(shares(&reading(5, 5), &reading(5, 5)).is_empty());
-    }
 
     #[test]
     fn share_of_the_ceiling() {

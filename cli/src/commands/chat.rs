@@ -4,16 +4,19 @@ mod editor;
 mod saved;
 
 use crate::answer::Answer;
-use crate::args::{BackendArgs, ContextArgs, LengthArgs, SamplingArgs, SpeculateArgs};
+use crate::args::{AdapterArgs, BackendArgs, ContextArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::commands::inspect::size;
 use crate::failure::{Exit, Failure, Result};
+use crate::form::FormArgs;
 use crate::interrupt;
 use crate::terminal::{Out, count, dim, error_line, is_interactive, note, printable};
 use clap::Args;
 use editor::{Editor, Input};
+use serde::Serialize;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tern::{Chat, GenerateOptions, Model, Overflow, Sampling, SessionOptions, StopReason};
+use tern::{Chat, GenerateOptions, Message, Model, Overflow, Sampling, SessionOptions, StopReason, ToolCall};
 
 /// Longer answers are rarely wanted, and never end by themselves where a small model repeats itself.
 const MAX_TOKENS: usize = 1024;
@@ -29,6 +32,7 @@ const HELP: &str = "\
 /back       leave the copy, return to the original
 /save FILE  keep the conversation in a file
 /load FILE  go on with a conversation from a file
+/result TEXT  what a tool that the model called gave; where it called several, in their order
 /stats      speed, context and memory
 /exit       leave (also Ctrl-D)
 //text      say /text
@@ -51,6 +55,10 @@ pub struct ChatArgs {
     /// File that keeps what you write, for the arrow keys next time; without it nothing is kept
     #[arg(long, value_name = "FILE", env = "TERN_HISTORY")]
     pub history: Option<PathBuf>,
+    /// File with what the model may call: a list of descriptions in JSON, as OpenAI's interface has it. A call is shown as a
+    /// line of JSON; /result answers it
+    #[arg(long, value_name = "FILE")]
+    pub tools: Option<PathBuf>,
     /// Where the context is full, forget the oldest questions and answers rather than stop
     #[arg(long)]
     pub shift: bool,
@@ -61,7 +69,11 @@ pub struct ChatArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
+    pub constraint: FormArgs,
+    #[command(flatten)]
     pub speculate: SpeculateArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// Runs `tern chat`.
@@ -69,7 +81,9 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     let interactive = is_interactive();
     let mut editor = Editor::new(interactive, args.history.as_deref())?;
     let model = backend.open_for(&args.model, args.context.ctx)?;
+    args.adapters.apply(&model)?;
     let speculation = args.speculate.open(backend)?;
+    let constraint = args.constraint.compile(&model)?;
     let session = SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() };
     let base =
         Sampling { temperature: TEMPERATURE, top_p: TOP_P, min_p: MIN_P, seed: any_seed(), ..Sampling::default() };
@@ -81,13 +95,23 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
             chat
         }
     };
+    let mut chat = chat;
+    if let Some(file) = &args.tools {
+        chat.set_tools(Some(tools(file)?))?;
+    }
     let mut talk = Talk {
         chat,
+        waiting: VecDeque::new(),
+        results: Vec::new(),
         originals: Vec::new(),
         session,
         shift: args.shift,
         interactive,
-        options: GenerateOptions { speculation, ..args.length.generate(args.sampling.over(base), MAX_TOKENS) },
+        options: GenerateOptions {
+            speculation,
+            constraint,
+            ..args.length.generate(args.sampling.over(base), MAX_TOKENS)
+        },
         last: None,
         out: Out::new(),
     };
@@ -127,6 +151,9 @@ struct Talk {
     chat: Chat,
     /// Those that the chat is a copy of, the first one first.
     originals: Vec<Chat>,
+    /// Calls whose results the model waits for, and those that are there.
+    waiting: VecDeque<ToolCall>,
+    results: Vec<Message>,
     session: SessionOptions,
     shift: bool,
     interactive: bool,
@@ -138,16 +165,49 @@ struct Talk {
 impl Talk {
     /// Sends a message and shows the answer.
     fn say(&mut self, text: &str) -> Result<()> {
-        let events = self.chat.send(text, self.options.clone())?;
+        self.waiting.clear();
+        self.results.clear();
+        self.send(vec![Message::new("user", text)])
+    }
+
+    /// Takes the result of a call; with that of the last one the model goes on.
+    fn result(&mut self, text: &str) -> Result<()> {
+        let Some(call) = self.waiting.pop_front() else {
+            note(&dim("[no call waits for a result]"));
+            return Ok(());
+        };
+        let message = Message::new("tool", text).with("name", call.name).with("tool_call_id", call.id);
+        self.results.push(message);
+        if let Some(next) = self.waiting.front() {
+            note(&dim(&format!("[{} waits, too]", printable(&next.name))));
+            return Ok(());
+        }
+        let results = std::mem::take(&mut self.results);
+        self.send(results)
+    }
+
+    fn send(&mut self, messages: Vec<Message>) -> Result<()> {
+        let mut reply = self.chat.send_messages(messages, self.options.clone())?;
         let watch = interrupt::watch(self.chat.session().cancel_flag());
         let out = &mut self.out;
-        let shown = Answer::collect(events, |text, _| {
+        let shown = Answer::collect(&mut reply, |text, _| {
             out.text(text)?;
             out.flush()
         });
         self.out.line("")?;
+        for call in reply.tool_calls() {
+            match call {
+                Ok(call) => {
+                    self.out.json(&Called { tool_call: call })?;
+                    self.waiting.push_back(call.clone());
+                }
+                Err(lost) => {
+                    note(&dim(&printable(&format!("[no call that can be made: {}; {}]", lost.what, lost.text))))
+                }
+            }
+        }
         self.out.flush()?;
-        drop(watch);
+        drop((watch, reply));
         let answer = shown?;
         let reason = answer.reason;
         self.last = Some(answer);
@@ -193,6 +253,7 @@ impl Talk {
                 }
                 None => note(&dim("[this is no copy; /fork makes one]")),
             },
+            Command::Result(text) => return self.result(text),
             Command::Save(file) => self.save(&path(file))?,
             Command::Load(file) => self.load(&path(file))?,
             Command::Incomplete(name) => note(&dim(&format!("[{name} FILE: the file is missing]"))),
@@ -296,6 +357,18 @@ fn overflow(shift: bool) -> Overflow {
     if shift { Overflow::Shift } else { Overflow::Error }
 }
 
+/// A line that shows a call.
+#[derive(Serialize)]
+struct Called<'a> {
+    tool_call: &'a ToolCall,
+}
+
+/// Descriptions of tools from a file.
+fn tools(file: &Path) -> Result<serde_json::Value> {
+    let text = crate::input::read_text(file)?;
+    serde_json::from_str(&text).map_err(|e| Failure::new(Exit::Input, format!("{}: {e}", file.display())))
+}
+
 /// What a line asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Command<'a> {
@@ -304,6 +377,8 @@ enum Command<'a> {
     Undo,
     Fork,
     Back,
+    /// Of a tool.
+    Result(&'a str),
     Save(&'a str),
     Load(&'a str),
     Stats,
@@ -320,6 +395,7 @@ fn command(line: &str) -> Command<'_> {
     let (name, file) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
     match (name, file.trim_start()) {
         ("/save" | "/load", "") => return Command::Incomplete(name),
+        ("/result", text) => return Command::Result(text),
         ("/save", file) => return Command::Save(file),
         ("/load", file) => return Command::Load(file),
         _ => {}

@@ -1,14 +1,15 @@
 //! `tern run`: one prompt, one answer.
 
 use crate::answer::Answer;
-use crate::args::{BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
+use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::failure::{Failure, Result};
+use crate::form::FormArgs;
 use crate::terminal::{Out, is_watched, note};
 use crate::{input, interrupt};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
-use tern::{Message, Model, Sampling, SessionOptions, StopReason};
+use tern::{Endless, Message, Model, Sampling, SessionOptions, StopReason};
 
 /// Enough for a few paragraphs.
 const MAX_TOKENS: usize = 256;
@@ -40,6 +41,10 @@ pub struct RunArgs {
     /// A JSON object on a line for each token, then one with everything
     #[arg(long, group = "form")]
     pub jsonl: bool,
+    /// Go on where the context is full: the first few tokens and the recent half stay. Writes until the model ends its text,
+    /// or -n tokens, in fixed memory
+    #[arg(long)]
+    pub endless: bool,
     #[command(flatten)]
     pub length: LengthArgs,
     #[command(flatten)]
@@ -47,7 +52,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]
+    pub constraint: FormArgs,
+    #[command(flatten)]
     pub speculate: SpeculateArgs,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// A line of `--jsonl`.
@@ -72,13 +81,17 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         (prompt, _) => prompt.clone().unwrap_or_default(),
     };
     let model = backend.open_for(&args.model, args.context.ctx)?;
+    args.adapters.apply(&model)?;
     let prompt_tokens = encode(&model, args, &prompt)?;
     let speculation = args.speculate.open(backend)?;
     let session = model.session(SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() })?;
-    let mut options = args.length.generate(args.sampling.over(Sampling::default()), MAX_TOKENS);
+    let most = if args.endless { usize::MAX } else { MAX_TOKENS };
+    let mut options = args.length.generate(args.sampling.over(Sampling::default()), most);
+    options.endless = args.endless.then(Endless::default);
     options.logprobs = args.json || args.jsonl;
     options.special = args.encode.special;
     options.speculation = speculation;
+    options.constraint = args.constraint.compile(&model)?;
 
     let mut out = Out::new();
     let events = session.generate(&prompt_tokens, options)?;

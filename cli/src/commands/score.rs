@@ -1,6 +1,6 @@
 //! `tern score`: how well a model predicts a text.
 
-use crate::args::{BackendArgs, ContextArgs, EncodeArgs};
+use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs};
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal::{Out, Progress};
 use crate::{input, interrupt};
@@ -34,6 +34,8 @@ pub struct ScoreArgs {
     /// One JSON object
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub adapters: AdapterArgs,
 }
 
 /// The JSON form.
@@ -67,6 +69,7 @@ struct Counted {
 pub fn score(backend: &BackendArgs, args: &ScoreArgs) -> Result<()> {
     let text = input::read_text(&args.file)?;
     let model = backend.open_for(&args.model, args.context.ctx)?;
+    args.adapters.apply(&model)?;
     let tokens = args.encode.encode(model.tokenizer(), &text)?;
     if tokens.len() < 2 {
         let what = format!("{}: {} tokens; a score needs at least 2", args.file.display(), tokens.len());

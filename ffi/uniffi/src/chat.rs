@@ -29,6 +29,28 @@ pub struct ChatMessage {
     pub text: String,
 }
 
+/// A call of a tool.
+#[derive(uniffi::Record)]
+pub struct ToolCall {
+    /// Of the tool.
+    pub name: String,
+    /// An object in JSON: arguments by name.
+    pub arguments: String,
+    /// By which its result is known.
+    pub id: String,
+}
+
+/// What a tool gave.
+#[derive(uniffi::Record)]
+pub struct ToolResult {
+    /// Of the tool.
+    pub name: String,
+    /// Of the call.
+    pub id: String,
+    /// What it gave.
+    pub text: String,
+}
+
 /// What happens where a conversation outgrows its session.
 #[derive(Clone, Copy, uniffi::Enum)]
 pub enum Overflow {
@@ -85,6 +107,50 @@ impl Chat {
         options: GenerateOptions,
     ) -> Result<Arc<Generation>, TernError> {
         self.answer(messages.into_iter().map(|m| tern::Message::new(m.role, m.text)).collect(), options)
+    }
+
+    /// What the model may call from now on: a list of descriptions in JSON, as OpenAI's interface has it. Calls are no part of
+    /// an answer's text then.
+    ///
+    /// Fails with `Setting` where the model's template knows no tools or the text is no JSON, and `Template`.
+    pub fn set_tools(&self, descriptions: Option<String>) -> Result<(), TernError> {
+        guarded(|| {
+            let parse = |text: String| {
+                let expected = "a list of descriptions in JSON";
+                let bad =
+                    |e: serde_json::Error| tern::Error::Setting { setting: "tools", found: e.to_string(), expected };
+                serde_json::from_str(&text).map_err(bad)
+            };
+            let descriptions = descriptions.map(parse).transpose()?;
+            Ok(self.settled().chat.set_tools(descriptions)?)
+        })
+    }
+
+    /// The calls of the last answer. What the model meant as one and nobody can make stays in the answer's text.
+    pub fn tool_calls(&self) -> Vec<ToolCall> {
+        let messages = lock(&self.state).chat.messages();
+        let calls = messages.last().and_then(|m| m.extra.get("tool_calls")?.as_array()).map_or(&[][..], Vec::as_slice);
+        let call = |call: &serde_json::Value| {
+            let (text, function) =
+                (|v: &serde_json::Value| v.as_str().unwrap_or_default().to_owned(), &call["function"]);
+            let (name, arguments) = (text(&function["name"]), function["arguments"].to_string());
+            ToolCall { name, arguments, id: text(&call["id"]) }
+        };
+        calls.iter().map(call).collect()
+    }
+
+    /// Adds what tools gave and generates the answer.
+    ///
+    /// Fails as `send` does.
+    #[uniffi::method(default(options))]
+    pub fn send_tool_results(
+        &self,
+        results: Vec<ToolResult>,
+        options: GenerateOptions,
+    ) -> Result<Arc<Generation>, TernError> {
+        let message =
+            |r: ToolResult| tern::Message::new("tool", r.text).with("name", r.name).with("tool_call_id", r.id);
+        self.answer(results.into_iter().map(message).collect(), options)
     }
 
     /// Takes the last message and its answer back; false where there is none.

@@ -232,6 +232,17 @@ pub enum TernError {
         /// The range.
         expected: String,
     },
+    /// A form of text that cannot be compiled, or not be kept to.
+    Constraint {
+        /// One line for people.
+        text: String,
+        /// Where in its source, from 1.
+        line: Option<u64>,
+        /// In characters, from 1.
+        column: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
     /// Nothing to go on from: no tokens.
     Empty {
         /// One line for people.
@@ -373,6 +384,7 @@ impl TernError {
             | Self::DraftVocabulary { text, .. }
             | Self::Token { text, .. }
             | Self::Setting { text, .. }
+            | Self::Constraint { text, .. }
             | Self::Empty { text, .. }
             | Self::Interrupted { text, .. }
             | Self::Cancelled { text, .. }
@@ -428,6 +440,7 @@ impl From<tern::Error> for TernError {
             E::Setting { setting, found, expected } => {
                 Self::Setting { text, setting: setting.to_owned(), found, expected: expected.to_owned() }
             }
+            E::Constraint { what } => Self::Constraint { text, line: None, column: None, reason: what },
             E::Empty => Self::Empty { text },
             E::Interrupted => Self::Interrupted { text },
             E::Internal { what } => Self::Internal { text, what },

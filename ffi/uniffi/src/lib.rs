@@ -5,6 +5,7 @@
 //! model.rs     a model
 //! session.rs   a sequence of tokens, and text generated from it
 //! chat.rs      a conversation
+//! constraint.rs  text of a given form
 //! error.rs     tern's errors as one enum with fields
 //! ```
 //! Every function here blocks. `../kotlin` and `../swift` have the hand-written files that make suspend functions and
@@ -14,14 +15,16 @@
 #![allow(clippy::result_large_err)]
 
 mod chat;
+mod constraint;
 mod error;
 mod model;
 mod runtime;
 mod session;
 
-pub use chat::{Chat, ChatMessage, Overflow};
+pub use chat::{Chat, ChatMessage, Overflow, ToolCall, ToolResult};
+pub use constraint::{Constraint, Form};
 pub use error::{BackendReason, ErrorKind, IoReason, TernError};
-pub use model::{DtypeBytes, MemoryUse, Model, ModelInfo};
+pub use model::{DtypeBytes, MemoryUse, Model, ModelInfo, Pooling};
 pub use runtime::{
     CallbackError, CancelHandle, LoadListener, LogLevel, LogSink, MemoryPlan, ModelOptions, TernRuntime,
 };

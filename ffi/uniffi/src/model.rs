@@ -4,13 +4,33 @@ use crate::chat::Chat;
 use crate::error::TernError;
 use crate::guarded;
 use crate::session::{Session, SessionOptions};
-use std::sync::Arc;
-use tern::DecodeOptions;
+use std::sync::{Arc, OnceLock};
+use tern::{DecodeOptions, EmbedOptions};
+use tern_grammar::GrammarCompiler;
 
 /// A loaded model. Its memory goes when it and all its sessions are closed.
 #[derive(uniffi::Object)]
 pub struct Model {
     pub(crate) inner: tern::Model,
+    /// Made with the first form that is compiled.
+    pub(crate) grammars: OnceLock<GrammarCompiler>,
+}
+
+impl Model {
+    pub(crate) fn of(inner: tern::Model) -> Arc<Self> {
+        Arc::new(Self { inner, grammars: OnceLock::new() })
+    }
+}
+
+/// How a text's tokens become one vector.
+#[derive(uniffi::Enum)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first one's.
+    Cls,
+    /// The last one's.
+    Last,
 }
 
 /// What a model is.
@@ -116,6 +136,21 @@ impl Model {
             let text = self.inner.tokenizer().decode(tokens, DecodeOptions { skip_special: true });
             Ok(text.map_err(tern::Error::from)?)
         })
+    }
+
+    /// Texts as vectors of length 1, near to each other where texts mean alike: their dot product is the cosine of their angle.
+    /// Without a pooling it is as the model's files say, and the mean where they say nothing.
+    ///
+    /// Fails with `ContextFull` for a text that is too long, `Empty`, `Memory`.
+    #[uniffi::method(default(pooling = None))]
+    pub fn embed(&self, texts: &[String], pooling: Option<Pooling>) -> Result<Vec<Vec<f32>>, TernError> {
+        let pooling = pooling.map(|p| match p {
+            Pooling::Mean => tern::Pooling::Mean,
+            Pooling::Cls => tern::Pooling::Cls,
+            Pooling::Last => tern::Pooling::Last,
+        });
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        guarded(|| Ok(self.inner.embed(&texts, &EmbedOptions { pooling, ..Default::default() })?))
     }
 
     /// An empty session.

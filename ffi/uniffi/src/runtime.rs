@@ -231,7 +231,7 @@ impl Loading {
         options: ModelOptions,
         open: impl FnOnce(tern::ModelOptions) -> Result<tern::Model, tern::Error>,
     ) -> Result<Arc<Model>, TernError> {
-        guarded(|| Ok(Arc::new(Model { inner: self.outcome(open(self.options(options)))? })))
+        guarded(|| Ok(Model::of(self.outcome(open(self.options(options)))?)))
     }
 
     fn options(&self, options: ModelOptions) -> tern::ModelOptions {

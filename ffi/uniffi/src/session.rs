@@ -1,5 +1,6 @@
 //! A sequence of tokens, and text generated from it.
 
+use crate::constraint::Constraint;
 use crate::error::TernError;
 use crate::model::Model;
 use crate::runtime::CancelHandle;
@@ -69,6 +70,12 @@ pub struct GenerateOptions {
     /// does not pay.
     #[uniffi(default)]
     pub speculate: Option<Speculate>,
+    /// Go on where the context is full: its first few tokens and the recent half stay.
+    #[uniffi(default = false)]
+    pub endless: bool,
+    /// The form that the text must have: [`Model::constraint`] makes one.
+    #[uniffi(default)]
+    pub constraint: Option<Arc<Constraint>>,
 }
 
 /// Where guesses at the next tokens come from.
@@ -308,14 +315,26 @@ impl From<SessionOptions> for tern::SessionOptions {
 
 impl From<GenerateOptions> for tern::GenerateOptions {
     fn from(o: GenerateOptions) -> Self {
-        let GenerateOptions { max_tokens, sampling, stop, logprobs, ignore_end, special, speculate } = o;
+        let GenerateOptions {
+            max_tokens,
+            sampling,
+            stop,
+            logprobs,
+            ignore_end,
+            special,
+            speculate,
+            constraint,
+            endless,
+        } = o;
         let (max_tokens, sampling) = (max_tokens as usize, sampling.into());
         let speculation = match speculate {
             None => tern::Speculation::default(),
             Some(Speculate::Lookup) => tern::Speculation::lookup(),
             Some(Speculate::Draft { model }) => tern::Speculation::model(model.inner.clone()),
         };
-        Self { max_tokens, sampling, stop, logprobs, ignore_end, special, speculation }
+        let constraint = constraint.map(|c| c.inner.clone());
+        let endless = endless.then(tern::Endless::default);
+        Self { max_tokens, sampling, stop, logprobs, ignore_end, special, speculation, constraint, endless }
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::error::ConvertError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tern::Codes;
 use tern::models::{BitLinear, Change};
+use tern::{Codes, StackSource};
 use tern_formats::gguf::{self, Metadata, ReadOptions, Value};
 use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, Source, TensorInfo};
 
@@ -40,6 +40,8 @@ pub(crate) enum Rows {
     Stored { info: TensorInfo, change: Change },
     /// In the file of GGUF, for a folder: the two rows of a rotated pair half a head apart.
     Parted { info: TensorInfo, head_dim: u64 },
+    /// Experts' matrices of a folder.
+    Stack(StackSource),
     /// In a folder as a matrix of weights -1, 0 and 1; here as such codes without a factor, or as numbers.
     Ternary { info: TensorInfo, how: BitLinear, beside: Option<f32>, change: Change },
     /// Not in the file.
@@ -136,9 +138,10 @@ impl Input {
     pub(crate) fn read_rows(&self, tensor: &Tensor, first: u64, out: &mut [u8]) -> Result<(), ConvertError> {
         let row_bytes = tensor.row_bytes(tensor.dtype)?;
         match &tensor.rows {
-            Rows::Stored { info, change: Change::None | Change::PlusOne | Change::Squeezed } => {
-                self.read_at(info, first.saturating_mul(row_bytes as u64), out)
-            }
+            Rows::Stored {
+                info,
+                change: Change::None | Change::PlusOne | Change::Squeezed | Change::Row | Change::Stack(_),
+            } => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
             Rows::Stored { info, change: Change::Transposed } => {
                 let (unit, rows) = (tensor.dtype.block_bytes().max(1), tensor.row_count());
                 let mut line = vec![0; out.len() / row_bytes.max(1) * unit];
@@ -171,6 +174,7 @@ impl Input {
                 }
                 Ok(())
             }
+            Rows::Stack(stack) => Ok(stack.read_rows(&self.checkpoint, first, out)?),
             Rows::Ternary { change, .. } => {
                 let codes = self.codes(tensor)?;
                 let columns = usize::try_from(tensor.row_len()).unwrap_or(0).max(1);

@@ -17,6 +17,7 @@
 
 pub mod imatrix;
 
+mod create;
 mod encode;
 mod error;
 mod folder;
@@ -29,6 +30,7 @@ mod policy;
 mod role;
 mod write;
 
+pub use create::Creation;
 pub use error::ConvertError;
 pub use folder::{FolderPlan, write_folder};
 pub use input::{Input, Tensor};

@@ -4,9 +4,10 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::session::{Event, GenerateOptions, Generation, Session, SessionOptions};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use tern_text::Message;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tern_text::{MalformedCall, Message, ToolCall, ToolFormat, ToolParser, ToolPiece};
 
 /// What happens where a conversation outgrows its session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +26,15 @@ pub struct Chat {
     session: Session,
     system: Option<String>,
     overflow: Overflow,
+    tools: Option<Tools>,
     history: Arc<Mutex<History>>,
+}
+
+/// What a model may call.
+#[derive(Clone)]
+struct Tools {
+    descriptions: Value,
+    format: ToolFormat,
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -52,7 +61,7 @@ impl Chat {
     /// [`Error::NoTemplate`], [`Error::Text`] where the template does not compile.
     pub fn new(model: &Model, session: Session, system: Option<String>) -> Result<Self, Error> {
         let (model, overflow) = (model.clone(), Overflow::default());
-        let chat = Self { model, session, system, overflow, history: Arc::default() };
+        let chat = Self { model, session, system, overflow, tools: None, history: Arc::default() };
         chat.encode(&[Message::new("user", "")])?;
         Ok(chat)
     }
@@ -97,6 +106,7 @@ impl Chat {
             session: self.session.fork()?,
             system: self.system.clone(),
             overflow: self.overflow,
+            tools: self.tools.clone(),
             history: Arc::new(Mutex::new(self.lock().clone())),
         })
     }
@@ -104,6 +114,31 @@ impl Chat {
     /// What happens where the conversation outgrows the session.
     pub fn set_overflow(&mut self, overflow: Overflow) {
         self.overflow = overflow;
+    }
+
+    /// What the model may call from now on: a list of descriptions in the form of JSON schemas, as OpenAI's interface has
+    /// it and templates expect it. Calls are no part of an answer's text then; [`Reply::tool_calls`] has them. Their results
+    /// go back as messages of the role `tool` ([`Chat::send_messages`]). Saved conversations do not keep the descriptions.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where the model's template knows no tools; template errors.
+    pub fn set_tools(&mut self, tools: Option<Value>) -> Result<(), Error> {
+        let format = self.model.template_source().and_then(ToolFormat::detect);
+        let before = self.tools.take();
+        self.tools = match (tools, format) {
+            (None, _) => None,
+            (Some(descriptions), Some(format)) => Some(Tools { descriptions, format }),
+            (Some(_), None) => {
+                let found = "given to a model whose chat template knows none".to_owned();
+                self.tools = before;
+                return Err(Error::Setting { setting: "tools", found, expected: "none" });
+            }
+        };
+        if let Err(error) = self.encode(&[Message::new("user", "")]) {
+            self.tools = before;
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Adds a user's message and generates the answer, which is recorded when the reply ends or is dropped.
@@ -118,7 +153,8 @@ impl Chat {
     ///
     /// # Errors
     /// As [`Chat::send`].
-    pub fn send_messages(&mut self, messages: Vec<Message>, options: GenerateOptions) -> Result<Reply, Error> {
+    pub fn send_messages(&mut self, messages: Vec<Message>, mut options: GenerateOptions) -> Result<Reply, Error> {
+        options.special |= self.tools.as_ref().is_some_and(|t| t.format.needs_special());
         let hidden = self.lock().hidden;
         let result = self.fit(&messages).and_then(|tokens| {
             let present = self.session.tokens();
@@ -134,7 +170,15 @@ impl Chat {
             }
         };
         self.lock().messages.extend(messages);
-        Ok(Reply { generation, text: String::new(), history: Arc::clone(&self.history), recorded: false })
+        Ok(Reply {
+            generation,
+            tools: self.tools.as_ref().map(|t| ToolParser::new(t.format)),
+            text: String::new(),
+            reasoning: String::new(),
+            calls: Vec::new(),
+            history: Arc::clone(&self.history),
+            recorded: false,
+        })
     }
 
     /// Tokens of the conversation with these messages, as much of it as fits.
@@ -214,42 +258,105 @@ impl Chat {
         let history = self.lock();
         let seen = history.messages.iter().skip(history.hidden).cloned();
         let all: Vec<Message> = system.chain(seen).chain(messages.iter().cloned()).collect();
-        self.model.encode_chat(&all, true)
+        self.model.encode_chat_with(&all, self.tools.as_ref().map(|t| &t.descriptions), true)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
     }
 }
 
-/// An answer being generated.
+fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
+    history.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An answer being generated. Its events' text is for the reader: calls of tools and what the model thinks in a channel of its
+/// own are left out of it, where the conversation has tools.
 pub struct Reply {
     generation: Generation,
+    tools: Option<ToolParser>,
     text: String,
+    reasoning: String,
+    calls: Vec<Result<ToolCall, MalformedCall>>,
     history: Arc<Mutex<History>>,
     recorded: bool,
 }
 
 impl Reply {
-    fn record(&mut self) {
-        if !std::mem::replace(&mut self.recorded, true) {
-            let message = Message::new("assistant", self.text.as_str());
-            self.history.lock().unwrap_or_else(PoisonError::into_inner).messages.push(message);
-        }
+    /// Calls that the model has made so far, and what it meant as one. Where a model gives its calls no id they get one.
+    pub fn tool_calls(&self) -> &[Result<ToolCall, MalformedCall>] {
+        &self.calls
     }
+
+    /// What the model thought so far, where it does so in a channel of its own.
+    pub fn reasoning(&self) -> &str {
+        &self.reasoning
+    }
+
+    /// Of a piece of the reply, the text for the reader.
+    fn read(&mut self, text: &str, done: bool) -> String {
+        let Some(parser) = &mut self.tools else { return text.to_owned() };
+        let mut pieces = parser.push(text);
+        if done {
+            pieces.extend(parser.finish());
+        }
+        let mut visible = String::new();
+        for piece in pieces {
+            match piece {
+                ToolPiece::Text(text) => visible += &text,
+                ToolPiece::Reasoning(text) => self.reasoning += &text,
+                ToolPiece::Call(mut call) => {
+                    // Nine letters and digits, which is what Mistral's templates ask for.
+                    let number = lock(&self.history).messages.len() * 16 + self.calls.len();
+                    call.id.get_or_insert_with(|| format!("call{:05}", number % 100_000));
+                    self.calls.push(Ok(call));
+                }
+                ToolPiece::Malformed(call) => self.calls.push(Err(call)),
+            }
+        }
+        visible
+    }
+
+    fn record(&mut self) {
+        if std::mem::replace(&mut self.recorded, true) {
+            return;
+        }
+        // What could not be read is what the model said all the same.
+        let lost = self.calls.iter().filter_map(|c| c.as_ref().err()).map(|c| c.text.as_str());
+        let text: String = std::iter::once(self.text.as_str()).chain(lost).collect();
+        let mut message = Message::new("assistant", text);
+        let calls: Vec<Value> = self.calls.iter().flatten().map(as_message).collect();
+        if !calls.is_empty() {
+            message = message.with("tool_calls", calls);
+        }
+        if !self.reasoning.is_empty() {
+            // One is gpt-oss's name for it, the other Qwen's.
+            message =
+                message.with("thinking", self.reasoning.as_str()).with("reasoning_content", self.reasoning.as_str());
+        }
+        lock(&self.history).messages.push(message);
+    }
+}
+
+/// A call as templates expect it in a message.
+fn as_message(call: &ToolCall) -> Value {
+    json!({ "type": "function", "id": call.id, "function": { "name": call.name, "arguments": call.arguments } })
 }
 
 impl Iterator for Reply {
     type Item = Result<Event, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let event = self.generation.next();
-        match &event {
-            Some(Ok(event)) => {
-                self.text.push_str(event.text());
-                if matches!(event, Event::Done(_)) {
-                    self.record();
-                }
+        let mut event = self.generation.next();
+        match &mut event {
+            Some(Ok(Event::Token(token))) => {
+                token.text = self.read(&token.text, false);
+                self.text.push_str(&token.text);
+            }
+            Some(Ok(Event::Done(finish))) => {
+                finish.text = self.read(&finish.text, true);
+                self.text.push_str(&finish.text);
+                self.record();
             }
             Some(Err(_)) => self.record(),
             None => {}

@@ -36,7 +36,8 @@ use crate::graph::{ExternalKind, Graph, Op};
 use crate::models::PAGE_SIZE;
 use crate::plan::{Plan, ShapeClass, externals};
 pub use cost::{ContextCost, MAX_POSITIONS};
-use memory::DeviceMemory;
+pub(crate) use inputs::Rows;
+pub(crate) use memory::{DeviceMemory, Step, run as run_plan};
 use pages::Pages;
 use prefix::PrefixCache;
 use recurrent::Recurrent;
@@ -150,12 +151,12 @@ impl Context {
         Ok(this)
     }
 
-    /// Changes the sizes, keeping all sequences: `graph` is the same model for the new size. Cached prefixes stay as far as
-    /// there is room. With fewer sequences, those beyond must be empty.
+    /// Changes the sizes, keeping all sequences: `graph` is the same model for the new size, maybe with other banks of adapters; `fixed` as
+    /// for [`Context::new`]. Cached prefixes stay as far as there is room. With fewer sequences, those beyond must be empty.
     ///
     /// # Errors
     /// As [`Context::new`]. Sequences keep their tokens in any case; where memory ran out half-way they are computed again.
-    pub fn resize(&mut self, graph: &Graph, size: ContextSize) -> Result<(), Error> {
+    pub fn resize(&mut self, graph: &Graph, fixed: &[HashMap<String, Bound>], size: ContextSize) -> Result<(), Error> {
         while self.pages.used() > size.pages && self.prefixes.evict(&mut self.pages) {}
         if self.pages.used() > size.pages {
             return Err(Error::Internal { what: "a context shrinks below what its sequences hold".to_owned() });
@@ -175,7 +176,15 @@ impl Context {
             return Err(error);
         }
         self.profile = self.profile.take().map(|_| zeros(&plan));
+        // Banks before it give a state another number.
+        for state in &mut self.states {
+            let name = &self.graph.externals[state.external].name;
+            let place = graph.externals.iter().position(|e| e.name == *name);
+            state.external =
+                place.ok_or_else(|| Error::Internal { what: format!("a graph without the state {name}") })?;
+        }
         (self.plan, self.memory, self.graph, self.size) = (plan, memory, graph.clone(), size);
+        self.fixed = fixed.to_vec();
         self.bind()
     }
 
@@ -258,7 +267,7 @@ fn step_memory(
 }
 
 fn zeros(plan: &Plan) -> Vec<AtomicU64> {
-    plan.op_names.iter().map(|_| AtomicU64::new(0)).collect()
+    plan.work.iter().map(|_| AtomicU64::new(0)).collect()
 }
 
 /// The furthest that any layer looks back, in tokens; 0 where one has no limit.

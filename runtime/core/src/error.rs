@@ -2,6 +2,7 @@
 
 use crate::backend::BackendError;
 use crate::graph::GraphError;
+use crate::learn::AdapterError;
 use crate::models::ConfigError;
 use crate::plan::PlanError;
 use tern_formats::FormatError;
@@ -177,12 +178,44 @@ pub enum Error {
         /// The range.
         expected: &'static str,
     },
+    /// The form that was asked for cannot be kept to.
+    #[error("the constraint cannot be kept to: {what}")]
+    Constraint {
+        /// Why.
+        what: String,
+    },
     /// Nothing to go on from: no tokens.
     #[error("there are no tokens to go on from; give a prompt")]
     Empty,
     /// The session was changed while text was being generated from it.
     #[error("the session was changed by another call while it was generating")]
     Interrupted,
+    /// Learning, or the folder that it keeps things in.
+    #[error(transparent)]
+    Learn(#[from] crate::learn::LearnError),
+    /// An adapter that does not fit the model.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The model has no such adapter.
+    #[error("the model has no adapter number {id}; it was removed, or is another model's")]
+    NoAdapter {
+        /// Which.
+        id: u32,
+    },
+    /// Training went wrong: a smaller learning rate may help.
+    #[error("the loss or its gradient is not finite in step {step}; choose a smaller learning rate")]
+    Diverged {
+        /// Which, counted from 0.
+        step: u64,
+    },
+    /// A training state that is of another training, or damaged.
+    #[error("{path}: {what}")]
+    TrainingFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,

@@ -7,11 +7,15 @@
 
 mod build;
 mod grad;
+mod head;
+mod loss;
 mod op;
+mod order;
 mod taps;
 
 pub use build::{AttentionInputs, GraphBuilder, LinearExtras};
 pub use grad::gradients;
+pub use loss::{LOSS_ROWS, Loss, loss_inputs, with_loss};
 pub use op::Op;
 pub use taps::Tap;
 

@@ -3,6 +3,7 @@
 pub mod gguf;
 pub mod hf;
 mod source;
+mod stack;
 mod stored;
 mod ternary;
 mod weights;
@@ -10,10 +11,12 @@ mod weights;
 pub use gguf::tokenizer_keys;
 pub use hf::{template as chat_template, tokenizer_spec};
 pub use source::{open_file, open_part};
-pub use stored::{Resolved, resolve};
+pub use stack::StackSource;
+pub use stored::{Resolved, find_tensors, resolve};
 pub use ternary::Codes;
 pub use weights::{Destination, constant_bytes, load};
 
+use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::Identity;
 use crate::models::{Definition, Hyper, read};
@@ -38,6 +41,8 @@ pub struct ModelFile {
     pub checkpoint: Checkpoint,
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// How a text's rows become its embedding.
+    pub pooling: Option<Pooling>,
     /// The chat template's source.
     pub template: Option<String>,
     /// The configuration, where it is in a file of its own.
@@ -58,10 +63,10 @@ impl ModelFile {
         let (architecture, definition) = package.definition()?;
         let tokenizer = Arc::new(package.tokenizer()?);
         check_vocabulary(&*definition, &tokenizer)?;
-        let (name, template) = (package.name()?, package.template()?);
+        let (name, template, pooling) = (package.name()?, package.template()?, package.pooling()?);
         let (format, path) = (package.format(), package.path().to_owned());
         let (config, checkpoint) = package.into_parts();
-        Ok(Self { format, architecture, name, path, definition, checkpoint, tokenizer, template, config })
+        Ok(Self { format, architecture, name, path, definition, checkpoint, tokenizer, pooling, template, config })
     }
 }
 

@@ -1,18 +1,21 @@
 //! Models: a file's weights on a device, with tokenizer and template.
 
+use crate::adapters::Adapters;
 use crate::backend::{Bound, Device, Reserved};
+use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
+use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
-use crate::graph::{ExternalKind, Graph, Op, Tap};
+use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
 use crate::load::{self, Destination, ModelFile, Resolved};
-use crate::models::{Definition, TensorTable};
+use crate::models::{AdapterBanks, Definition, NetOptions, TensorTable, find};
 use crate::opening::{Opening, build, net_options, resident_pages};
 use crate::runtime::{LoadPhase, LoadProgress, ModelOptions};
 use crate::session::{Batch, BatchOptions, Engine, Session, SessionOptions};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tern_abi::dtype::F16;
+use tern_abi::dtype::{F16, F32};
 use tern_formats::{Checkpoint, TensorInfo};
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
 use web_time::Instant;
@@ -23,21 +26,27 @@ pub struct Model {
     inner: Arc<Inner>,
 }
 
+/// For each device, what is bound to externals by their names.
+pub(crate) type Fixed = Vec<HashMap<String, Bound>>;
+
 struct Inner {
     info: ModelInfo,
     definition: Box<dyn Definition>,
     table: TensorTable,
     dtypes: HashMap<String, u32>,
     /// Weights and constants by name, for each device.
-    fixed: Vec<HashMap<String, Bound>>,
+    fixed: Fixed,
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
+    /// How the files say that a text's rows become its embedding.
+    pooling: Option<Pooling>,
     /// Tokens that attention looks back, where every layer has a limit; else 0.
     window: u64,
     /// Length of the texts that it was opened for.
     length: u64,
     engines: Mutex<HashMap<u32, Arc<Engine>>>,
+    adapters: Adapters,
     identity: Identity,
     fingerprint: OnceLock<[u8; 32]>,
     /// The one that the caller chose, and one for what it lacks, if it does.
@@ -149,9 +158,11 @@ impl Model {
                 fixed: loaded.fixed,
                 tokenizer: file.tokenizer,
                 template: file.template,
+                pooling: file.pooling,
                 window: crate::context::window(&graph),
                 length,
                 engines: Mutex::default(),
+                adapters: Adapters::default(),
                 identity,
                 fingerprint: OnceLock::new(),
                 devices,
@@ -198,8 +209,21 @@ impl Model {
     /// # Errors
     /// [`Error::NoTemplate`], [`Error::Text`].
     pub fn encode_chat(&self, messages: &[Message], add_generation_prompt: bool) -> Result<Vec<u32>, Error> {
+        self.encode_chat_with(messages, None, add_generation_prompt)
+    }
+
+    /// The same with descriptions of tools for the template, usually a list of JSON schemas.
+    ///
+    /// # Errors
+    /// As [`Model::encode_chat`].
+    pub fn encode_chat_with(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, Error> {
         let template = ChatTemplate::new(self.template_source().ok_or(Error::NoTemplate)?)?;
-        let options = RenderOptions { add_generation_prompt, ..Default::default() };
+        let options = RenderOptions { add_generation_prompt, tools: tools.cloned(), ..Default::default() };
         Ok(self.inner.tokenizer.encode_chat(&template, messages, &options)?)
     }
 
@@ -266,8 +290,21 @@ impl Model {
     /// # Errors
     /// Plan and backend errors; sessions go on in any case.
     pub fn trim(&self) -> Result<(), Error> {
-        let engines: Vec<Arc<Engine>> = self.engines().values().map(Arc::clone).collect();
-        engines.iter().try_for_each(|e| e.trim(self))
+        self.drop_banks()?;
+        self.all_engines().iter().try_for_each(|e| e.trim(self))
+    }
+
+    fn all_engines(&self) -> Vec<Arc<Engine>> {
+        self.engines().values().map(Arc::clone).collect()
+    }
+
+    /// Fits the contexts of all sessions to the banks that there are.
+    pub(crate) fn rebuild_engines(&self) -> Result<(), Error> {
+        self.all_engines().iter().try_for_each(|e| e.rebuild(self))
+    }
+
+    pub(crate) fn adapters(&self) -> &Adapters {
+        &self.inner.adapters
     }
 
     /// Bytes that the model and its sessions hold: what [`ModelOptions::max_bytes`] caps.
@@ -276,9 +313,30 @@ impl Model {
         MemoryUse { used: budget.used(), peak: budget.peak(), limit: Some(budget.limit()).filter(|&n| n < u64::MAX) }
     }
 
-    /// A context of `size` for this model, with keys and values of type `kv_dtype`.
+    /// A context of `size` for this model, with keys and values of type `kv_dtype` and the banks of adapters that there are.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
-        Context::new(&self.inner.devices, &self.graph(size, kv_dtype)?, &self.inner.fixed, size)
+        let (graph, fixed) = self.graph_and_fixed(size, kv_dtype)?;
+        Context::new(&self.inner.devices, &graph, &fixed, size)
+    }
+
+    /// What such a context is made of.
+    pub(crate) fn graph_and_fixed(&self, size: ContextSize, kv_dtype: u32) -> Result<(Graph, Fixed), Error> {
+        let banks = self.adapters().banks();
+        let graph = self.graph_with(size, kv_dtype, banks.as_ref().map(|b| b.shape()))?;
+        Ok((graph, self.fixed_with(banks.as_deref())))
+    }
+
+    /// A context whose matrices have these banks.
+    pub(crate) fn context_with(&self, size: ContextSize, kv_dtype: u32, banks: &Banks) -> Result<Context, Error> {
+        let graph = self.graph_with(size, kv_dtype, Some(banks.shape()))?;
+        Context::new(&self.inner.devices, &graph, &self.fixed_with(Some(banks)), size)
+    }
+
+    /// A context that yields what goes into the head, and how the files say that a text's embedding is made of it.
+    pub(crate) fn hidden_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Option<Pooling>), Error> {
+        let mut graph = self.graph(size, kv_dtype)?;
+        graph.cut_head();
+        Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, self.inner.pooling))
     }
 
     /// A context whose matrices' inputs are outputs.
@@ -298,10 +356,68 @@ impl Model {
         Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, taps))
     }
 
-    /// The graph of such a context.
-    pub(crate) fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
+    /// The graph of a context without adapters.
+    fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
+        self.graph_with(size, kv_dtype, None)
+    }
+
+    fn graph_with(&self, size: ContextSize, kv_dtype: u32, banks: Option<&AdapterBanks>) -> Result<Graph, Error> {
         let i = &*self.inner;
-        Ok(build(&*i.definition, &i.table, &i.dtypes, net_options(size, kv_dtype, i.length))?.0)
+        let options = NetOptions { adapters: banks.cloned(), ..net_options(size, kv_dtype, i.length) };
+        Ok(build(&*i.definition, &i.table, &i.dtypes, options)?.0)
+    }
+
+    /// Weights and constants, those of `banks` among them.
+    fn fixed_with(&self, banks: Option<&Banks>) -> Fixed {
+        let mut fixed = self.inner.fixed.clone();
+        let banks = banks.map(Banks::bound).unwrap_or_default();
+        fixed.iter_mut().zip(banks).for_each(|(all, more)| all.extend(more));
+        fixed
+    }
+
+    /// The graph without caches, for training the factors in `banks`.
+    pub(crate) fn training_graph(&self, banks: &AdapterBanks, sequences: u64) -> Result<Graph, Error> {
+        let i = &*self.inner;
+        let size = ContextSize::full(sequences, 1, 1, 1);
+        let options = NetOptions { pages: None, adapters: Some(banks.clone()), ..net_options(size, F32, i.length) };
+        Ok(build(&*i.definition, &i.table, &i.dtypes, options)?.0)
+    }
+
+    /// All tensors, by their names.
+    pub(crate) fn table(&self) -> &TensorTable {
+        &self.inner.table
+    }
+
+    /// The devices, the preferred one first.
+    pub(crate) fn devices(&self) -> &[Arc<Device>] {
+        &self.inner.devices
+    }
+
+    /// Weights and constants by name, for each device.
+    pub(crate) fn fixed(&self) -> &Fixed {
+        &self.inner.fixed
+    }
+
+    /// The architecture as GGUF files name it.
+    pub(crate) fn gguf_architecture(&self) -> &str {
+        let name = self.inner.info.architecture.as_str();
+        find(name, self.inner.info.format == "gguf").ok().and_then(|a| a.gguf.first()).copied().unwrap_or(name)
+    }
+
+    /// The Frobenius norm of a matrix.
+    pub(crate) fn matrix_norm(&self, tensor: &str) -> Result<f64, Error> {
+        let weight = self.inner.fixed.iter().find_map(|f| match f.get(tensor) {
+            Some(Bound::Weight(w)) => Some(w),
+            _ => None,
+        });
+        let weight = weight.ok_or_else(|| Error::Internal { what: format!("no device has {tensor}") })?;
+        let (rows, columns) = (weight.shape()[0], *weight.shape().last().unwrap_or(&1) as usize);
+        let (mut sum, mut row) = (0.0, vec![0.0; columns]);
+        for i in 0..rows {
+            weight.read_rows(i, &mut row)?;
+            sum += row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
+        }
+        Ok(sum.sqrt())
     }
 
     /// KV pages that a sequence has at most: all of its positions, or those that some layer still looks back to.
@@ -350,16 +466,23 @@ fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
     }
 }
 
-/// Weights that are only gathered from give one row a token; all others are read whole.
+/// Weights that are only gathered from give one row a token, stacks of experts the matrices that are chosen; all others are read
+/// whole.
 fn bytes_per_token(graph: &Graph, resolved: &Resolved) -> u64 {
-    let whole = |value| graph.nodes.iter().any(|n| n.op != Op::Gather && n.inputs.contains(&Some(value)));
-    graph
-        .externals
-        .iter()
-        .filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant))
-        .filter_map(|e| {
-            let t = resolved.info(&e.name)?;
-            Some(if whole(e.value) { t.bytes } else { t.bytes / t.shape.first().copied().unwrap_or(1).max(1) })
-        })
-        .sum()
+    // How many of a weight's outermost parts a node reads.
+    let parts = |node: &Node| match node.op {
+        Op::Gather => Some(1),
+        Op::ExpertLinear => match graph.info(node.outputs.first().copied().flatten()?).shape.get(1) {
+            Some(&Dim::Fixed(chosen)) => Some(chosen),
+            _ => None,
+        },
+        _ => None,
+    };
+    let bytes = |value: Value, t: &TensorInfo| {
+        let users = graph.nodes.iter().filter(|n| n.inputs.contains(&Some(value)));
+        let of = t.shape.first().copied().unwrap_or(1).max(1);
+        users.map(|n| parts(n).map_or(t.bytes, |n| t.bytes / of * n.min(of))).max().unwrap_or(0)
+    };
+    let weights = graph.externals.iter().filter(|e| matches!(e.kind, ExternalKind::Weight(_) | ExternalKind::Constant));
+    weights.filter_map(|e| Some(bytes(e.value, resolved.info(&e.name)?))).sum()
 }

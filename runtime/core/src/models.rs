@@ -8,26 +8,32 @@ mod bitnet;
 mod blocks;
 mod gemma;
 mod gpt2;
+mod gpt_oss;
 mod granite;
 mod hyper;
 mod llama;
+mod moe;
 mod net;
 mod olmo2;
+mod olmoe;
 mod phi3;
 mod pre_norm;
 mod qwen2;
 mod qwen3;
+mod qwen_moe;
 mod rope;
 mod sizes;
 mod smollm3;
+mod style;
 mod tensors;
 mod ttt;
 
 pub use bit_linear::BitLinear;
 pub use hyper::{ConfigError, Hyper, Recorded};
-pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, inputs};
+pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, bank_names, inputs};
 pub use rope::Rope;
-pub use tensors::{Change, Kind, Part, TensorSpec, TensorTable};
+pub use style::hugging_face;
+pub use tensors::{Change, Kind, Part, Stack, StackForm, TensorSpec, TensorTable};
 
 use crate::graph::Value;
 
@@ -88,6 +94,10 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gemma::GEMMA2,
     gemma::GEMMA3,
     gpt2::ARCHITECTURE,
+    qwen_moe::QWEN2,
+    qwen_moe::QWEN3,
+    olmoe::ARCHITECTURE,
+    gpt_oss::ARCHITECTURE,
     bitnet::ARCHITECTURE,
     ttt::ARCHITECTURE,
 ];

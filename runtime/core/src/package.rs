@@ -1,5 +1,6 @@
 //! A model's files, opened and checked as files: what is in them, whether or not this version can run it.
 
+use crate::embed::Pooling;
 use crate::error::Error;
 use crate::load::{self, open_file};
 use crate::model::TensorSummary;
@@ -16,7 +17,12 @@ use tern_text::Tokenizer;
 pub struct Package {
     path: String,
     contents: Contents,
+    /// What a folder says of it in files of its own.
+    pooling: Option<Pooling>,
 }
+
+/// Where folders of sentence-transformers say how they pool.
+const POOLING_FOLDER: &str = "1_Pooling";
 
 /// What the files are.
 enum Contents {
@@ -34,7 +40,14 @@ impl Package {
         let io = |error| Error::Io { path: path.display().to_string(), error };
         if std::fs::metadata(path).map_err(io)?.is_dir() {
             let folder = hf::open_dir_with(path, &|target, _| open_file(target, map))?;
-            return Ok(Self { path: path.display().to_string(), contents: Contents::Folder(Box::new(folder)) });
+            let own = path.join(POOLING_FOLDER);
+            let open_own = |file: &Path, _| open_file(file, false);
+            let pooling = match own.is_dir() {
+                true => load::hf::pooling(&folder_opener(&own, &open_own).map_err(io)?)?,
+                false => None,
+            };
+            let contents = Contents::Folder(Box::new(folder));
+            return Ok(Self { path: path.display().to_string(), contents, pooling });
         }
         let source: Arc<dyn Source> = Arc::from(open_file(path, map).map_err(io)?);
         let folder = match path.parent() {
@@ -71,7 +84,7 @@ impl Package {
     }
 
     fn from_gguf(file: Gguf) -> Self {
-        Self { path: file.metadata.file().to_owned(), contents: Contents::Gguf(Box::new(file)) }
+        Self { path: file.metadata.file().to_owned(), contents: Contents::Gguf(Box::new(file)), pooling: None }
     }
 
     /// The path, or the name that the caller gave.
@@ -152,6 +165,17 @@ impl Package {
         match &self.contents {
             Contents::Gguf(file) => Ok(file.metadata.str("tokenizer.chat_template")?.map(str::to_owned)),
             Contents::Folder(folder) => load::hf::template(folder),
+        }
+    }
+
+    /// How a text's rows become its embedding, where the files say so.
+    ///
+    /// # Errors
+    /// [`Error`]: it is a way that is not supported.
+    pub fn pooling(&self) -> Result<Option<Pooling>, Error> {
+        match &self.contents {
+            Contents::Gguf(file) => load::gguf::pooling(&file.metadata),
+            Contents::Folder(_) => Ok(self.pooling),
         }
     }
 

@@ -9,8 +9,10 @@ mod arena;
 mod fuse;
 mod lower;
 mod placement;
+mod work;
 
 pub use fuse::{Fusions, fuse};
+pub use work::Work;
 
 use crate::backend::{BackendError, Device, Exec};
 use crate::graph::{Graph, Value};
@@ -59,8 +61,8 @@ pub struct Plan {
     pub outputs: Vec<Placed>,
     /// One line per op, for people.
     pub listing: Vec<String>,
-    /// Names of ops, for profiles.
-    pub op_names: Vec<&'static str>,
+    /// What each op does, for profiles.
+    pub work: Vec<Work>,
 }
 
 /// Consecutive ops on one device.
@@ -157,7 +159,7 @@ impl Plan {
             arena_bytes: desc.arena_bytes,
             crossing_bytes: placement.crossing_bytes,
             listing: listing(&placement, devices),
-            op_names: graph.nodes.iter().map(|n| n.op.name()).collect(),
+            work: graph.nodes.iter().map(|n| Work::of(graph, n)).collect(),
             outputs: placement.outputs(),
         })
     }

@@ -1,8 +1,9 @@
 //! Choosing the next token.
 //!
-//! Order: logit bias, penalties, top-k, top-p, min-p, temperature, then one draw. Random numbers are a function of
+//! Order: logit bias, penalties, constraint, top-k, top-p, min-p, temperature, then one draw. Random numbers are a function of
 //! (seed, position), so that a sequence continues alike however it got to its position.
 
+use crate::constraint::Matcher;
 use crate::error::Error;
 
 /// How to choose. The default is greedy.
@@ -74,12 +75,41 @@ impl Sampling {
 
     /// The token after `history`, given its `logits`, which it may change.
     pub fn choose(&self, logits: &mut [f32], history: &[u32]) -> u32 {
+        self.weigh(logits, history);
+        self.pick(logits, history)
+    }
+
+    /// The same among the tokens that `matcher` allows, behind which it then is.
+    ///
+    /// # Errors
+    /// [`Error::Constraint`], also where the settings leave none of those tokens.
+    pub fn choose_within(&self, logits: &mut [f32], history: &[u32], matcher: &mut dyn Matcher) -> Result<u32, Error> {
+        self.weigh(logits, history);
+        // The likeliest token of all, if it may come, is the likeliest of those that may: no need to find the others.
+        let best = argmax(logits);
+        let id = if self.temperature == 0.0 && matcher.allowed(&[best])? == 1 {
+            best
+        } else {
+            matcher.mask(logits)?;
+            if !logits.iter().any(|&l| l > f32::NEG_INFINITY) {
+                return Err(Error::Constraint { what: "no token is left that may come next".to_owned() });
+            }
+            self.pick(logits, history)
+        };
+        matcher.push(id)?;
+        Ok(id)
+    }
+
+    fn weigh(&self, logits: &mut [f32], history: &[u32]) {
         for &(id, bias) in &self.logit_bias {
             if let Some(l) = logits.get_mut(id as usize) {
                 *l += bias;
             }
         }
         self.penalize(logits, history);
+    }
+
+    fn pick(&self, logits: &[f32], history: &[u32]) -> u32 {
         if self.temperature == 0.0 {
             return argmax(logits);
         }

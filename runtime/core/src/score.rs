@@ -1,7 +1,7 @@
 //! Scoring: how likely a model finds a given text.
 
 use crate::backend::CancelFlag;
-use crate::context::Want;
+use crate::context::{Context, Want};
 use crate::error::Error;
 use crate::model::Model;
 use crate::sample::log_sum_exp;
@@ -59,8 +59,25 @@ impl Model {
             ..Default::default()
         };
         let size = size.size(self, ROWS)?;
-        let mut context = self.context(size, options.kv.dtype())?;
-        let window = window as usize;
+        let used = self.acquire_adapters(&self.chosen_adapters())?;
+        let result = self.context(size, options.kv.dtype()).and_then(|mut context| {
+            context.set_adapter(0, used)?;
+            self.score_in(&mut context, window as usize, tokens, options, progress)
+        });
+        self.release_adapters(used);
+        self.drop_banks()?;
+        result
+    }
+
+    fn score_in(
+        &self,
+        context: &mut Context,
+        window: usize,
+        tokens: &[u32],
+        options: &ScoreOptions,
+        progress: &mut dyn FnMut(usize, usize),
+    ) -> Result<Vec<Scored>, Error> {
+        let vocab = self.tokenizer().vocab_size();
         let mut scored = vec![Scored::default(); tokens.len()];
         let mut start = 0;
         let mut done = 1;
@@ -68,7 +85,7 @@ impl Model {
             let end = tokens.len().min(start + window);
             // The last window reaches back so that it is a full one.
             start = end.saturating_sub(window);
-            context.reset(0)?;
+            context.rollback(0, usize::MAX)?;
             let unscored = done - 1 - start;
             context.push(0, &tokens[start..start + unscored])?;
             if unscored > 0 {

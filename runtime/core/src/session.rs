@@ -30,16 +30,19 @@
 //! ```
 
 mod batch;
+mod endless;
 mod engine;
 mod file;
 mod generation;
 mod speculate;
 
 pub use batch::{Batch, BatchOptions};
+pub use endless::Endless;
 pub(crate) use engine::Engine;
 pub use generation::{Event, Finish, GenerateOptions, Generation, StopReason, Timings, TokenEvent};
 pub use speculate::{Drafts, Speculation};
 
+use crate::adapters::{AdapterId, AdapterUse};
 use crate::backend::CancelFlag;
 use crate::context::{ContextSize, MAX_POSITIONS};
 use crate::error::Error;
@@ -154,6 +157,8 @@ pub(crate) struct Shared {
     epoch: Mutex<u64>,
     /// What drafted for the last generation.
     speculator: Mutex<Option<Speculator>>,
+    /// Its adapters.
+    adapters: Mutex<Option<AdapterUse>>,
 }
 
 impl Session {
@@ -162,8 +167,34 @@ impl Session {
         let engine = model.engine(options.kv.dtype());
         let place = engine.open(model, &options)?;
         let (model, cancel) = (model.clone(), engine.cancel_flag());
-        let (epoch, speculator) = (Mutex::default(), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { model, engine, place, options, capacity, cancel, epoch, speculator }) })
+        let (epoch, speculator, adapters) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Shared { model, engine, place, options, capacity, cancel, epoch, speculator, adapters };
+        let this = Self { shared: Arc::new(shared) };
+        let chosen = this.shared.model.chosen_adapters();
+        if !chosen.is_empty() {
+            this.set_adapters(&chosen)?;
+        }
+        Ok(this)
+    }
+
+    /// Uses adapters with weights, 1 being as they were made, instead of those that it has; none gives the model itself, bit for bit. Its
+    /// tokens stay, and are computed again when they are needed.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::Setting`] for a weight that is not finite, [`Error::Memory`] and backend errors: the session is as it
+    /// was.
+    pub fn set_adapters(&self, choice: &[(AdapterId, f32)]) -> Result<(), Error> {
+        let shared = &self.shared;
+        let _turn = shared.change();
+        let new = shared.model.acquire_adapters(choice)?;
+        let set = shared.engine.with(|c| c.set_adapter(shared.place, new)).and_then(|set| set);
+        if let Err(error) = set {
+            shared.model.release_adapters(new);
+            return Err(error);
+        }
+        let old = std::mem::replace(&mut *shared.adapters(), new);
+        shared.model.release_adapters(old);
+        shared.model.drop_banks()
     }
 
     /// The model.
@@ -230,7 +261,11 @@ impl Session {
     pub fn fork(&self) -> Result<Self, Error> {
         let _turn = self.shared.turn();
         let fork = Self::new(&self.shared.model, self.shared.options)?;
+        fork.set_adapters(&[])?;
         self.shared.engine.with(|c| c.fork(self.shared.place, fork.shared.place))??;
+        let used = *self.shared.adapters();
+        self.shared.model.share_adapters(used);
+        *fork.shared.adapters() = used;
         Ok(fork)
     }
 
@@ -248,20 +283,38 @@ impl Session {
         let _ = self.shared.engine.with(|c| c.set_profiling(on));
     }
 
-    /// Nanoseconds by kind of op since profiling began, longest first.
-    pub fn profile(&self) -> Vec<(String, u64)> {
-        let mut sums: Vec<(String, u64)> = Vec::new();
+    /// Time by kind of op since profiling began, longest first.
+    pub fn profile(&self) -> Vec<OpTime> {
+        let mut sums: Vec<OpTime> = Vec::new();
         let _ = self.shared.engine.with(|c| {
-            for (name, ns) in c.plan().op_names.iter().zip(c.profile().unwrap_or_default()) {
-                match sums.iter_mut().find(|s| s.0 == *name) {
-                    Some(s) => s.1 += ns,
-                    None => sums.push(((*name).to_owned(), ns)),
+            for (work, nanoseconds) in c.plan().work.iter().zip(c.profile().unwrap_or_default()) {
+                let (weight_bytes, multiply_adds) = (work.weight_bytes, work.multiply_adds);
+                match sums.iter_mut().find(|s| s.op == work.name) {
+                    Some(s) => {
+                        s.nanoseconds += nanoseconds;
+                        s.weight_bytes += weight_bytes;
+                        s.multiply_adds += multiply_adds;
+                    }
+                    None => sums.push(OpTime { op: work.name.clone(), nanoseconds, weight_bytes, multiply_adds }),
                 }
             }
         });
-        sums.sort_by_key(|s| std::cmp::Reverse(s.1));
+        sums.sort_by_key(|s| std::cmp::Reverse(s.nanoseconds));
         sums
     }
+}
+
+/// What one kind of op takes, from [`Session::profile`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpTime {
+    /// The op, and the types of its weights.
+    pub op: String,
+    /// Time in all steps since profiling began.
+    pub nanoseconds: u64,
+    /// Bytes of weights that one step of one token reads.
+    pub weight_bytes: u64,
+    /// Multiply-adds with weights per token; 0 where they are per row whose logits are wanted.
+    pub multiply_adds: u64,
 }
 
 impl Shared {
@@ -311,6 +364,10 @@ impl Shared {
         Ok(Served { logits, size, took })
     }
 
+    fn adapters(&self) -> MutexGuard<'_, Option<AdapterUse>> {
+        self.adapters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn speculator(&self) -> MutexGuard<'_, Option<Speculator>> {
         self.speculator.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -319,5 +376,6 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         self.engine.close(self.place);
+        self.model.release_adapters(*self.adapters());
     }
 }

@@ -1,5 +1,7 @@
 //! Chat templates: a conversation to a prompt, and to tokens.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -82,6 +84,16 @@ pub struct Segment {
     pub trusted: bool,
 }
 
+/// A conversation's tokens, and who wrote the text that they stand for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChatTokens {
+    /// All of them, as [`Tokenizer::encode_chat`] has them.
+    pub tokens: Vec<u32>,
+    /// The rendered text in parts, with the tokens that lie wholly inside each. Where a token stands for text of two parts it
+    /// is in neither.
+    pub segments: Vec<(Segment, Range<usize>)>,
+}
+
 /// A model's chat template, compiled. Immutable.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
@@ -115,21 +127,7 @@ impl ChatTemplate {
     /// # Errors
     /// As [`render`](Self::render).
     pub fn render_segments(&self, messages: &[Message], options: &RenderOptions) -> Result<Vec<Segment>, TextError> {
-        let out = self.output(messages, options)?;
-        let mut segments = Vec::new();
-        let mut push = |text: &str, trusted| {
-            if !text.is_empty() {
-                segments.push(Segment { text: text.to_string(), trusted });
-            }
-        };
-        let mut at = 0;
-        for range in &out.user {
-            push(&out.text[at..range.start], true);
-            push(&out.text[range.clone()], false);
-            at = range.end;
-        }
-        push(&out.text[at..], true);
-        Ok(segments)
+        Ok(segments(&self.output(messages, options)?))
     }
 
     fn output(&self, messages: &[Message], options: &RenderOptions) -> Result<crate::jinja::Output, TextError> {
@@ -157,6 +155,23 @@ impl ChatTemplate {
     }
 }
 
+fn segments(out: &crate::jinja::Output) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let mut push = |text: &str, trusted| {
+        if !text.is_empty() {
+            segments.push(Segment { text: text.to_string(), trusted });
+        }
+    };
+    let mut at = 0;
+    for range in &out.user {
+        push(&out.text[at..range.start], true);
+        push(&out.text[range.clone()], false);
+        at = range.end;
+    }
+    push(&out.text[at..], true);
+    segments
+}
+
 fn is_plain_role(role: &str) -> bool {
     role.len() <= ROLE_BYTES && role.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
@@ -176,11 +191,52 @@ impl Tokenizer {
         messages: &[Message],
         options: &RenderOptions,
     ) -> Result<Vec<u32>, TextError> {
-        let mut options = options.clone();
+        let out = template.output(messages, &self.with_specials(options))?;
+        self.encode_marked(&out.text, &out.user)
+    }
+
+    /// The same tokens with who wrote what: for learning from the answers of a conversation, and from nothing else in it.
+    ///
+    /// # Errors
+    /// As [`encode_chat`](Self::encode_chat).
+    pub fn encode_chat_segments(
+        &self,
+        template: &ChatTemplate,
+        messages: &[Message],
+        options: &RenderOptions,
+    ) -> Result<ChatTokens, TextError> {
+        let out = template.output(messages, &self.with_specials(options))?;
+        let tokens = self.encode_marked(&out.text, &out.user)?;
+        let (mut placed, mut end) = (Vec::new(), 0);
+        for segment in segments(&out) {
+            let start = end;
+            end += segment.text.len();
+            let range = self.wholly_before(&out, start, &tokens)?.1..self.wholly_before(&out, end, &tokens)?.0;
+            placed.push((segment, range.start..range.end.max(range.start)));
+        }
+        Ok(ChatTokens { tokens, segments: placed })
+    }
+
+    /// How many of `tokens` stand for text before byte `at` only, and with which of them the text from there on begins: one
+    /// later where a token stands for both sides.
+    fn wholly_before(
+        &self,
+        out: &crate::jinja::Output,
+        at: usize,
+        tokens: &[u32],
+    ) -> Result<(usize, usize), TextError> {
+        let user: Vec<Range<usize>> =
+            out.user.iter().filter(|r| r.start < at).map(|r| r.start..r.end.min(at)).collect();
+        let prefix = self.encode_marked(&out.text[..at], &user)?;
+        let common = prefix.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        Ok((common, if common == prefix.len() { common } else { common + 1 }))
+    }
+
+    fn with_specials(&self, options: &RenderOptions) -> RenderOptions {
         let text_of = |id: Option<u32>| id.and_then(|id| self.token_text(id)).map(str::to_string);
+        let mut options = options.clone();
         options.bos_token = options.bos_token.or_else(|| text_of(self.bos()));
         options.eos_token = options.eos_token.or_else(|| text_of(self.eos()));
-        let out = template.output(messages, &options)?;
-        self.encode_marked(&out.text, &out.user)
+        options
     }
 }

@@ -25,8 +25,9 @@ mod sentencepiece;
 mod spec;
 mod stop;
 mod tokenizer;
+mod tools;
 
-pub use chat::{ChatTemplate, DEFAULT_NOW, Message, RenderOptions, Segment};
+pub use chat::{ChatTemplate, ChatTokens, DEFAULT_NOW, Message, RenderOptions, Segment};
 pub use detok::{Detokenizer, Utf8Stream};
 pub use error::TextError;
 pub use gguf::GgufTokenizer;
@@ -39,3 +40,4 @@ pub use spec::{
 };
 pub use stop::{StopMatcher, Stopped};
 pub use tokenizer::{Bos, DecodeOptions, EncodeOptions, Tokenizer};
+pub use tools::{MalformedCall, ToolCall, ToolFormat, ToolParser, ToolPiece};

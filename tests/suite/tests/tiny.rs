@@ -14,6 +14,8 @@ struct Golden {
     json: serde_json::Value,
     logits: Vec<f32>,
     quantized: bool,
+    /// Experts whose choice may turn with a rounding, so that what a single position gives says little.
+    routed: bool,
 }
 
 impl Golden {
@@ -26,7 +28,9 @@ impl Golden {
             files.push(converted(&folder, &made.join(format!("{name}.gguf"))));
             files.push(folder.clone());
         }
-        Self { json: json(folder.join("golden.json")), quantized: name.contains("-q4"), name, files, logits }
+        let quantized = name.contains("-q4") || name.contains("-mxfp4");
+        let routed = name.contains("-mxfp4");
+        Self { json: json(folder.join("golden.json")), quantized, routed, name, files, logits }
     }
 
     fn open(&self, path: &Path, backend: &str, tier: &str) -> Model {
@@ -83,6 +87,14 @@ fn error(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale
 }
 
+/// The same row by row; a tenth of the rows may be further away.
+fn most_rows_error(found: &[f32], expected: &[f32], width: usize) -> f32 {
+    let rows = found.chunks_exact(width).zip(expected.chunks_exact(width));
+    let mut errors: Vec<f32> = rows.map(|(a, b)| error(a, b)).collect();
+    errors.sort_by(f32::total_cmp);
+    errors[errors.len() * 9 / 10]
+}
+
 fn check(golden: &Golden, path: &Path, (backend, tier): (&str, &str)) {
     let (model, exact) = (&golden.open(path, backend, tier), backend == "reference");
     let tokens = ids(&golden.json["tokens"]);
@@ -93,16 +105,21 @@ fn check(golden: &Golden, path: &Path, (backend, tier): (&str, &str)) {
         let session = golden.session(model, kv);
         tokens.iter().flat_map(|&t| session.forward(&[t]).unwrap()).collect::<Vec<f32>>()
     };
-    let found = error(&one_by_one(KvType::F32), &golden.logits);
+    let distance = |logits: &[f32]| match golden.routed && !exact {
+        true => most_rows_error(logits, &golden.logits, logits.len() / tokens.len()),
+        false => error(logits, &golden.logits),
+    };
+    let stepwise = one_by_one(KvType::F32);
+    let found = distance(&stepwise);
     println!("{what}: {found:.1e}");
     assert!(found <= limit, "{what}: {found}");
-    let half = error(&one_by_one(KvType::F16), &golden.logits);
+    let half = distance(&one_by_one(KvType::F16));
     // Where the model itself rounds activations, half precision moves some of them by a whole step.
     let coarse = if golden.json["rounds"].as_bool() == Some(true) { 0.1 } else { 4e-3 };
     assert!(half <= limit.max(coarse), "{what}, half-precision cache: {half}");
     let last = golden.session(model, KvType::F32).forward(&tokens).unwrap();
-    let at_once = error(&last, &golden.logits[golden.logits.len() - last.len()..]);
-    assert!(at_once <= limit, "{what}, all tokens at once: {at_once}");
+    let at_once = error(&last, &stepwise[stepwise.len() - last.len()..]);
+    assert!(at_once <= 1e-5, "{what}, all tokens at once: {at_once}");
     if let Some(prompt) = golden.json["prompt"].as_str() {
         assert_eq!(model.encode(prompt).unwrap(), tokens, "{what}");
     }

@@ -3,7 +3,7 @@
 use super::simple::activation_error;
 use super::{EPS, sum_error};
 use crate::case::{Case, Data, Input};
-use tern_abi::ops::{LinearParams, activation};
+use tern_abi::ops::{LinearCrossEntropyParams, LinearParams, activation};
 use tern_quant::DType;
 
 pub(super) fn is_quantized(input: &Input) -> bool {
@@ -127,6 +127,21 @@ pub(super) fn linear(case: &Case, p: &LinearParams, want: &[Vec<f64>]) -> Vec<Ve
     let bounds: Vec<Vec<f64>> = groups.into_iter().map(|(e, _)| e.into_iter().enumerate().map(add).collect()).collect();
     debug_assert_eq!(bounds.len(), want.len());
     bounds
+}
+
+/// Of LINEAR_CROSS_ENTROPY: a loss is off by at most twice what its logits are, besides its own sums.
+pub(super) fn cross_entropy(case: &Case, p: &LinearCrossEntropyParams) -> Vec<f64> {
+    let [v, k] = case.shape(1) else { return Vec::new() };
+    let (x, w) = (case.values(0), case.values(1));
+    let scale = if p.scale == 0.0 { 1.0 } else { f64::from(p.scale).abs() };
+    let scale_columns = case.input(1).and_then(scale_columns);
+    let row = |x: &[f64]| {
+        let each = w.chunks(*k).map(|w| product(w, x, scale_columns));
+        let (error, magnitude) =
+            each.fold((0.0f64, 0.0f64), |(e, m), (error, magnitude)| (e.max(error), m.max(magnitude)));
+        2.0 * scale * (error + 8.0 * EPS * magnitude) + sum_error(*v) + 4.0 * EPS * (1.0 + scale * magnitude)
+    };
+    x.chunks(*k).map(row).collect()
 }
 
 /// Of EXPERT_LINEAR: as LINEAR without prologue and epilogue.

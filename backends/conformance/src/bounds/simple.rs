@@ -55,7 +55,15 @@ pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
         }
         Kernel::Activation(op) => x.iter().map(|&x| activation_error(op.0.activation, x) + tiny()).collect(),
         Kernel::Glu(op) => {
-            let error = |(&gate, up): (&f64, f64)| activation_error(op.0.activation, gate) * up.abs();
+            let p = &op.0;
+            let most = |x: f64| if p.limit > 0.0 { x.min(p.limit.into()) } else { x };
+            // The factor and the sum are rounded, too.
+            let error = |(&gate, up): (&f64, f64)| {
+                let (gate, up) = (most(gate), -most(-most(up)));
+                let argument = 2.0 * EPS * gate.abs() * (f64::from(p.alpha) * gate).abs();
+                let sum = up.abs() + f64::from(p.offset).abs();
+                (activation_error(p.activation, gate) + argument) * sum + EPS * gate.abs() * sum
+            };
             let bounds = x.iter().zip(case.values(1)).map(error).zip(first);
             bounds.map(|(b, y)| b + 2.0 * EPS * y.abs() + tiny()).collect()
         }
@@ -76,7 +84,9 @@ pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
             let head = op.0.head_dim as usize;
             rows(first, head, |row| vec![FAST_WEIGHT_DRIFT * largest(row).max(1.0); row.len()])
         }
-        Kernel::Linear(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => Vec::new(),
+        Kernel::Linear(_) | Kernel::LinearCrossEntropy(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => {
+            Vec::new()
+        }
     }]
 }
 
@@ -113,7 +123,8 @@ fn layer_norm(case: &Case, eps: f64) -> Vec<f64> {
 /// `Σ |w| |y| + |residual|`.
 fn combine(case: &Case) -> Vec<f64> {
     let (y, w, residual) = (case.values(0), case.values(1), case.values(2));
-    let [t, k, n] = *case.shape(0) else { return Vec::new() };
+    let (k, n) = (case.shape(1).last().copied().unwrap_or(1), case.shape(0).last().copied().unwrap_or(1));
+    let t = case.shape(1).first().copied().unwrap_or(0);
     let at = |t: usize, i: usize| {
         let sum: f64 = (0..k).map(|j| (w[t * k + j] * y[(t * k + j) * n + i]).abs()).sum();
         (sum + residual.get(t * n + i).map_or(0.0, |r| r.abs())) * sum_error(k)

@@ -4,7 +4,7 @@ use super::{TOKENS, backward, case};
 use crate::case::{Case, Data, Input};
 use crate::noise::{Noise, dims};
 use tern_abi::graph::dim;
-use tern_abi::ops::{ActivationParams, ScaleParams, activation};
+use tern_abi::ops::{ActivationParams, GluParams, ScaleParams, activation};
 use tern_reference::{Kernel, ops};
 
 /// All activations, with names.
@@ -22,7 +22,31 @@ fn glu(id: u32, label: &str, t: usize, n: usize) -> Case {
     let name = format!("{label} T={t} N={n}");
     let mut noise = Noise::new(&name);
     let inputs = vec![noise.tokens(&[t, n], 3.0), noise.tokens(&[t, n], 1.0)];
-    case(name, Kernel::Glu(ops::Glu(ActivationParams { activation: id })), inputs, dims(t, 0, 0))
+    let params = GluParams { activation: id, ..Default::default() };
+    case(name, Kernel::Glu(ops::Glu(params)), inputs, dims(t, 0, 0))
+}
+
+/// With bounds that many values are beyond.
+fn bounded(params: GluParams, shape: &[usize]) -> Case {
+    let name = format!(
+        "{} alpha={} limit={} offset={} {shape:?}",
+        params.activation, params.alpha, params.limit, params.offset
+    );
+    let mut noise = Noise::new(&name);
+    let inputs = vec![noise.tokens(shape, 3.0), noise.tokens(shape, 3.0)];
+    case(name, Kernel::Glu(ops::Glu(params)), inputs, dims(shape[0], 0, 0))
+}
+
+fn bounds() -> Vec<Case> {
+    let silu = GluParams { activation: activation::SILU, ..Default::default() };
+    let all = GluParams { alpha: 1.702, limit: 2.5, offset: 1.0, ..silu };
+    vec![
+        bounded(all, &[7, 37]),
+        bounded(all, &[3, 4, 33]),
+        bounded(GluParams { alpha: 1.702, ..silu }, &[2, 19]),
+        bounded(GluParams { limit: 1.5, ..silu }, &[2, 19]),
+        bounded(GluParams { offset: -0.5, activation: activation::GELU, ..silu }, &[2, 19]),
+    ]
 }
 
 fn activate(id: u32, label: &str, shape: &[usize]) -> Case {
@@ -102,6 +126,7 @@ pub(super) fn forward() -> Vec<Case> {
         out.push(glu(id, label, 2, 256));
         out.push(activate(id, label, &[2, 3, 8]));
     }
+    out.extend(bounds());
     out.extend(TOKENS.map(|t| scale(&[t, 23], -0.37)));
     out.push(scale(&[2, 3, 5], 0.0));
     out.extend(quantizations());
@@ -114,6 +139,7 @@ pub(super) fn gradients() -> Vec<Case> {
         out.push(glu(id, label, 7, 37));
         out.push(activate(id, label, &[7, 19]));
     }
+    out.extend(bounds());
     out.push(scale(&[7, 23], -0.37));
     out.into_iter().map(backward).collect()
 }

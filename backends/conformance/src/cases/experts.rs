@@ -46,6 +46,14 @@ fn combine(t: usize, k: usize, n: usize, residual: bool) -> Case {
     case(name, Kernel::MoeCombine(ops::MoeCombine), inputs, dims(t, 0, 0))
 }
 
+/// Rows with a factor each.
+fn factors(t: usize, n: usize) -> Case {
+    let name = format!("T={t} N={n}, no ranks");
+    let mut noise = Noise::new(&name);
+    let inputs = vec![noise.tokens(&[t, n], 1.0), noise.tokens(&[t, 1], 0.3), noise.tokens(&[t, n], 1.0)];
+    case(name, Kernel::MoeCombine(ops::MoeCombine), inputs, dims(t, 0, 0))
+}
+
 fn routes() -> Vec<MoeRouteParams> {
     let base = MoeRouteParams { top_k: 2, softmax_after: 0, normalize: 0, scale: 0.0 };
     vec![
@@ -75,6 +83,7 @@ pub(super) fn forward() -> Vec<Case> {
     for t in TOKENS {
         out.push(combine(t, 2, 33, t != 2));
         out.push(combine(t, 5, 7, t == 2));
+        out.push(factors(t, 21));
     }
     out
 }
@@ -87,6 +96,6 @@ pub(super) fn gradients() -> Vec<Case> {
         out.extend(expert(dtype.name(), (7, 2, 3, 5, k), w(), false, true));
         out.extend(expert(dtype.name(), (2, 2, 3, 5, k), w(), true, false));
     }
-    out.extend([combine(7, 2, 9, true), combine(1, 3, 5, false)]);
+    out.extend([combine(7, 2, 9, true), combine(1, 3, 5, false), factors(7, 9)]);
     out.into_iter().map(backward).collect()
 }

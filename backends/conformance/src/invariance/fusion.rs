@@ -6,7 +6,7 @@ use crate::judge::Verdict;
 use crate::params::words;
 use tern_abi::dtype;
 use tern_abi::graph::dim;
-use tern_abi::ops::{ActivationParams, AttentionParams, LinearParams, NormParams, RopeParams};
+use tern_abi::ops::{AttentionParams, GluParams, LinearParams, NormParams, RopeParams};
 use tern_reference::{Kernel, ops};
 
 /// The fused op and its decomposition agree bit for bit. `None` where nothing is fused.
@@ -92,7 +92,7 @@ fn linear(fused: &Program, p: &LinearParams) -> Program {
         products.push(y);
     }
     if p.glu == 1 {
-        let glu = Kernel::Glu(ops::Glu(ActivationParams { activation: p.activation }));
+        let glu = Kernel::Glu(ops::Glu(GluParams { activation: p.activation, ..Default::default() }));
         op(&mut out, &glu, products, outputs.clone());
     } else if residual.is_some() {
         products.push(residual);

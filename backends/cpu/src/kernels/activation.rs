@@ -1,8 +1,10 @@
 //! Activation functions, alone and gating.
 
+pub mod grad;
+
 use super::vector::{load, map_over};
 use crate::simd::{LANES, Simd};
-use tern_abi::ops::activation as kind;
+use tern_abi::ops::{GluParams, activation as kind};
 
 /// `act(x)` for a vector. `activation` must be known, see [`known`].
 ///
@@ -43,10 +45,16 @@ unsafe fn silu<S: Simd>(x: S::F) -> S::F {
     unsafe { S::div(x, S::add(S::splat(1.0), S::exp(S::sub(S::zero(), x)))) }
 }
 
-/// `x Φ(x)`. Far from zero `erfc` is the exponential of a polynomial, so that the left tail keeps its
-/// relative accuracy; near zero `erf` is a polynomial itself.
 #[inline(always)]
 unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
+    // SAFETY: passed on.
+    unsafe { S::mul(x, normal::<S>(x)) }
+}
+
+/// `Φ(x)`, the normal distribution. Far from zero `erfc` is the exponential of a polynomial, so that the left tail keeps its
+/// relative accuracy; near zero `erf` is a polynomial itself.
+#[inline(always)]
+unsafe fn normal<S: Simd>(x: S::F) -> S::F {
     // SAFETY: passed on.
     unsafe {
         let a = S::mul(x, S::splat(std::f32::consts::FRAC_1_SQRT_2));
@@ -73,7 +81,7 @@ unsafe fn gelu<S: Simd>(x: S::F) -> S::F {
         let erf = S::fma(q, a, a);
         let near = S::fma(S::splat(0.5), erf, S::splat(0.5));
 
-        S::mul(x, S::select_lt(t, S::splat(0.927_734_4), near, tail))
+        S::select_lt(t, S::splat(0.927_734_4), near, tail)
     }
 }
 
@@ -91,6 +99,25 @@ pub unsafe fn glu_row<S: Simd>(gate: *const f32, up: *const f32, out: *mut f32, 
     }
 }
 
+/// [`GLU`](tern_abi::ops::GLU) with all of its parameters, one row.
+#[inline(always)]
+unsafe fn bounded_row<S: Simd>(gate: *const f32, up: *const f32, out: *mut f32, n: usize, p: &GluParams) {
+    let limit = if p.limit > 0.0 { p.limit } else { f32::INFINITY };
+    // SAFETY: the caller's pointers have `n` elements; partial loads stay within.
+    unsafe {
+        let (most, least, offset) = (S::splat(limit), S::splat(-limit), S::splat(p.offset));
+        map_over!(S, n, out, |i, lanes| {
+            let gate = S::min(load::<S>(gate.add(i), lanes), most);
+            let up = S::max(S::min(load::<S>(up.add(i), lanes), most), least);
+            let act = match p.alpha {
+                0.0 => activate::<S>(gate, p.activation),
+                alpha => S::mul(gate, S::sigmoid(S::mul(S::splat(alpha), gate))),
+            };
+            S::mul(act, S::add(up, offset))
+        });
+    }
+}
+
 #[inline(always)]
 unsafe fn activation_row<S: Simd>(x: *const f32, out: *mut f32, n: usize, activation: u32) {
     // SAFETY: the caller's pointers have `n` elements.
@@ -102,6 +129,8 @@ unsafe fn activation_row<S: Simd>(x: *const f32, out: *mut f32, n: usize, activa
 crate::tier::tier_fn! {
     /// `act(gate) * up`.
     pub fn glu(gate: *const f32, up: *const f32, out: *mut f32, n: usize, activation: u32) = glu_row;
+    /// The same with all parameters.
+    pub fn bounded_glu(gate: *const f32, up: *const f32, out: *mut f32, n: usize, params: &GluParams) = bounded_row;
     /// `act(x)`.
     pub fn activation(x: *const f32, out: *mut f32, n: usize, activation: u32) = activation_row;
 }

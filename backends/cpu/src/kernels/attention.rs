@@ -10,6 +10,7 @@
 //! score or its weight (not on the sum of weights): one multiplication for a whole head.
 
 mod codes;
+pub mod grad;
 mod merge;
 mod page;
 mod softmax;

@@ -55,7 +55,29 @@ unsafe fn combine_row<S: Simd>(
     }
 }
 
+/// `Σ a[r] * b[r]` over rows in order, element by element; without `b`, which may be null, `Σ a[r]`.
+///
+/// # Safety
+/// `rows` rows of `n` elements, `stride` apart; `out` has `n`; see [`Simd`].
+#[inline(always)]
+unsafe fn sum_rows<S: Simd>(a: *const f32, b: *const f32, rows: usize, stride: usize, out: *mut f32, n: usize) {
+    // SAFETY: partial loads stay within `n`.
+    unsafe {
+        map_over!(S, n, out, |i, lanes| {
+            let mut sum = S::zero();
+            for r in 0..rows {
+                let x = load::<S>(a.add(r * stride + i), lanes);
+                sum =
+                    if b.is_null() { S::add(sum, x) } else { S::fma(x, load::<S>(b.add(r * stride + i), lanes), sum) };
+            }
+            sum
+        });
+    }
+}
+
 crate::tier::tier_fn! {
+    /// Sum over rows, see the function.
+    pub fn over_rows(a: *const f32, b: *const f32, rows: usize, stride: usize, out: *mut f32, n: usize) = sum_rows;
     /// `a + b`.
     pub fn add(a: *const f32, b: *const f32, out: *mut f32, n: usize) = add_row;
     /// `a * b`.

@@ -1,23 +1,21 @@
 //! Cross-entropy of a row of logits.
 
-use super::vector::{max, sum_over};
+pub mod head;
+
+use super::vector::{load, map_over, max, sum_over};
 use crate::simd::{LANES, Simd};
 
 /// Elements summed in f32 before the sum goes on in f64, so that a large vocabulary costs no accuracy.
 const BLOCK: usize = 2048;
 
-/// Writes `-log softmax(x)[target]`, or 0 where the target is negative.
+/// The largest element, and the sum of `e^(x - largest)`.
 ///
 /// # Safety
-/// `x` has `n` elements, `target < n`; see [`Simd`].
+/// `x` has `n` elements; see [`Simd`].
 #[inline(always)]
-unsafe fn cross_entropy_row<S: Simd>(x: *const f32, n: usize, target: i32, out: *mut f32) {
+unsafe fn partition<S: Simd>(x: *const f32, n: usize) -> (f32, f64) {
     // SAFETY: passed on; partial loads stay within `n`.
     unsafe {
-        let Ok(target) = usize::try_from(target) else {
-            *out = 0.0;
-            return;
-        };
         let top = max::<S>(x, n);
         let shift = S::splat(top);
         let mut total = 0f64;
@@ -37,6 +35,42 @@ unsafe fn cross_entropy_row<S: Simd>(x: *const f32, n: usize, target: i32, out: 
             }));
             first += len;
         }
+        (top, total)
+    }
+}
+
+/// Writes `seed * (softmax(x) - [i == target])`, or zeros where the target is negative.
+///
+/// # Safety
+/// `x` and `out` have `n` elements, `target < n`; see [`Simd`].
+#[inline(always)]
+unsafe fn cross_entropy_grad_row<S: Simd>(x: *const f32, n: usize, target: i32, seed: f32, out: *mut f32) {
+    // SAFETY: passed on; partial loads stay within `n`.
+    unsafe {
+        let Ok(target) = usize::try_from(target) else {
+            out.write_bytes(0, n);
+            return;
+        };
+        let (top, total) = partition::<S>(x, n);
+        let (shift, factor) = (S::splat(top), S::splat((f64::from(seed) / total) as f32));
+        map_over!(S, n, out, |i, lanes| S::mul(S::exp(S::sub(load::<S>(x.add(i), lanes), shift)), factor));
+        *out.add(target) -= seed;
+    }
+}
+
+/// Writes `-log softmax(x)[target]`, or 0 where the target is negative.
+///
+/// # Safety
+/// `x` has `n` elements, `target < n`; see [`Simd`].
+#[inline(always)]
+unsafe fn cross_entropy_row<S: Simd>(x: *const f32, n: usize, target: i32, out: *mut f32) {
+    // SAFETY: passed on; partial loads stay within `n`.
+    unsafe {
+        let Ok(target) = usize::try_from(target) else {
+            *out = 0.0;
+            return;
+        };
+        let (top, total) = partition::<S>(x, n);
         *out = (total.ln() - (f64::from(*x.add(target)) - f64::from(top))) as f32;
     }
 }
@@ -59,6 +93,8 @@ unsafe fn sum_all<S: Simd>(x: *const f32, n: usize, factor: f32, out: *mut f32) 
 crate::tier::tier_fn! {
     /// Loss of one row.
     pub fn cross_entropy(x: *const f32, n: usize, target: i32, out: *mut f32) = cross_entropy_row;
+    /// Gradient of one row's loss with respect to its logits.
+    pub fn cross_entropy_grad(x: *const f32, n: usize, target: i32, seed: f32, out: *mut f32) = cross_entropy_grad_row;
     /// `factor * Σ x`.
     pub fn sum(x: *const f32, n: usize, factor: f32, out: *mut f32) = sum_all;
 }

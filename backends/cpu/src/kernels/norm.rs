@@ -1,5 +1,7 @@
 //! Norms of rows.
 
+pub mod grad;
+
 use super::vector::{load, map_over, sum, sum_of_squares, sum_over};
 use crate::simd::{LANES, Simd};
 
@@ -11,8 +13,7 @@ use crate::simd::{LANES, Simd};
 pub unsafe fn rms_norm_row<S: Simd>(x: *const f32, w: *const f32, out: *mut f32, n: usize, eps: f32) {
     // SAFETY: passed on.
     unsafe {
-        let mean = sum_of_squares::<S>(x, n) / n as f32;
-        let scale = S::splat(1.0 / (mean + eps).sqrt());
+        let scale = S::splat(rms_scale::<S>(x, n, eps));
         map_over!(S, n, out, |i, lanes| {
             let y = S::mul(load::<S>(x.add(i), lanes), scale);
             if w.is_null() { y } else { S::mul(y, load::<S>(w.add(i), lanes)) }
@@ -20,12 +21,12 @@ pub unsafe fn rms_norm_row<S: Simd>(x: *const f32, w: *const f32, out: *mut f32,
     }
 }
 
-/// One row of layer norm. `w` and `b` may be null; `out` may be `x`.
+/// The mean of a row, and one over its deviation.
 ///
 /// # Safety
-/// All have `n` elements; see [`Simd`].
+/// `x` has `n` elements; see [`Simd`].
 #[inline(always)]
-pub unsafe fn layer_norm_row<S: Simd>(x: *const f32, w: *const f32, b: *const f32, out: *mut f32, n: usize, eps: f32) {
+unsafe fn standard<S: Simd>(x: *const f32, n: usize, eps: f32) -> (f32, f32) {
     // SAFETY: passed on; partial loads stay within `n`.
     unsafe {
         let mean = sum::<S>(x, n) / n as f32;
@@ -42,7 +43,30 @@ pub unsafe fn layer_norm_row<S: Simd>(x: *const f32, w: *const f32, b: *const f3
                 S::mul(d, d)
             }
         });
-        let scale = S::splat(1.0 / (square / n as f32 + eps).sqrt());
+        (mean, 1.0 / (square / n as f32 + eps).sqrt())
+    }
+}
+
+/// One over the root mean square of a row.
+///
+/// # Safety
+/// As [`standard`].
+#[inline(always)]
+unsafe fn rms_scale<S: Simd>(x: *const f32, n: usize, eps: f32) -> f32 {
+    // SAFETY: passed on.
+    unsafe { 1.0 / (sum_of_squares::<S>(x, n) / n as f32 + eps).sqrt() }
+}
+
+/// One row of layer norm. `w` and `b` may be null; `out` may be `x`.
+///
+/// # Safety
+/// All have `n` elements; see [`Simd`].
+#[inline(always)]
+pub unsafe fn layer_norm_row<S: Simd>(x: *const f32, w: *const f32, b: *const f32, out: *mut f32, n: usize, eps: f32) {
+    // SAFETY: passed on; partial loads stay within `n`.
+    unsafe {
+        let (mean, scale) = standard::<S>(x, n, eps);
+        let (centre, scale) = (S::splat(mean), S::splat(scale));
         map_over!(S, n, out, |i, lanes| {
             let mut y = S::mul(S::sub(load::<S>(x.add(i), lanes), centre), scale);
             if !w.is_null() {

@@ -238,4 +238,8 @@ impl Products {
     pub fn of(tier: Tier) -> Self {
         Self { code: code(tier), half: half(tier), single: single(tier) }
     }
+    /// The product of floats.
+    pub fn single(&self) -> unsafe fn(&Product<f32>, usize) {
+        self.single
+    }
 }

@@ -1,5 +1,6 @@
 //! ATTENTION: checks and memory. How a step is shared among workers is in `share.rs`.
 
+pub mod grad;
 mod share;
 
 use super::rope::check_rotation;

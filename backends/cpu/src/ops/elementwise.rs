@@ -1,10 +1,12 @@
 //! ADD, MUL, SCALE, ACTIVATION and GLU.
 
+pub mod grad;
+
 use crate::check::Checker;
 use crate::kernels::{activation, elementwise};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
-use tern_abi::ops::{self, ActivationParams, ScaleParams};
+use tern_abi::ops::{self, GluParams, ScaleParams};
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Elements that are worth a worker of their own.
@@ -85,8 +87,24 @@ struct Activation {
     kernel: unsafe fn(*const f32, *mut f32, usize, u32),
 }
 
+/// Of an op that says nothing but its activation.
 fn activation_of(c: &Checker<'_>, op: &OpView<'_>) -> Result<u32> {
-    let activation = op.params::<ActivationParams>().activation;
+    let GluParams { activation, alpha, limit, offset } = op.params();
+    if (alpha, limit, offset) != (0.0, 0.0, 0.0) {
+        return Err(c.lacking("bounds of a gated unit"));
+    }
+    known(c, activation)
+}
+
+fn glu_params(c: &Checker<'_>, op: &OpView<'_>) -> Result<GluParams> {
+    let params: GluParams = op.params();
+    known(c, params.activation)?;
+    c.ensure(params.alpha == 0.0 || params.activation == ops::activation::SILU, "alpha is of SILU only")?;
+    c.ensure(params.limit >= 0.0, "limit is negative")?;
+    Ok(params)
+}
+
+fn known(c: &Checker<'_>, activation: u32) -> Result<u32> {
     if activation::known(activation) {
         Ok(activation)
     } else {
@@ -118,8 +136,9 @@ struct Glu {
     gate: usize,
     up: usize,
     out: usize,
-    activation: u32,
+    params: GluParams,
     kernel: unsafe fn(*const f32, *const f32, *mut f32, usize, u32),
+    bounded: unsafe fn(*const f32, *const f32, *mut f32, usize, &GluParams),
 }
 
 /// Compiles GLU.
@@ -128,8 +147,9 @@ pub fn compile_glu(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<B
     let (gate, up, out) = (c.f32_in(0, "gate")?, c.f32_in(1, "up")?, c.f32_out(0, "output")?);
     c.same(gate, up, "up")?;
     c.same(gate, out, "output")?;
-    let activation = activation_of(&c, op)?;
-    Ok(Box::new(Glu { gate, up, out, activation, kernel: activation::glu(ctx.tier) }))
+    let params = glu_params(&c, op)?;
+    let (kernel, bounded) = (activation::glu(ctx.tier), activation::bounded_glu(ctx.tier));
+    Ok(Box::new(Glu { gate, up, out, params, kernel, bounded }))
 }
 
 impl CompiledOp for Glu {
@@ -138,8 +158,13 @@ impl CompiledOp for Glu {
         let at = share.start;
         // SAFETY: shapes were checked; the tier is available; workers write elements of their own.
         unsafe {
-            let (gate, up) = (step.f32(self.gate).add(at), step.f32(self.up).add(at));
-            (self.kernel)(gate, up, step.f32(self.out).add(at), share.len(), self.activation);
+            let (gate, up, out) = (step.f32(self.gate).add(at), step.f32(self.up).add(at), step.f32(self.out).add(at));
+            let p = &self.params;
+            if (p.alpha, p.limit, p.offset) == (0.0, 0.0, 0.0) {
+                (self.kernel)(gate, up, out, share.len(), p.activation);
+            } else {
+                (self.bounded)(gate, up, out, share.len(), p);
+            }
         }
     }
 }

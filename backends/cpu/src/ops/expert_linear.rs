@@ -3,6 +3,7 @@
 //! A row is a token and a rank. Rows are put in order of their experts, so that each chosen expert's weights are read
 //! once for all its rows, and experts that nobody chose are not read at all. The order changes no result.
 
+pub mod grad;
 mod groups;
 
 use crate::check::{Checker, fixed};

@@ -1,5 +1,7 @@
 //! GATHER: rows of a weight by id.
 
+pub mod grad;
+
 use crate::check::{Checker, fixed};
 use crate::op::{CompiledOp, Ctx, Step, grain};
 use crate::pool::Worker;

@@ -4,12 +4,14 @@
 //! ```text
 //! input.rs      norm, quantization, the adapters' inner values
 //! layout.rs     where they are in the scratch
+//! grad.rs       gradients
 //! work.rs       strips of rows, claimed by workers: product, then everything that follows, while it is in cache
 //! ```
 //!
 //! Few tokens are prepared by every worker for itself, which costs less than a barrier; more are shared out, with one
 //! barrier before the products.
 
+pub mod grad;
 mod input;
 mod layout;
 mod work;
@@ -234,12 +236,20 @@ impl Linear {
     /// # Safety
     /// The step is of this op's graph.
     unsafe fn adapter(&self, step: &Step<'_>, token: usize, banks: usize) -> Option<(usize, f32)> {
-        let (index, scale) = self.adapters?;
-        // SAFETY: both were checked to be vectors, of a length per token and per bank.
-        unsafe {
-            let bank = usize::try_from(*step.i32s(index).get(token)?).ok().filter(|&b| b < banks)?;
-            let scale = step.f32(scale).add(bank).read();
-            (scale != 0.0).then_some((bank, scale))
-        }
+        // SAFETY: passed on.
+        unsafe { adapter(step, self.adapters?, token, banks) }
+    }
+}
+
+/// Bank and scale of a token's adapter, of `adapter_index` and `adapter_scale`, where it has one that does anything.
+///
+/// # Safety
+/// Both tensors are vectors of the step, of a length per token and per bank.
+unsafe fn adapter(step: &Step<'_>, (index, scale): (usize, usize), token: usize, banks: usize) -> Option<(usize, f32)> {
+    // SAFETY: passed on.
+    unsafe {
+        let bank = usize::try_from(*step.i32s(index).get(token)?).ok().filter(|&b| b < banks)?;
+        let scale = step.f32(scale).add(bank).read();
+        (scale != 0.0).then_some((bank, scale))
     }
 }

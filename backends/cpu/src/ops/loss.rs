@@ -1,5 +1,7 @@
 //! CROSS_ENTROPY and SUM.
 
+pub mod grad;
+
 use crate::check::{Checker, fixed};
 use crate::kernels::loss;
 use crate::op::{CompiledOp, Ctx, Step};
@@ -33,15 +35,20 @@ impl CompiledOp for CrossEntropy {
         unsafe {
             let targets = step.i32s(self.targets);
             for r in worker.split(targets.len(), 1) {
-                let target = targets[r];
-                if target >= 0 && target as usize >= self.n {
-                    let message = format!("CROSS_ENTROPY: target {target} of {} is wanted", self.n);
-                    return step.fail(PluginError::argument(message));
-                }
+                let Some(target) = target_of(step, targets[r], self.n) else { return };
                 (self.kernel)(step.f32(self.logits).add(r * self.n), self.n, target, step.f32(self.out).add(r));
             }
         }
     }
+}
+
+/// The target, if it is one of `n` or negative; else the step fails.
+fn target_of(step: &Step<'_>, target: i32, n: usize) -> Option<i32> {
+    if usize::try_from(target).is_ok_and(|target| target >= n) {
+        step.fail(PluginError::argument(format!("CROSS_ENTROPY: target {target} of {n} is wanted")));
+        return None;
+    }
+    Some(target)
 }
 
 struct Sum {

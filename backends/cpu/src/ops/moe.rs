@@ -1,5 +1,7 @@
 //! MOE_ROUTE and MOE_COMBINE.
 
+pub mod grad;
+
 use crate::check::{Checker, fixed};
 use crate::kernels::elementwise;
 use crate::op::{CompiledOp, Ctx, Step, grain};
@@ -102,7 +104,10 @@ pub fn compile_combine(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Resu
     let (y, weights, out) = (c.f32_in(0, "y")?, c.f32_in(1, "weights")?, c.f32_out(0, "output")?);
     let residual = c.f32_maybe(2, "residual")?;
     let (n, k) = (c.last(y, "y")?, c.last(weights, "weights")?);
-    c.shaped(y, &[c.first(y), fixed(k), fixed(n)], "y")?;
+    match c.dims(y).len() {
+        2 => c.ensure(k == 1, "y has no ranks, and there is not one weight")?,
+        _ => c.shaped(y, &[c.first(y), fixed(k), fixed(n)], "y")?,
+    }
     c.shaped(weights, &[c.first(y), fixed(k)], "weights")?;
     c.shaped(out, &[c.first(y), fixed(n)], "output")?;
     if let Some(residual) = residual {

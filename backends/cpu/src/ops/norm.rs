@@ -1,5 +1,7 @@
 //! RMS_NORM and LAYER_NORM. One worker does a whole row, so that sums do not depend on the number of workers.
 
+pub mod grad;
+
 use crate::check::{Checker, fixed};
 use crate::kernels::norm::{self, Rows};
 use crate::op::{CompiledOp, Ctx, Step, grain};

@@ -58,9 +58,26 @@ struct Rope {
 
 /// Compiles ROPE.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
-    let c = Checker::new(view, op, "ROPE");
-    let params: RopeParams = op.params();
-    let (x, table, out) = (c.f32_in(0, "x")?, c.f32_in(1, "table")?, c.f32_out(0, "output")?);
+    compile_as(view, op, ctx, "ROPE", 0, op.params())
+}
+
+/// Compiles ROPE's gradient: the inverse rotation. A magnitude in the table applies in both directions.
+pub fn compile_grad(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
+    let p = op.params::<RopeParams>();
+    compile_as(view, op, ctx, "ROPE's gradient", 2, RopeParams { inverse: u32::from(p.inverse == 0), ..p })
+}
+
+/// A rotation of input `x`.
+fn compile_as(
+    view: &GraphView<'_>,
+    op: &OpView<'_>,
+    ctx: &Ctx,
+    name: &'static str,
+    x: usize,
+    params: RopeParams,
+) -> Result<Box<dyn CompiledOp>> {
+    let c = Checker::new(view, op, name);
+    let (x, table, out) = (c.f32_in(x, "x")?, c.f32_in(1, "table")?, c.f32_out(0, "output")?);
     c.ensure(c.dims(x).len() == 2, "x is not a matrix")?;
     let width = c.last(x, "x")? as u64;
     c.ensure(

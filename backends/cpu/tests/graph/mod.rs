@@ -4,6 +4,7 @@
 use super::common::{Failure, Rig, call};
 use std::ffi::c_void;
 use std::mem::offset_of;
+use std::time::Instant;
 use tern_abi::graph::{self, NONE, Op, Tensor, place};
 use tern_abi::ops::Params;
 use tern_abi::run::{Binding, RunArgs};
@@ -146,6 +147,12 @@ impl Graph {
 
     /// Compiles, runs once, and reads outputs.
     pub fn run(&self, outputs: &[u32]) -> Result<Vec<Vec<f32>>, Failure> {
+        self.timed(1)?;
+        Ok(outputs.iter().map(|&t| self.read(t)).collect())
+    }
+
+    /// Compiles, runs so many times, and yields the shortest run's seconds.
+    pub fn timed(&self, runs: usize) -> Result<f64, Failure> {
         let (table, dev) = (self.rig.table, self.rig.dev);
         let op = |(op, inputs, outputs, params): &Call| Op {
             op: *op,
@@ -195,14 +202,18 @@ impl Graph {
                 done: None,
                 done_user: std::ptr::null_mut(),
             };
-            let mut ticket = 0;
-            let ran = call(|err| (table.run.unwrap())(dev, 0, exec, &args, &mut ticket, err));
+            let (mut ticket, mut ran, mut seconds) = (0, Ok(()), f64::INFINITY);
+            for _ in 0..runs {
+                let start = Instant::now();
+                ran = ran.and_then(|()| call(|err| (table.run.unwrap())(dev, 0, exec, &args, &mut ticket, err)));
+                seconds = seconds.min(start.elapsed().as_secs_f64());
+            }
             (table.exec_free.unwrap())(dev, exec);
             (table.bind_set_free.unwrap())(dev, set);
             self.rig.free(scratch);
             ran?;
+            Ok(seconds)
         }
-        Ok(outputs.iter().map(|&t| self.read(t)).collect())
     }
 
     fn read(&self, tensor: u32) -> Vec<f32> {

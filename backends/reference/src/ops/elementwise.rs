@@ -2,7 +2,7 @@
 
 use super::Operation;
 use crate::{Args, Error, Meta, Output, Real, Result, Signature};
-use tern_abi::ops::{ActivationParams, ScaleParams, activation};
+use tern_abi::ops::{ActivationParams, GluParams, ScaleParams, activation};
 
 /// Is `id` an activation?
 pub(crate) fn check_activation(s: &Signature, id: u32) -> Result<()> {
@@ -40,7 +40,7 @@ fn sigmoid<R: Real>(x: R) -> R {
 
 /// [`GLU`](tern_abi::ops::GLU).
 #[derive(Clone, Copy, Debug)]
-pub struct Glu(pub ActivationParams);
+pub struct Glu(pub GluParams);
 
 impl Operation for Glu {
     const NAME: &'static str = "GLU";
@@ -52,14 +52,26 @@ impl Operation for Glu {
         i < 2
     }
     fn infer(&self, s: &Signature) -> Result<Vec<Option<Meta>>> {
-        check_activation(s, self.0.activation)?;
+        let p = &self.0;
+        check_activation(s, p.activation)?;
+        s.parameter(p.alpha == 0.0 || p.activation == activation::SILU, "alpha", p.alpha.into(), "0, but for SILU")?;
+        s.parameter(p.limit >= 0.0, "limit", p.limit.into(), "0 or more")?;
         let shape = s.any_real(0, "gate")?;
         s.real_is(1, "up", shape)?;
         Ok(vec![s.out(shape)])
     }
     fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {
-        let pairs = x.real(0)?.iter().zip(x.real(1)?);
-        let out: Result<_> = pairs.map(|(&gate, &up)| Ok(activate(self.0.activation, gate)? * up)).collect();
+        let (p, limit) = (&self.0, f64::from(self.0.limit));
+        let most = |x: R| if limit > 0.0 && x.value() > limit { R::of(limit) } else { x };
+        let one = |gate: R, up: R| {
+            let (gate, up) = (most(gate), -most(-most(up)));
+            let act = match p.alpha {
+                0.0 => activate(p.activation, gate)?,
+                alpha => gate * sigmoid(R::of(f64::from(alpha)) * gate),
+            };
+            Ok(act * if p.offset == 0.0 { up } else { up + R::of(f64::from(p.offset)) })
+        };
+        let out: Result<_> = x.real(0)?.iter().zip(x.real(1)?).map(|(&gate, &up)| one(gate, up)).collect();
         Ok(vec![Output::Real(out?)])
     }
 }
@@ -207,8 +219,13 @@ mod tests {
     fn glu_and_scale() {
         let gate = Value::real(&[1, 2], vec![2.0, -1.0]);
         let up = Value::real(&[1, 2], vec![3.0, 5.0]);
-        let glu = Kernel::Glu(Glu(ActivationParams { activation: activation::RELU_SQUARED }));
-        assert_eq!(forward(&glu, &[Some(gate.clone()), Some(up)]).unwrap()[0], [12.0, 0.0]);
+        let plain = GluParams { activation: activation::RELU_SQUARED, ..Default::default() };
+        let glu = |p| forward(&Kernel::Glu(Glu(p)), &[Some(gate.clone()), Some(up.clone())]).unwrap().remove(0);
+        assert_eq!(glu(plain), [12.0, 0.0]);
+        // min(2, 1.5)² (min(3, 1.5) + 1)
+        assert_eq!(glu(GluParams { limit: 1.5, offset: 1.0, ..plain })[0], 5.625);
+        let steep = glu(GluParams { activation: activation::SILU, alpha: 2.0, ..plain });
+        assert!((steep[1] + 5.0 / (1.0 + 2f64.exp())).abs() < 1e-12);
         let scale = Kernel::Scale(Scale(ScaleParams { factor: -0.5 }));
         assert_eq!(forward(&scale, &[Some(gate)]).unwrap()[0], [-1.0, 0.5]);
     }

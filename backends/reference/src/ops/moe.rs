@@ -118,13 +118,17 @@ impl Operation for MoeCombine {
         i < 3
     }
     fn infer(&self, s: &Signature) -> Result<Vec<Option<Meta>>> {
-        let [t, ranks, n] = s.real(0, "y")?;
+        let [t, ranks, n] = match *s.any_real(0, "y")? {
+            [t, n] => [t, 1, n],
+            _ => s.real(0, "y")?,
+        };
         s.real_is(1, "weights", &[t, ranks])?;
         s.optional_real_is(2, "residual", &[t, n])?;
         Ok(vec![s.out(&[t, n])])
     }
     fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {
-        let [t, ranks, n] = x.shape(0)?;
+        let [t, ranks] = x.shape(1)?;
+        let n = x.need(0)?.shape.last().copied().unwrap_or(0);
         let (y, weights, residual) = (x.real(0)?, x.real(1)?, x.optional_real(2)?);
         let mut out = Vec::new();
         for t in 0..t {
@@ -188,5 +192,7 @@ mod tests {
         let residual = Value::real(&[1, 2], vec![10.0, 20.0]);
         let out = forward(&Kernel::MoeCombine(MoeCombine), &[Some(y), Some(w), Some(residual)]).unwrap();
         assert_eq!(out[0], [11.25, 22.0]);
+        let (y, w) = (Value::real(&[2, 1], vec![3.0, 4.0]), Value::real(&[2, 1], vec![0.5, 2.0]));
+        assert_eq!(forward(&Kernel::MoeCombine(MoeCombine), &[Some(y), Some(w), None]).unwrap()[0], [1.5, 8.0]);
     }
 }

@@ -1,6 +1,7 @@
 //! What `tern bench` tells.
 
 use super::BenchArgs;
+use super::profile::Profile;
 use super::speculate::Speculated;
 use crate::commands::inspect::size;
 use crate::failure::Result;
@@ -19,6 +20,8 @@ pub struct Report {
     pub bytes_per_token: u64,
     pub bandwidth_gb_s: Option<f64>,
     pub share_of_bandwidth: Option<f64>,
+    /// Of the bytes of weights that decoding read, those that were in memory: the rest came from the mapped file.
+    pub hit_rate: Option<f64>,
     pub peak_rss_bytes: Option<u64>,
     pub tier: String,
     /// These only where they were asked for.
@@ -30,20 +33,6 @@ pub struct Report {
     pub speculation: Option<Vec<Speculated>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
-}
-
-/// Where the time goes, largest first.
-#[derive(Debug, Serialize)]
-pub struct Profile {
-    pub prefill: Vec<OpShare>,
-    pub decode: Vec<OpShare>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct OpShare {
-    pub op: String,
-    pub share: f64,
-    pub ms: f64,
 }
 
 impl Report {
@@ -79,19 +68,15 @@ impl Report {
                 share * 100.0
             ))?;
         }
+        if let Some(rate) = self.hit_rate.filter(|&rate| rate < 0.9995) {
+            out.line(&format!("{:<18} {:>8.1} %      of the weights' bytes were in memory", "hit rate", rate * 100.0))?;
+        }
         out.line(&format!("{:<18} {:>8.1} ms", "load", self.load_ms))?;
         if let Some(peak) = self.peak_rss_bytes {
             out.line(&format!("{:<18} {:>8.1} MB", "peak memory", peak as f64 / 1e6))?;
         }
         if let Some(profile) = &self.profile {
-            for (title, ops) in [("prefill", &profile.prefill), ("decode", &profile.decode)] {
-                if !ops.is_empty() {
-                    out.line(&format!("\nwhere {title} goes"))?;
-                }
-                for op in ops {
-                    out.text(&format!("{:>6.1} %  {:>9.2} ms  {}\n", op.share * 100.0, op.ms, op.op))?;
-                }
-            }
+            profile.print(out)?;
         }
         out.flush()
     }

@@ -100,6 +100,7 @@ impl Read {
                 Recorded::Int(n) => set(name, json!(n)),
                 Recorded::Float(x) => set(name, json!(shortest(*x))),
                 Recorded::Text(text) => set(name, json!(text)),
+                Recorded::Flag(on) => set(name, json!(on)),
             }
         }
         let window = self.read.iter().any(|(key, v)| key == "attention.sliding_window" && *v != Recorded::Int(0));

@@ -6,6 +6,8 @@
 mod config;
 mod tokenizer;
 
+pub(crate) use tokenizer::files as tokenizer_files;
+
 use crate::error::ConvertError;
 use crate::input::{Input, Rows, Tensor};
 use crate::place;
@@ -60,6 +62,10 @@ fn tensors(
     let (mut tensors, mut assignments) = (Vec::new(), Vec::new());
     let mut left: HashMap<&str, &Tensor> = input.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     for spec in &definition.tensors().specs {
+        if matches!(spec.change, Change::Stack(_)) {
+            let what = format!("{}: mixtures of experts are not written as folders", spec.gguf);
+            return Err(ConvertError::Unsupported { what });
+        }
         let Some(found) = left.remove(spec.gguf.as_str()) else {
             if spec.optional {
                 continue;
@@ -110,7 +116,7 @@ fn renamed(input: &Input, tensors: &[Tensor]) -> Result<Checkpoint, ConvertError
         Rows::Stored { info, .. } | Rows::Parted { info, .. } => {
             Some(tern_formats::TensorInfo { name: t.name.clone(), ..info.clone() })
         }
-        Rows::Computed(_) | Rows::Ternary { .. } => None,
+        Rows::Stack(_) | Rows::Computed(_) | Rows::Ternary { .. } => None,
     };
     Ok(Checkpoint::new(tensors.iter().filter_map(info).collect(), input.checkpoint.sources().to_vec())?)
 }

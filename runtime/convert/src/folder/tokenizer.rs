@@ -7,7 +7,7 @@ use tern_formats::hf::to_text;
 use tern_text::{ModelSpec, TokenizerSpec};
 
 /// Names and contents.
-pub(super) fn files(metadata: &Metadata) -> Result<Vec<(&'static str, Vec<u8>)>, ConvertError> {
+pub(crate) fn files(metadata: &Metadata) -> Result<Vec<(&'static str, Vec<u8>)>, ConvertError> {
     let spec = TokenizerSpec::from_gguf(tern::tokenizer_keys(metadata)?)?;
     let (class, file) = match &spec.model {
         ModelSpec::ScoredBpe { .. } | ModelSpec::Unigram { .. } => {

@@ -4,7 +4,7 @@ use crate::error::ConvertError;
 use crate::input::Tensor;
 use std::cell::RefCell;
 use std::path::Path;
-use tern::models::{ConfigError, Definition, Hyper, Recorded};
+use tern::models::{ConfigError, Definition, Hyper, Recorded, hugging_face};
 use tern_formats::gguf::Value;
 use tern_formats::hf::{Config, Folder};
 use tern_formats::{Checkpoint, DType};
@@ -27,12 +27,13 @@ impl Hypers {
     /// # Errors
     /// [`ConvertError::Model`].
     pub fn read(config: &Config, checkpoint: &Checkpoint) -> Result<Self, ConvertError> {
+        let config = &*hugging_face(config).map_err(tern::Error::from)?;
         let names = config.strings("architectures")?.unwrap_or_default();
         let name = names
             .into_iter()
             .next()
             .ok_or_else(|| tern::Error::from(ConfigError::Missing { key: "architectures in config.json".into() }))?;
-        let (of, keys) = (Hyper::Hf { config, checkpoint }, RefCell::default());
+        let (of, keys) = (Hyper::Hf { config, checkpoint: Some(checkpoint) }, RefCell::default());
         let recorded = Hyper::Recorded { of: &of, keys: &keys };
         let (architecture, definition) = tern::models::read(&name, &recorded).map_err(tern::Error::from)?;
         let read = keys.into_inner();
@@ -76,6 +77,7 @@ impl Hypers {
                 // An older name.
                 Recorded::Text(t) if scaling && t == "su" => set(key, text("longrope")),
                 Recorded::Text(t) => set(key, text(t)),
+                Recorded::Flag(on) => set(key, Value::Bool(*on)),
             }
         }
         Ok(entries)
@@ -88,6 +90,7 @@ impl Hypers {
             // GGUF has single precision.
             Recorded::Float(x) => (*x as f32).to_string(),
             Recorded::Text(text) => text.clone(),
+            Recorded::Flag(on) => on.to_string(),
         };
         let other = other.iter().filter(|(key, _)| !key.starts_with("rope.scaling."));
         let same = |key: &str, v: &Recorded| self.read.iter().any(|(k, own)| k == key && value(own) == value(v));

@@ -9,8 +9,9 @@ mod tokenizer;
 use crate::error::ConvertError;
 use crate::input::{Input, Rows, Tensor};
 pub(crate) use keys::Hypers;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
+use tern::StackSource;
 use tern::models::{BitLinear, Change, Rope};
 use tern_formats::gguf::Metadata;
 use tern_formats::hf;
@@ -53,31 +54,19 @@ fn factors(input: &Input) -> Result<Vec<Tensor>, ConvertError> {
 
 fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, ConvertError> {
     let table = hypers.definition.tensors();
-    let mut by_name: HashMap<&str, usize> =
-        checkpoint.tensors().iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
     let mut tensors = Vec::new();
-    let mut written = HashSet::new();
+    let (mut written, mut known) = (HashSet::new(), HashSet::new());
     for spec in &table.specs {
-        let (name, hf) = (spec.name_in(true), spec.name_in(false));
+        let name = spec.name_in(true);
         // Of a tensor that several are parts of, the first one stands for all.
         if !written.insert(name) {
             continue;
         }
-        let Some(i) = by_name.remove(hf) else {
-            if spec.optional {
-                continue;
-            }
-            let (file, tensor) = (hypers.file.clone(), hf.to_owned());
-            return Err(tern::Error::MissingTensor { file, tensor }.into());
-        };
-        let Some(info) = checkpoint.tensors().get(i) else { continue };
-        let expected = spec.shape_in(false);
-        if info.shape != expected {
-            let (file, tensor, found) = (hypers.file.clone(), hf.to_owned(), info.shape.clone());
-            return Err(tern::Error::TensorShape { file, tensor, found, expected }.into());
-        }
-        let beside = spec.bit_linear.and_then(|how| how.factor_name(hf));
-        let beside = beside.and_then(|name| by_name.remove(name.as_str())).and_then(|i| checkpoint.tensors().get(i));
+        let Some(found) = tern::find_tensors(checkpoint, spec, false, &hypers.file)? else { continue };
+        known.extend(found.iter().map(|t| t.name.as_str()));
+        let Some(&info) = found.first() else { continue };
+        let beside = spec.bit_linear.and_then(|how| how.factor_name(&info.name)).and_then(|name| checkpoint.get(&name));
+        known.extend(beside.map(|t| t.name.as_str()));
         let (dtype, rows) = match spec.change {
             change if spec.bit_linear.is_some() => {
                 let beside = beside.map(|t| number(checkpoint, t)).transpose()?;
@@ -88,12 +77,21 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
             }
             // In single precision, since 1 more may be too much for the type that they have.
             Change::PlusOne => (DType::F32, Rows::Computed(plus_one(checkpoint, info)?)),
+            Change::Stack(stack) => {
+                let parts = found.iter().map(|&t| t.clone()).collect();
+                let stack = StackSource::new(spec, stack, parts).ok_or_else(|| ConvertError::Unsupported {
+                    what: format!("{name} made of tensors of type {}", info.dtype),
+                })?;
+                (stack.dtype(), Rows::Stack(stack))
+            }
             change => (info.dtype, Rows::Stored { info: info.clone(), change }),
         };
         tensors.push(Tensor { name: name.to_owned(), dtype, shape: spec.shape_in(true), rows });
     }
-    if let Some(extra) = by_name.keys().find(|n| !table.ignores(n)) {
-        let (file, tensor) = (hypers.file.clone(), (*extra).to_owned());
+    if let Some(extra) =
+        checkpoint.tensors().iter().find(|t| !known.contains(t.name.as_str()) && !table.ignores(&t.name))
+    {
+        let (file, tensor) = (hypers.file.clone(), extra.name.clone());
         return Err(tern::Error::ExtraTensor { file, tensor }.into());
     }
     let vectors = hypers.definition.rope().map(Rope::vectors).unwrap_or_default();

@@ -5,6 +5,7 @@ use crate::backend::{Bound, Buffer, Device};
 use crate::error::Error;
 use crate::graph::{Dim, ExternalKind, Graph};
 use crate::models::{PAGE_SIZE, inputs};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The rows of one step, grouped by sequence.
@@ -15,6 +16,8 @@ pub struct Rows {
     pub slots: Vec<u32>,
     pub outputs: Vec<u32>,
     pub sequences: Vec<RowsOfSequence>,
+    /// Inputs that only some graphs have, by name.
+    pub others: HashMap<String, Vec<i32>>,
 }
 
 /// Which sequence, where its rows begin, its adapter and pages.
@@ -82,7 +85,7 @@ impl Rows {
             inputs::STATE_SLOTS => out.extend(self.sequences.iter().map(|s| s.sequence as i32)),
             inputs::ADAPTER_INDEX => out.extend((0..self.tokens.len() as u32).map(adapter)),
             inputs::OUTPUT_ADAPTER_INDEX => out.extend(self.outputs.iter().map(|&r| adapter(r))),
-            _ => {}
+            other => out.extend(self.others.get(other).into_iter().flatten()),
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::pages::Pages;
 use super::prefix::{NodeId, PrefixCache};
 use super::{Context, PAGE, pages_for};
+use crate::adapters::AdapterUse;
 use crate::error::Error;
 
 /// Stands for a page that has been freed because no layer looks back that far.
@@ -25,7 +26,7 @@ pub struct Sequence {
     passed: usize,
     /// Nodes of the prefix cache that hold the first full pages.
     path: Vec<NodeId>,
-    pub(super) adapter: Option<u32>,
+    pub(super) adapter: Option<AdapterUse>,
     /// Most rows of a prompt in one step.
     pub(super) slice: Option<usize>,
     /// Neither takes nor offers cached prefixes.
@@ -155,7 +156,7 @@ impl Context {
     }
 
     /// Which adapter of the graph's banks a sequence uses. Changing it makes everything so far uncomputed.
-    pub fn set_adapter(&mut self, sequence: usize, adapter: Option<u32>) -> Result<(), Error> {
+    pub fn set_adapter(&mut self, sequence: usize, adapter: Option<AdapterUse>) -> Result<(), Error> {
         if self.sequence(sequence)?.adapter != adapter {
             self.uncompute(sequence, 0)?;
             self.sequence(sequence)?.adapter = adapter;
@@ -265,7 +266,7 @@ impl Context {
         }
         while s.computed == s.path.len() * PAGE && s.computed + PAGE < s.tokens.len() {
             let next = &s.tokens[s.computed..s.computed + PAGE];
-            let Some((id, page)) = self.prefixes.find(s.path.last().copied(), s.adapter, next) else { return };
+            let Some((id, page)) = self.prefixes.find(s.path.last().copied(), contents(s), next) else { return };
             self.pages.share(page);
             self.prefixes.enter(id);
             // A page that was begun already, by a cancelled step or before a rollback, gives way.
@@ -287,7 +288,7 @@ impl Context {
             if old.is_some_and(|p| p != PASSED && self.pages.users(p) == 1) {
                 continue;
             }
-            let new = self.take_page()?;
+            let Some(new) = self.take_page(old.filter(|&p| p != PASSED))? else { continue };
             let s = &mut self.sequences[sequence];
             match old {
                 Some(old) => {
@@ -306,13 +307,17 @@ impl Context {
         Ok(())
     }
 
-    fn take_page(&mut self) -> Result<u32, Error> {
+    /// A free page; `None` where `shared`, a page of the sequence, has become its own instead: cached prefixes gave way.
+    fn take_page(&mut self, shared: Option<u32>) -> Result<Option<u32>, Error> {
         loop {
             if let Some(page) = self.pages.take() {
-                return Ok(page);
+                return Ok(Some(page));
             }
             if !self.prefixes.evict(&mut self.pages) {
                 return Err(Error::Internal { what: "out of KV pages".into() });
+            }
+            if shared.is_some_and(|page| self.pages.users(page) == 1) {
+                return Ok(None);
             }
         }
     }
@@ -326,7 +331,7 @@ impl Context {
             let place = s.path.len();
             let (tokens, page) = (&s.tokens[place * PAGE..(place + 1) * PAGE], s.pages[place]);
             let parent = s.path.last().copied();
-            let id = match self.prefixes.find(parent, s.adapter, tokens) {
+            let id = match self.prefixes.find(parent, contents(s), tokens) {
                 Some((id, same)) => {
                     if same != page {
                         self.pages.share(same);
@@ -335,7 +340,7 @@ impl Context {
                     }
                     id
                 }
-                None => self.prefixes.insert(&mut self.pages, parent, s.adapter, tokens, page),
+                None => self.prefixes.insert(&mut self.pages, parent, contents(s), tokens, page),
             };
             self.prefixes.enter(id);
             s.path.push(id);
@@ -359,4 +364,9 @@ impl Context {
         let count = self.sequences.len();
         self.sequences.get_mut(i).ok_or_else(|| Error::Internal { what: format!("sequence {i} of {count}") })
     }
+}
+
+/// Which adapter's contents its pages depend on.
+fn contents(s: &Sequence) -> Option<u32> {
+    s.adapter.map(|a| a.contents)
 }

@@ -29,11 +29,17 @@ impl Context {
         self.states.iter().map(stored).collect()
     }
 
-    /// Units of state number `index` of a sequence, one after the other.
+    /// Units of state number `index` of a sequence's first `computed` positions, one after the other.
     ///
     /// # Errors
     /// Backend errors.
-    pub fn export_state(&self, sequence: usize, index: usize, sink: &mut dyn FnMut(&[u8])) -> Result<(), Error> {
+    pub fn export_state(
+        &self,
+        sequence: usize,
+        index: usize,
+        computed: usize,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Error> {
         let (state, s) = (&self.states[index], &self.sequences[sequence]);
         let mut unit = vec![0; state.canonical_bytes as usize];
         if !state.is_paged() {
@@ -41,10 +47,10 @@ impl Context {
             sink(&unit);
             return Ok(());
         }
-        for (i, page) in s.resident_pages(s.computed) {
+        for (i, page) in s.resident_pages(computed) {
             state.buffer.state_export(&state.desc, u64::from(page), &mut unit)?;
             // What was taken back is nobody's business.
-            clear_after(&state.desc, &mut unit, s.computed - i * PAGE);
+            clear_after(&state.desc, &mut unit, computed - i * PAGE);
             sink(&unit);
         }
         Ok(())

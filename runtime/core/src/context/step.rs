@@ -132,7 +132,7 @@ impl Context {
             let end = s.computed + n + drafts;
             self.make_room(i, end)?;
             let s = &self.sequences[i];
-            rows.begin_sequence(i, s.adapter, s.page_table());
+            rows.begin_sequence(i, s.adapter.map(|a| a.slot), s.page_table());
             for position in s.computed..end {
                 let wanted = want == Want::All || position + 1 >= s.tokens.len();
                 rows.push(s.token(position), position, s.page(position), wanted);

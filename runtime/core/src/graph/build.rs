@@ -229,8 +229,13 @@ impl GraphBuilder {
 
     /// `activation(gate) * up`.
     pub fn glu(&mut self, gate: Value, up: Value, activation: u32) -> Value {
+        self.glu_with(gate, up, GluParams { activation, ..Default::default() })
+    }
+
+    /// The same with all parameters.
+    pub fn glu_with(&mut self, gate: Value, up: Value, params: GluParams) -> Value {
         self.expect(up, &self.shape(gate), "glu up");
-        self.one(Op::Glu(ActivationParams { activation }), &[Some(gate), Some(up)], self.shape(gate))
+        self.one(Op::Glu(params), &[Some(gate), Some(up)], self.shape(gate))
     }
 
     /// `a + b`.
@@ -277,9 +282,9 @@ impl GraphBuilder {
         self.one(Op::ExpertLinear, &[Some(x), Some(w), bias, Some(ids)], shape)
     }
 
-    /// Weighted sum over ranks of `y [T, k, N]`, plus `residual [T, N]`.
+    /// Weighted sum over ranks of `y [T, k, N]` (or `[T, N]` with one weight), plus `residual [T, N]`.
     pub fn moe_combine(&mut self, y: Value, weights: Value, residual: Option<Value>) -> Value {
-        let shape = vec![self.dim(y, 0), self.dim(y, 2)];
+        let shape = vec![self.dim(y, 0), self.last(y)];
         self.one(Op::MoeCombine, &[Some(y), Some(weights), residual], shape)
     }
 
@@ -302,6 +307,23 @@ impl GraphBuilder {
     pub fn cross_entropy(&mut self, logits: Value, targets: Value) -> Value {
         let shape = vec![self.dim(logits, 0)];
         self.one(Op::CrossEntropy, &[Some(logits), Some(targets)], shape)
+    }
+
+    /// The same of the logits `scale * x wᵀ`, capped where `softcap` is above 0: `x [R, K]`, `w [V, K]`. Logits are never held
+    /// all at once.
+    pub fn linear_cross_entropy(
+        &mut self,
+        x: Value,
+        w: Value,
+        targets: Value,
+        params: LinearCrossEntropyParams,
+    ) -> Value {
+        if self.dim(w, 1) != self.last(x) {
+            let detail = format!("x is {:?}, w is {:?}: inner sizes differ", self.shape(x), self.shape(w));
+            self.fail(GraphError::Shape { op: "linear_cross_entropy", detail });
+        }
+        let shape = vec![self.dim(x, 0)];
+        self.one(Op::LinearCrossEntropy(params), &[Some(x), Some(w), Some(targets)], shape)
     }
 
     /// `factor` times the sum of all elements: shape `[1]`.

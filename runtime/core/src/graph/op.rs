@@ -37,7 +37,7 @@ macro_rules! ops {
 
 ops! {
     /// Rows of a weight by id.
-    Gather = GATHER, "gather", differentiable [];
+    Gather = GATHER, "gather", differentiable [0];
     /// Rows of a tensor by index.
     Rows = ROWS, "rows", differentiable [0];
     /// Root-mean-square norm.
@@ -45,7 +45,7 @@ ops! {
     /// Layer norm.
     LayerNorm(NormParams) = LAYER_NORM, "layer_norm", differentiable [0, 1, 2];
     /// Matrix products that share their input.
-    Linear(LinearParams) = LINEAR, "linear", differentiable [0, 1, 2, 6, 7, 8];
+    Linear(LinearParams) = LINEAR, "linear", differentiable [0, 1, 2, 5, 6, 7, 8];
     /// Cosines and sines of positions.
     RopeTable(RopeTableParams) = ROPE_TABLE, "rope_table", differentiable [];
     /// Rotary position embedding.
@@ -53,7 +53,7 @@ ops! {
     /// Causal attention.
     Attention(AttentionParams) = ATTENTION, "attention", differentiable [0, 1, 2, 9];
     /// Gated linear unit.
-    Glu(ActivationParams) = GLU, "glu", differentiable [0, 1];
+    Glu(GluParams) = GLU, "glu", differentiable [0, 1];
     /// Sum of two.
     Add = ADD, "add", differentiable [0, 1];
     /// Product of two.
@@ -72,6 +72,8 @@ ops! {
     FastWeight(FastWeightParams) = FAST_WEIGHT, "fast_weight", differentiable [0, 1, 2, 3, 4, 5, 6, 7, 8];
     /// Negative log-likelihood.
     CrossEntropy = CROSS_ENTROPY, "cross_entropy", differentiable [0];
+    /// Negative log-likelihood under a linear layer.
+    LinearCrossEntropy(LinearCrossEntropyParams) = LINEAR_CROSS_ENTROPY, "linear_cross_entropy", differentiable [0, 1];
     /// Sum of all elements.
     Sum(ScaleParams) = SUM, "sum", differentiable [0];
     /// Rows rounded to 8 bits.

@@ -1,11 +1,12 @@
 //! The tensors of a file as a graph takes them: found by the architecture's table, checked, taken apart, turned round.
 
 use super::ModelFile;
+use super::stack::StackSource;
 use super::ternary::{self, Codes};
 use crate::error::Error;
 use crate::models::{BitLinear, Change, ConfigError, TensorSpec, TensorTable};
 use std::collections::{HashMap, HashSet};
-use tern_formats::TensorInfo;
+use tern_formats::{Checkpoint, TensorInfo};
 
 /// The tensors of a file that an architecture knows, by GGUF name.
 pub struct Resolved {
@@ -16,14 +17,22 @@ pub struct Resolved {
 
 /// A tensor as the graph takes it, and what is in the file.
 pub(super) struct Stored {
-    /// Of a tensor that files have inside of another, its own rows; of a transposed one, its final shape.
+    /// Of a tensor that files have otherwise, its own rows and final shape.
     pub info: TensorInfo,
     /// To be made of the file's before it is used.
     change: Change,
-    /// The whole that it is a part of, where its rows do not lie together in the file: a transposed tensor, and first row.
-    scattered: Option<(TensorInfo, u64)>,
-    /// The file's tensor, where it is a matrix of weights -1, 0 and 1 that is read into another type.
-    ternary: Option<Ternary>,
+    /// What its bytes are made of, where they do not lie together in the file.
+    made: Option<Made>,
+}
+
+/// What the bytes of a tensor are made of.
+enum Made {
+    /// Columns of a transposed tensor, from this one on.
+    Columns(TensorInfo, u64),
+    /// Experts' matrices.
+    Stack(StackSource),
+    /// A matrix of weights -1, 0 and 1, which is read into another type.
+    Ternary(Ternary),
 }
 
 struct Ternary {
@@ -63,28 +72,15 @@ impl Resolved {
 /// where a file has several tensors as one.
 pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error> {
     let gguf = file.format == "gguf";
-    let tensors = file.checkpoint.tensors();
-    let positions: HashMap<&str, usize> = tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
     let mut resolved = Resolved { dtypes: HashMap::new(), stored: HashMap::new() };
     let mut known = HashSet::new();
     for spec in &table.specs {
+        let Some(found) = find_tensors(&file.checkpoint, spec, gguf, &file.path)? else { continue };
+        known.extend(found.iter().map(|t| t.name.as_str()));
         let name = spec.name_in(gguf);
-        let Some(&i) = positions.get(name) else {
-            if spec.optional {
-                continue;
-            }
-            return Err(Error::MissingTensor { file: file.path.clone(), tensor: name.to_owned() });
-        };
-        let (info, expected) = (&tensors[i], spec.shape_in(gguf));
-        if info.shape != expected {
-            let (tensor, found) = (name.to_owned(), info.shape.clone());
-            return Err(Error::TensorShape { file: file.path.clone(), tensor, found, expected });
-        }
-        known.insert(i);
-        let beside = spec.bit_linear.and_then(|b| b.factor_name(name)).and_then(|n| positions.get(n.as_str()).copied());
-        known.extend(beside);
-        let factor = beside.map(|i| &tensors[i]);
-        if let Some(stored) = spec.bit_linear.and_then(|how| as_ternary(how, info, factor, spec)) {
+        let factor = spec.bit_linear.and_then(|b| b.factor_name(name)).and_then(|n| file.checkpoint.get(&n));
+        known.extend(factor.map(|t| t.name.as_str()));
+        if let Some(stored) = spec.bit_linear.and_then(|how| as_ternary(how, found.first()?, factor, spec)) {
             if matches!(spec.bit_linear, Some(BitLinear::Packed(_))) && factor.is_none_or(|f| f.elements() != 1) {
                 let tensor = name.replace(".weight", ".weight_scale");
                 return Err(Error::MissingTensor { file: file.path.clone(), tensor });
@@ -93,18 +89,44 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
             resolved.stored.insert(spec.gguf.clone(), stored);
             continue;
         }
-        let stored = stored(info, spec, gguf).ok_or_else(|| ConfigError::Unsupported {
+        let stored = stored(&found, spec, gguf).ok_or_else(|| ConfigError::Unsupported {
             key: format!("type of {name}"),
-            found: info.dtype.name().to_owned(),
+            found: found.first().map_or("", |t| t.dtype.name()).to_owned(),
             supported: "types whose rows can be taken apart".to_owned(),
         })?;
         resolved.dtypes.insert(spec.gguf.clone(), stored.info.dtype.code());
         resolved.stored.insert(spec.gguf.clone(), stored);
     }
-    match tensors.iter().enumerate().find(|(i, t)| !known.contains(i) && !table.ignores(&t.name)) {
-        Some((_, t)) => Err(Error::ExtraTensor { file: file.path.clone(), tensor: t.name.clone() }),
+    let mut tensors = file.checkpoint.tensors().iter();
+    match tensors.find(|t| !known.contains(t.name.as_str()) && !table.ignores(&t.name)) {
+        Some(t) => Err(Error::ExtraTensor { file: file.path.clone(), tensor: t.name.clone() }),
         None => Ok(resolved),
     }
+}
+
+/// The tensors of a file (called `path` in errors) that `spec` is in; `None` for an optional one that is not there.
+///
+/// # Errors
+/// [`Error::MissingTensor`], [`Error::TensorShape`].
+pub fn find_tensors<'a>(
+    checkpoint: &'a Checkpoint,
+    spec: &TensorSpec,
+    gguf: bool,
+    path: &str,
+) -> Result<Option<Vec<&'a TensorInfo>>, Error> {
+    let mut found = Vec::new();
+    for (tensor, expected) in spec.sources(gguf) {
+        let file = path.to_owned();
+        match checkpoint.get(&tensor) {
+            None if spec.optional && found.is_empty() => return Ok(None),
+            None => return Err(Error::MissingTensor { file, tensor }),
+            Some(t) if t.shape != expected => {
+                return Err(Error::TensorShape { file, tensor, found: t.shape.clone(), expected });
+            }
+            Some(t) => found.push(t),
+        }
+    }
+    Ok(Some(found))
 }
 
 /// A matrix that a device gets in another type than the file's; `None` where it takes the file's.
@@ -116,19 +138,33 @@ fn as_ternary(how: BitLinear, whole: &TensorInfo, factor: Option<&TensorInfo>, s
     let elements = spec.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
     let bytes = dtype.tensor_bytes(elements)?;
     let info = TensorInfo { dtype, shape: spec.shape.clone(), bytes, ..whole.clone() };
-    let ternary = Some(Ternary { how, whole: whole.clone(), factor: factor.cloned() });
-    Some(Stored { info, change: Change::None, scattered: None, ternary })
+    let made = Some(Made::Ternary(Ternary { how, whole: whole.clone(), factor: factor.cloned() }));
+    Some(Stored { info, change: Change::None, made })
 }
 
-/// What `spec` is in the tensor `whole` of its file; `None` where elements of its type cannot be taken apart that way.
-fn stored(whole: &TensorInfo, spec: &TensorSpec, gguf: bool) -> Option<Stored> {
+/// What `spec` is in the tensors of its file; `None` where elements of their type cannot be taken apart that way.
+fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored> {
     let change = if gguf { Change::None } else { spec.change };
+    let whole = *found.first()?;
+    if let Change::Stack(stack) = change {
+        let source = StackSource::new(spec, stack, found.iter().map(|&t| t.clone()).collect())?;
+        let rows =
+            spec.shape.iter().rev().skip(usize::from(spec.shape.len() > 2)).try_fold(1u64, |n, &d| n.checked_mul(d))?;
+        let info = TensorInfo {
+            name: spec.gguf.clone(),
+            dtype: source.dtype(),
+            shape: spec.shape.clone(),
+            bytes: rows.checked_mul(source.row_bytes()? as u64)?,
+            ..whole.clone()
+        };
+        return Some(Stored { info, change, made: Some(Made::Stack(source)) });
+    }
     let first = spec.part.as_ref().map_or(0, |part| part.first);
     let (rows, columns) = match spec.shape[..] {
         [rows] => (rows, 1),
         [rows, columns] => (rows, columns),
         // A stack is never a part.
-        _ => return Some(Stored { info: whole.clone(), change, scattered: None, ternary: None }),
+        _ => return Some(Stored { info: whole.clone(), change, made: None }),
     };
     if change == Change::Squeezed {
         let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
@@ -136,7 +172,8 @@ fn stored(whole: &TensorInfo, spec: &TensorSpec, gguf: bool) -> Option<Stored> {
     }
     let whole_is_it = spec.part.is_none() && change != Change::Transposed;
     if whole_is_it {
-        return Some(Stored { info: whole.clone(), change, scattered: None, ternary: None });
+        let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
+        return Some(Stored { info, change, made: None });
     }
     // Some types have something behind all rows.
     if whole.dtype.tail_bytes() != 0 || change == Change::Transposed && whole.dtype.block_len() != 1 {
@@ -151,38 +188,52 @@ fn stored(whole: &TensorInfo, spec: &TensorSpec, gguf: bool) -> Option<Stored> {
         bytes: rows.checked_mul(row_bytes)?,
         ..whole.clone()
     };
-    let scattered = (change == Change::Transposed).then(|| (whole.clone(), first));
-    Some(Stored { info, change, scattered, ternary: None })
+    let made = (change == Change::Transposed).then(|| Made::Columns(whole.clone(), first));
+    Some(Stored { info, change, made })
 }
 
 impl Stored {
     /// See [`Resolved::source_bytes`].
     pub fn source_bytes(&self) -> u64 {
-        let other = self.scattered.as_ref().map_or(0, |(whole, _)| whole.bytes);
-        // The file's, codes of a byte each, and where it has floats those.
-        let codes = self.ternary.as_ref().map_or(0, |t| {
-            let floats = if t.how == BitLinear::Master { 5 } else { 1 };
-            t.whole.bytes.saturating_add(self.info.elements().saturating_mul(floats))
-        });
-        self.info.bytes.saturating_add(other).saturating_add(codes)
+        let extra = match &self.made {
+            None => 0,
+            Some(Made::Columns(whole, _)) => whole.bytes,
+            Some(Made::Stack(stack)) => stack.extra_bytes(),
+            // The file's, codes of a byte each, and where it has floats those.
+            Some(Made::Ternary(t)) => {
+                let floats = if t.how == BitLinear::Master { 5 } else { 1 };
+                t.whole.bytes.saturating_add(self.info.elements().saturating_mul(floats))
+            }
+        };
+        self.info.bytes.saturating_add(extra)
     }
 
     /// Are its bytes the file's?
     pub fn is_as_in_file(&self) -> bool {
-        self.scattered.is_none() && self.ternary.is_none()
+        self.made.is_none()
     }
 
-    /// The tensor of the file that it is read from.
-    pub fn source(&self) -> &TensorInfo {
-        self.ternary.as_ref().map_or(&self.info, |t| &t.whole)
+    /// The file's tensors that it is in.
+    pub fn sources(&self) -> &[TensorInfo] {
+        match &self.made {
+            None => std::slice::from_ref(&self.info),
+            Some(Made::Columns(whole, _) | Made::Ternary(Ternary { whole, .. })) => std::slice::from_ref(whole),
+            Some(Made::Stack(stack)) => stack.tensors(),
+        }
     }
 
     /// The bytes, in order.
     pub fn read(&self, file: &ModelFile) -> Result<Vec<u8>, Error> {
-        if let Some(ternary) = &self.ternary {
-            return ternary.read(file, &self.info);
-        }
-        let Some((whole, first)) = &self.scattered else { return Ok(file.checkpoint.read(&self.info)?.into_owned()) };
+        let (whole, first) = match &self.made {
+            None => return Ok(file.checkpoint.read(&self.info)?.into_owned()),
+            Some(Made::Columns(whole, first)) => (whole, first),
+            Some(Made::Stack(stack)) => {
+                let mut out = vec![0; self.info.bytes as usize];
+                stack.read_rows(&file.checkpoint, 0, &mut out)?;
+                return Ok(out);
+            }
+            Some(Made::Ternary(ternary)) => return ternary.read(file, &self.info),
+        };
         let bytes = file.checkpoint.read(whole)?;
         // Row r of the tensor is column `first + r` of the whole.
         let unit = whole.dtype.block_bytes().max(1);

@@ -66,7 +66,7 @@ pub fn load(
             ExternalKind::Weight(usage) => {
                 let stored = stored(&external.name)?;
                 let t = &stored.info;
-                file.checkpoint.check_scales(stored.source())?;
+                stored.sources().iter().try_for_each(|t| file.checkpoint.check_scales(t))?;
                 let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
                 // Until it is released it is in memory, too.
                 let _source = devices[0].budget().take(stored.source_bytes());
@@ -84,10 +84,10 @@ pub fn load(
                 }
                 if !keeps_source {
                     // Its own copy serves from here on; mapped pages would count as ours otherwise.
-                    let t = stored.source();
-                    file.checkpoint.release(t);
-                    copied.push(t);
-                    if copied.len() == SWEEP {
+                    let sources = stored.sources();
+                    sources.iter().for_each(|t| file.checkpoint.release(t));
+                    copied.extend(sources);
+                    if copied.len() >= SWEEP {
                         copied.drain(..).for_each(|t| file.checkpoint.release(t));
                     }
                 }

@@ -84,7 +84,8 @@ impl TensorTable {
         }
     }
 
-    fn bias(&mut self, name: &str, hf: &str, rows: u64, bias: Bias, change: Change) {
+    /// The bias of a matrix.
+    pub fn bias(&mut self, name: &str, hf: &str, rows: u64, bias: Bias, change: Change) {
         if bias != Bias::Never {
             let spec = self.vector(&format!("{name}.bias"), &format!("{hf}.bias"), rows);
             spec.changed(change).optional_if(bias == Bias::Maybe);
@@ -104,6 +105,19 @@ impl Net<'_> {
         let (q, k, v) = (self.linear(h, "attn_q"), self.linear(h, "attn_k"), self.linear(h, "attn_v"));
         let q = self.head_norm(q, "attn_q_norm", shape.heads, eps);
         let k = self.head_norm(k, "attn_k_norm", shape.kv_heads, eps);
+        self.attention(q, k, v, rope, shape)
+    }
+
+    /// The same with an RMS norm on all of a token's query, and of its key.
+    pub fn wholly_normed_attention(
+        &mut self,
+        h: Value,
+        rope: Option<Value>,
+        shape: &AttentionShape,
+        eps: f32,
+    ) -> Value {
+        let (q, k, v) = (self.linear(h, "attn_q"), self.linear(h, "attn_k"), self.linear(h, "attn_v"));
+        let (q, k) = (self.rms_norm(q, "attn_q_norm", eps), self.rms_norm(k, "attn_k_norm", eps));
         self.attention(q, k, v, rope, shape)
     }
 

@@ -25,8 +25,8 @@ pub enum Hyper<'a> {
     Hf {
         /// `config.json`.
         config: &'a Config,
-        /// Tensors.
-        checkpoint: &'a Checkpoint,
+        /// Tensors; of a model that is yet to be made there are none.
+        checkpoint: Option<&'a Checkpoint>,
     },
     /// Another one, with a record of what is read: the keys that a GGUF file of the same model has.
     Recorded {
@@ -46,6 +46,8 @@ pub enum Recorded {
     Float(f64),
     /// By [`Hyper::text_or`].
     Text(String),
+    /// By [`Hyper::flag`].
+    Flag(bool),
 }
 
 /// Hyper-parameters that cannot be used.
@@ -171,6 +173,38 @@ impl Hyper<'_> {
         Ok(found.unwrap_or_else(|| default.to_owned()))
     }
 
+    /// Is there a setting of either name (the one for this format)?
+    pub fn states(&self, gguf: &str, hf: &str) -> bool {
+        match self {
+            Self::Gguf { metadata, .. } => metadata.get(&self.key(gguf)).is_some(),
+            Self::Hf { config, .. } => config.get(hf).is_some(),
+            Self::Recorded { of, .. } => of.states(gguf, hf),
+        }
+    }
+
+    /// A switch, or `default` where it is absent.
+    pub fn flag(&self, gguf: &str, hf: &[&str], default: bool) -> Result<bool> {
+        let found = match self {
+            Self::Gguf { metadata, .. } => metadata.bool(&self.key(gguf))?,
+            Self::Hf { config, .. } => first(hf, |path| config.bool(path))?,
+            Self::Recorded { of, keys } => {
+                let value = of.flag(gguf, hf, default)?;
+                record(keys, gguf, Recorded::Flag(value));
+                Some(value)
+            }
+        };
+        Ok(found.unwrap_or(default))
+    }
+
+    /// The configuration of a folder whose tensors are yet to be made.
+    pub fn draft(&self) -> Option<&Config> {
+        match self {
+            Self::Hf { config, checkpoint: None } => Some(config),
+            Self::Recorded { of, .. } => of.draft(),
+            _ => None,
+        }
+    }
+
     /// The configuration of a folder, for settings that GGUF has no keys for.
     pub fn folder(&self) -> Option<&Config> {
         match self {
@@ -210,6 +244,9 @@ impl Hyper<'_> {
 
     /// Rows of a matrix, for tables whose height no setting states.
     pub fn rows_of(&self, gguf: &str, hf: &str) -> Result<u64> {
+        if let Some(config) = self.draft() {
+            return Ok(config.require_u64("vocab_size")?.clamp(1, 1 << 24));
+        }
         let tensor = self.tensor(gguf, hf).ok_or_else(|| ConfigError::Missing {
             key: format!("tensor {}", if self.is_gguf() { gguf } else { hf }),
         })?;
@@ -224,7 +261,7 @@ impl Hyper<'_> {
     fn tensor(&self, gguf: &str, hf: &str) -> Option<&tern_formats::TensorInfo> {
         match self {
             Self::Gguf { checkpoint, .. } => checkpoint.get(gguf),
-            Self::Hf { checkpoint, .. } => checkpoint.get(hf),
+            Self::Hf { checkpoint, .. } => checkpoint.and_then(|c| c.get(hf)),
             Self::Recorded { of, .. } => of.tensor(gguf, hf),
         }
     }

@@ -3,7 +3,7 @@
 use super::rope::Rope;
 use super::{Kind, TensorTable};
 use crate::graph::{AttentionInputs, Dim, GraphBuilder, LinearExtras, Value};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tern_abi::Header;
 use tern_abi::dtype::F32;
 use tern_abi::ops::{AttentionParams, FastWeightParams, RopeParams};
@@ -36,17 +36,25 @@ pub mod inputs {
 /// Positions in a KV page: also the block in which attention works, so results depend on it.
 pub const PAGE_SIZE: u32 = 64;
 
-/// Banks of LoRA factors beside every matrix of the layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Banks of LoRA factors beside matrices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdapterBanks {
     /// Adapters in a bank.
     pub count: u64,
     /// Their rank; smaller ones are padded with zeros.
     pub rank: u64,
+    /// The matrices that have banks, as `blk.0.attn_q.weight`.
+    pub targets: BTreeSet<String>,
+}
+
+/// Names of the banks of a matrix: A `[count, rank, columns]` and B `[count, rows, rank]`.
+pub fn bank_names(tensor: &str) -> [String; 2] {
+    let name = tensor.strip_suffix(".weight").unwrap_or(tensor);
+    [format!("{name}.lora_a"), format!("{name}.lora_b")]
 }
 
 /// What a graph is built for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NetOptions {
     /// Real type: F32, or F64 on the reference backend.
     pub real: u32,
@@ -213,6 +221,14 @@ impl<'a> Net<'a> {
         self.g.linear(x, w, LinearExtras { bias, ..extras })
     }
 
+    /// The experts' matrices `name` with their biases, where the file has some, for the choices `ids [T, k]`.
+    pub fn experts(&mut self, x: Value, name: &str, ids: Value) -> Value {
+        let w = self.tensor(&format!("{name}.weight"));
+        let bias = format!("{name}.bias");
+        let bias = self.has(&bias).then(|| self.tensor(&bias));
+        self.g.expert_linear(x, w, bias, ids)
+    }
+
     /// `x` rounded to 8 bits, as BitLinears have their input; one value for all that share it.
     fn rounding(&mut self, x: Value) -> Value {
         if let Some(&rounded) = self.roundings.get(&x) {
@@ -294,7 +310,8 @@ impl<'a> Net<'a> {
         self.g.fast_weight(inputs, state, params).0
     }
 
-    /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one.
+    /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one, with
+    /// sinks where the file has them.
     pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Option<Value>, shape: &AttentionShape) -> Value {
         let (q, k) = match rope {
             Some(table) => (self.rotated(q, table, shape.heads, shape), self.rotated(k, table, shape.kv_heads, shape)),
@@ -304,11 +321,12 @@ impl<'a> Net<'a> {
             let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim, self.options.kv_dtype));
             (state, self.input(inputs::KV_SLOTS), self.input(inputs::KV_PAGES))
         });
+        let sinks = self.has("attn_sinks.weight").then(|| self.tensor("attn_sinks.weight"));
         let with = AttentionInputs {
             positions: self.input(inputs::POSITIONS),
             seq_start: self.input(inputs::SEQ_START),
             cache,
-            sinks: None,
+            sinks,
         };
         let params = AttentionParams {
             heads: shape.heads,
@@ -338,17 +356,17 @@ impl<'a> Net<'a> {
         }
     }
 
-    /// The adapter banks of a matrix of the current layer, where the graph has any.
+    /// The adapter banks of a matrix, where the graph has any.
     fn adapter(&mut self, w: Value, name: &str) -> LinearExtras {
         let none = LinearExtras::default();
-        let (Some(banks), Some(_)) = (self.options.adapters, self.layer) else { return none };
         let &[Dim::Fixed(n), Dim::Fixed(k)] = self.g.graph().info(w).shape.as_slice() else { return none };
-        let name = self.full(name);
-        let a = self.g.constant(&format!("{name}.lora_a"), &[banks.count, banks.rank, k]);
-        let b = self.g.constant(&format!("{name}.lora_b"), &[banks.count, n, banks.rank]);
+        let tensor = self.full(&format!("{name}.weight"));
+        let Some(banks) = self.options.adapters.as_ref().filter(|b| b.targets.contains(&tensor)) else { return none };
+        let (count, rank, [a, b]) = (banks.count, banks.rank, bank_names(&tensor));
+        let (a, b) = (self.g.constant(&a, &[count, rank, k]), self.g.constant(&b, &[count, n, rank]));
         let scale = match self.made.get(inputs::ADAPTER_SCALE) {
             Some(&v) => v,
-            None => self.g.constant(inputs::ADAPTER_SCALE, &[banks.count]),
+            None => self.g.constant(inputs::ADAPTER_SCALE, &[count]),
         };
         self.made.insert(inputs::ADAPTER_SCALE.to_owned(), scale);
         let index = if self.reduced { inputs::OUTPUT_ADAPTER_INDEX } else { inputs::ADAPTER_INDEX };

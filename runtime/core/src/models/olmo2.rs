@@ -60,9 +60,7 @@ impl Definition for Olmo2 {
         let mut x = net.embed("token_embd.weight");
         for i in 0..s.common.layers {
             net.layer(i);
-            let (q, k, v) = (net.linear(x, "attn_q"), net.linear(x, "attn_k"), net.linear(x, "attn_v"));
-            let (q, k) = (net.rms_norm(q, "attn_q_norm", s.eps), net.rms_norm(k, "attn_k_norm", s.eps));
-            let a = net.attention(q, k, v, Some(rope), &s.attention);
+            let a = net.wholly_normed_attention(x, Some(rope), &s.attention, s.eps);
             let (r, a) = net.wanted_rows(i, s, x, a);
             x = net.add_normed(r, a, "attn_output", "post_attention_norm", s.eps);
             let m = net.gated(x, activation::SILU);

@@ -1,6 +1,7 @@
 //! Llama's block, which most families share: norm, attention, residual; norm, gated feed-forward block, residual.
 
 use super::blocks::Bias;
+use super::moe::Moe;
 use super::net::Net;
 use super::rope::Rope;
 use super::sizes::{Pairs, Sizes};
@@ -18,14 +19,27 @@ pub struct PreNorm {
     pub rotated: fn(u64) -> bool,
     /// Biases of query, key and value; of attention's output; of the feed-forward block.
     pub biases: [Bias; 3],
-    /// Is there a norm on each query and key head?
-    pub head_norms: bool,
+    /// Norms on queries and keys.
+    pub query_norms: QueryNorms,
+    /// A mixture of experts in place of the feed-forward block.
+    pub moe: Option<Moe>,
     /// Do files have matrices with the same input as one?
     pub fused: bool,
     /// Factor on the embedding.
     pub embedding_scale: f32,
     /// Factor on logits.
     pub logit_scale: f32,
+}
+
+/// What of queries and keys is normed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueryNorms {
+    /// Nothing.
+    None,
+    /// Every head, all with the same weight.
+    Heads,
+    /// All of a token's.
+    Whole,
 }
 
 impl PreNorm {
@@ -42,7 +56,8 @@ impl PreNorm {
             rope,
             rotated: |_| true,
             biases: [Bias::Maybe; 3],
-            head_norms: false,
+            query_norms: QueryNorms::None,
+            moe: None,
             fused: false,
             embedding_scale: 1.0,
             logit_scale: 1.0,
@@ -59,7 +74,7 @@ impl PreNorm {
         Ok(())
     }
 
-    fn layer_tensors(&self, t: &mut TensorTable) {
+    fn layer_tensors(&self, i: u64, t: &mut TensorTable) {
         let (s, [qkv, output, mlp]) = (&self.sizes, self.biases);
         let (d, ffn, (q, kv)) = (s.common.width, s.ffn, s.attention.rows());
         t.pre_norms(s);
@@ -69,18 +84,31 @@ impl PreNorm {
         } else {
             t.qkv(s, qkv);
         }
-        if self.head_norms {
-            t.vector("attn_q_norm.weight", "self_attn.q_norm.weight", s.attention.head_dim.into());
-            t.vector("attn_k_norm.weight", "self_attn.k_norm.weight", s.attention.head_dim.into());
+        let head = u64::from(s.attention.head_dim);
+        let norms = match self.query_norms {
+            QueryNorms::None => None,
+            QueryNorms::Heads => Some((head, head)),
+            QueryNorms::Whole => Some((q, kv)),
+        };
+        if let Some((q, k)) = norms {
+            t.vector("attn_q_norm.weight", "self_attn.q_norm.weight", q);
+            t.vector("attn_k_norm.weight", "self_attn.k_norm.weight", k);
         }
         t.attention_output(s, output);
-        if self.fused {
+        if let Some(moe) = self.moe_of(i) {
+            t.moe(s, moe);
+        } else if self.fused {
             let parts = [("ffn_gate.weight", ffn), ("ffn_up.weight", ffn)];
             t.fused("ffn_up.weight", "mlp.gate_up_proj.weight", &parts, Some(d), Change::None);
             t.matrix("ffn_down.weight", "mlp.down_proj.weight", d, ffn);
         } else {
             t.gated_mlp(s, mlp);
         }
+    }
+
+    /// The mixture of layer `i`, if it has one.
+    fn moe_of(&self, i: u64) -> Option<&Moe> {
+        self.moe.as_ref().filter(|moe| moe.in_layer(i))
     }
 }
 
@@ -98,7 +126,7 @@ impl Definition for PreNorm {
         t.embedding(&self.sizes);
         for i in 0..self.sizes.common.layers {
             t.layer(i);
-            self.layer_tensors(&mut t);
+            self.layer_tensors(i, &mut t);
         }
         t.ending(&self.sizes);
         t
@@ -113,13 +141,19 @@ impl Definition for PreNorm {
             net.layer(i);
             let h = net.rms_norm(x, "attn_norm", s.eps);
             let rope = (self.rotated)(i).then_some(rope);
-            let a = if self.head_norms {
-                net.normed_attention(h, rope, &s.attention, s.eps)
-            } else {
-                net.self_attention(h, rope, &s.attention)
+            let a = match self.query_norms {
+                QueryNorms::None => net.self_attention(h, rope, &s.attention),
+                QueryNorms::Heads => net.normed_attention(h, rope, &s.attention, s.eps),
+                QueryNorms::Whole => net.wholly_normed_attention(h, rope, &s.attention, s.eps),
             };
             x = net.add_attention(i, s, x, a);
-            x = net.add_feed_forward(x, s, activation::SILU);
+            x = match self.moe_of(i) {
+                Some(moe) => {
+                    let h = net.rms_norm(x, "ffn_norm", s.eps);
+                    net.add_moe(x, h, moe)
+                }
+                None => net.add_feed_forward(x, s, activation::SILU),
+            };
         }
         let logits = net.logits(x, s);
         net.scaled(logits, self.logit_scale)

@@ -45,6 +45,8 @@ pub enum Scaling {
         slow: f64,
         /// Factor on cosine and sine.
         magnitude: f64,
+        /// Do the ramp's ends lie on whole frequencies, as most programs have it, rather than where the paper has them?
+        rounded: bool,
     },
     /// Llama 3: low frequencies divided by `factor`, high ones kept, a smooth step between.
     Llama3 {
@@ -93,10 +95,22 @@ impl Rope {
     /// # Errors
     /// [`ConfigError`] for a kind that is not supported, or values out of range.
     pub fn read(h: &Hyper<'_>, n_rot: u64, group: &str) -> Result<Self, ConfigError> {
+        Ok(Self { scaling: Scaling::read(h, n_rot, group, false)?, ..Self::base(h, n_rot, group)? })
+    }
+
+    /// The same for an architecture whose YaRN is that of the paper, unless it is said to be rounded.
+    ///
+    /// # Errors
+    /// As [`Rope::read`].
+    pub fn read_exact(h: &Hyper<'_>, n_rot: u64) -> Result<Self, ConfigError> {
+        Ok(Self { scaling: Scaling::read(h, n_rot, "", true)?, ..Self::base(h, n_rot, "")? })
+    }
+
+    fn base(h: &Hyper<'_>, n_rot: u64, group: &str) -> Result<Self, ConfigError> {
         let own = format!("rope_parameters.{group}.rope_theta");
         let paths = [own.as_str(), "rope_theta", "rope_parameters.rope_theta"];
         let base = h.float("rope.freq_base", &paths, 1.0..=1e12, Some(10000.0))?;
-        Ok(Self { base, n_rot, scaling: Scaling::read(h, n_rot, group)? })
+        Ok(Self { base, n_rot, scaling: Scaling::None })
     }
 
     /// Angular frequencies in radians per position, `n_rot / 2` of them, for texts of `length`; before the division by a
@@ -109,9 +123,11 @@ impl Rope {
             }
             _ => self.base,
         };
-        let ramp = |fast: f64, slow: f64, original: f64| {
+        let ramp = |fast: f64, slow: f64, original: f64, rounded: bool| {
             let turns = |t: f64| n * (original / (t * 2.0 * PI)).ln() / (2.0 * self.base.ln());
-            let (low, high) = (turns(fast).floor().max(0.0), turns(slow).ceil().min(n - 1.0));
+            let (low, high) = (turns(fast), turns(slow));
+            let (low, high) = if rounded { (low.floor(), high.ceil()) } else { (low, high) };
+            let (low, high) = (low.max(0.0), high.min(n - 1.0));
             move |i: f64| ((i - low) / (high - low).max(1e-3)).clamp(0.0, 1.0)
         };
         let divisors = match self.scaling_for(length) {
@@ -123,8 +139,8 @@ impl Rope {
             match self.scaling {
                 Scaling::None | Scaling::Dynamic { .. } => f,
                 Scaling::Linear(factor) => f / factor,
-                Scaling::Yarn { factor, original, fast, slow, .. } => {
-                    let t = ramp(fast, slow, original)(i as f64);
+                Scaling::Yarn { factor, original, fast, slow, rounded, .. } => {
+                    let t = ramp(fast, slow, original, rounded)(i as f64);
                     f / factor * t + f * (1.0 - t)
                 }
                 Scaling::Llama3 { factor, low, high, original } => llama3(f, factor, low, high, original),
@@ -237,13 +253,19 @@ mod tests {
 
     #[test]
     fn yarn_keeps_high_frequencies_and_divides_low_ones() {
-        let scaling = Scaling::Yarn { factor: 4.0, original: 64.0, fast: 8.0, slow: 1.0, magnitude: 1.5 };
+        let scaling =
+            Scaling::Yarn { factor: 4.0, original: 64.0, fast: 8.0, slow: 1.0, magnitude: 1.5, rounded: true };
         let (plain, yarn) = (rope(100.0, 16, Scaling::None), rope(100.0, 16, scaling));
         let (p, y) = (plain.frequencies(0), yarn.frequencies(0));
         // 16 ln(64 / (8 * 2π)) / (2 ln 100) = 0.42, 16 ln(64 / 2π) / (2 ln 100) = 4.03: a ramp from 0 to 5.
         assert_eq!(y[0], p[0]);
         assert!((y[1] / p[1] - 0.85).abs() < 1e-6 && (y[6] * 4.0 / p[6] - 1.0).abs() < 1e-6);
         assert_eq!((yarn.magnitude(), yarn.reach(9)), (1.5, u64::MAX));
+        let Scaling::Yarn { factor, original, fast, slow, magnitude, .. } = yarn.scaling else { panic!() };
+        let exact = Scaling::Yarn { factor, original, fast, slow, magnitude, rounded: false };
+        let y = rope(100.0, 16, exact).frequencies(0);
+        // (1 - 0.42) / (4.03 - 0.42) of three quarters.
+        assert!((y[1] / p[1] - 0.8795).abs() < 1e-3, "{}", y[1] / p[1]);
     }
 
     #[test]

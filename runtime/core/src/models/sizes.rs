@@ -150,6 +150,9 @@ fn head(h: &Hyper<'_>) -> Result<Head, ConfigError> {
         Some(config) => config.bool("tie_word_embeddings")?,
         None => None,
     };
+    if h.draft().is_some() {
+        return Ok(if stated == Some(true) { Head::Tied } else { Head::Own });
+    }
     match (h.has_tensor("output.weight", "lm_head.weight"), stated) {
         (true, Some(true)) => Ok(Head::TiedWithLeftover),
         (true, _) => Ok(Head::Own),

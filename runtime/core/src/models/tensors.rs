@@ -26,6 +26,37 @@ pub enum Change {
     Transposed,
     /// A folder has a dimension of 1 more, after the first.
     Squeezed,
+    /// GGUF has the only row of a matrix as a vector.
+    Row,
+    /// A folder has a stack of matrices, one per expert, in another form.
+    Stack(Stack),
+}
+
+/// How a folder has a stack of experts' matrices `[experts, rows, columns]`, or of their biases `[experts, rows]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stack {
+    /// What holds them.
+    pub form: StackForm,
+    /// Row `r` of an expert is row `first + r * step` of the folder's matrix, which may hold gate and up together.
+    pub first: u64,
+    /// See `first`.
+    pub step: u64,
+    /// Rows of the folder's matrix.
+    pub of: u64,
+}
+
+/// Tensors that hold a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackForm {
+    /// A matrix `[rows, columns]` per expert; `{}` in the name is its number.
+    Apart,
+    /// `[experts, rows, columns]`.
+    Whole,
+    /// `[experts, columns, rows]`.
+    Transposed,
+    /// MXFP4: pairs of codes `NAME_blocks [experts, rows, columns / 32, 16]`, neighbours in a byte, and exponents
+    /// `NAME_scales [experts, rows, columns / 32]` (OpenAI, "gpt-oss-120b & gpt-oss-20b Model Card", 2025).
+    Mxfp4,
 }
 
 /// Rows of a larger tensor of the file.
@@ -99,6 +130,17 @@ impl TensorTable {
     pub fn matrix(&mut self, gguf: &str, hf: &str, out: u64, inner: u64) -> &mut TensorSpec {
         let kind = Kind::Weight(usage::FORWARD | usage::BACKWARD_INPUT);
         self.push(gguf, hf, vec![out, inner], kind)
+    }
+
+    /// Matrices `[experts, out, in]`, which folders have as `stack` says.
+    pub fn stack(&mut self, gguf: &str, hf: &str, shape: [u64; 3], stack: Stack) -> &mut TensorSpec {
+        let kind = Kind::Weight(usage::FORWARD | usage::BACKWARD_INPUT);
+        self.push(gguf, hf, shape.to_vec(), kind).changed(Change::Stack(stack))
+    }
+
+    /// Biases `[experts, out]` of such matrices.
+    pub fn stacked_bias(&mut self, gguf: &str, hf: &str, shape: [u64; 2], stack: Stack) -> &mut TensorSpec {
+        self.push(gguf, hf, shape.to_vec(), Kind::Vector).changed(Change::Stack(stack))
     }
 
     /// A vector `[n]`.
@@ -176,6 +218,28 @@ impl TensorSpec {
         self
     }
 
+    /// The tensors of a GGUF file, or of a folder, that it is in: names and shapes.
+    pub fn sources(&self, gguf: bool) -> Vec<(String, Vec<u64>)> {
+        let (name, Change::Stack(stack), false) = (self.name_in(gguf), self.change, gguf) else {
+            return vec![(self.name_in(gguf).to_owned(), self.shape_in(gguf))];
+        };
+        let experts = self.shape.first().copied().unwrap_or(0);
+        let columns = self.shape.get(2).copied();
+        let shape = |before: &[u64], after: &[u64]| [before, after].concat();
+        match (stack.form, columns) {
+            (StackForm::Apart, _) => {
+                let own = columns.map_or(vec![stack.of], |columns| vec![stack.of, columns]);
+                (0..experts).map(|e| (name.replace("{}", &e.to_string()), own.clone())).collect()
+            }
+            (StackForm::Mxfp4, Some(columns)) => vec![
+                (format!("{name}_blocks"), shape(&[experts, stack.of], &[columns / 32, 16])),
+                (format!("{name}_scales"), shape(&[experts, stack.of], &[columns / 32])),
+            ],
+            (StackForm::Transposed, Some(columns)) => vec![(name.to_owned(), vec![experts, columns, stack.of])],
+            _ => vec![(name.to_owned(), shape(&[experts, stack.of], columns.as_slice()))],
+        }
+    }
+
     /// The name of the tensor that a GGUF file, or a folder, has it in.
     pub fn name_in(&self, gguf: bool) -> &str {
         match &self.part {
@@ -191,6 +255,9 @@ impl TensorSpec {
         let mut shape = self.shape.clone();
         if let (Some(part), Some(rows)) = (&self.part, shape.first_mut()) {
             *rows = part.of;
+        }
+        if self.change == Change::Row && gguf {
+            shape.remove(0);
         }
         if let (Some(BitLinear::Packed(_)), Some(rows), false) = (self.bit_linear, shape.first_mut(), gguf) {
             *rows = rows.div_ceil(4);

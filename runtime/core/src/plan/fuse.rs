@@ -226,6 +226,10 @@ fn fuse_glu(graph: &mut Graph) {
     let mut dead = vec![false; graph.nodes.len()];
     for i in 0..graph.nodes.len() {
         let (Op::Glu(p), false) = (graph.nodes[i].op, graph.nodes[i].grad) else { continue };
+        // The fused op knows no further parameters.
+        if (p.alpha, p.limit, p.offset) != (0.0, 0.0, 0.0) {
+            continue;
+        }
         let pair = [graph.nodes[i].inputs[0], graph.nodes[i].inputs[1]];
         let once = pair.iter().flatten().all(|v| uses[v.index()] == 1);
         let Some(j) = pair[0].and_then(|v| makers[v.index()]) else { continue };

@@ -200,6 +200,18 @@ impl Engine {
         self.fit(&mut state, model, true)
     }
 
+    /// Fits the context to the banks of adapters that the model has now.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub fn rebuild(&self, model: &Model) -> Result<(), Error> {
+        let mut state = self.idle();
+        let Some(context) = &mut state.context else { return Ok(()) };
+        let size = context.size();
+        let (graph, fixed) = model.graph_and_fixed(size, self.kv)?;
+        context.resize(&graph, &fixed, size)
+    }
+
     /// Makes the context large enough for all places; with `exactly`, no larger.
     fn fit(&self, state: &mut State, model: &Model, exactly: bool) -> Result<(), Error> {
         let all = || state.places.iter().filter_map(|p| p.reserved);
@@ -226,7 +238,11 @@ impl Engine {
                 pages: need.pages.max(now.pages),
             };
         }
-        if need == now { Ok(()) } else { context.resize(&model.graph(need, self.kv)?, need) }
+        if need == now {
+            return Ok(());
+        }
+        let (graph, fixed) = model.graph_and_fixed(need, self.kv)?;
+        context.resize(&graph, &fixed, need)
     }
 
     /// Calls `f` with the context between two steps.

@@ -47,7 +47,10 @@ impl Session {
         let fingerprint = shared.model.fingerprint()?;
         let (tokens, computed, passed, states) = shared.engine.with(|c| {
             c.take_back_drafts(shared.place)?;
-            let (computed, passed) = (c.computed(shared.place), c.passed_pages(shared.place));
+            // What adapters had a part in is computed again by whoever restores it, with theirs.
+            let plain = shared.adapters().is_none();
+            let (computed, passed) =
+                if plain { (c.computed(shared.place), c.passed_pages(shared.place)) } else { (0, 0) };
             Ok::<_, Error>((c.tokens(shared.place).to_vec(), computed, passed, c.stored_states(computed, passed)))
         })??;
         let mut writer = safetensors::Writer::new(path.display().to_string());
@@ -78,7 +81,7 @@ impl Session {
         for index in 0..states.len() {
             let (mut sum, mut result) = (crc32fast::Hasher::new(), Ok(()));
             shared.engine.with(|c| {
-                c.export_state(shared.place, index, &mut |bytes| {
+                c.export_state(shared.place, index, computed, &mut |bytes| {
                     sum.update(bytes);
                     if result.is_ok() {
                         result = body.write(bytes);
@@ -132,6 +135,8 @@ impl Model {
             return Err(Error::ContextFull { used: 0, wanted: tokens.len(), capacity });
         }
         let session = Session::new(self, SessionOptions { kv, context: Some(room), isolated: true, ..options })?;
+        // The file's states are the plain model's.
+        session.set_adapters(&[])?;
         let shared = &session.shared;
         let states = shared.engine.with(|c| c.stored_states(computed, passed))?;
         let sums = file.ints(CHECKSUMS)?;
@@ -150,6 +155,7 @@ impl Model {
             })??;
         }
         shared.engine.with(|c| c.end_import(shared.place, computed))??;
+        session.set_adapters(&self.chosen_adapters())?;
         Ok((session, file.extra))
     }
 }

@@ -1,8 +1,10 @@
 //! A stream of generated tokens.
 
 use super::Shared;
+use super::endless::Endless;
 use super::engine::{Outcome, Served};
 use super::speculate::{Speculation, Speculator};
+use crate::constraint::{Constraint, Matcher};
 use crate::error::Error;
 use crate::sample::{Sampling, log_sum_exp};
 use std::collections::VecDeque;
@@ -27,6 +29,12 @@ pub struct GenerateOptions {
     pub special: bool,
     /// Several tokens a step where they can be guessed. Changes no token and no log-probability.
     pub speculation: Speculation,
+    /// The form that the text must have. The generation ends where nothing may follow; an end token comes only where the text
+    /// is complete, and ends it whatever `ignore_end` says. A text that another limit ends is only the beginning of one of
+    /// that form.
+    pub constraint: Option<Constraint>,
+    /// Go on where the context is full, and forget its middle. Draws then come from other seeds, since positions come again.
+    pub endless: Option<Endless>,
 }
 
 impl Default for GenerateOptions {
@@ -39,6 +47,8 @@ impl Default for GenerateOptions {
             ignore_end: false,
             special: false,
             speculation: Speculation::default(),
+            constraint: None,
+            endless: None,
         }
     }
 }
@@ -91,7 +101,7 @@ pub struct Finish {
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopReason {
-    /// The model ended its text.
+    /// The model ended its text, or it is of the form that was asked for and nothing may follow.
     End,
     /// As many tokens as asked for.
     Length,
@@ -147,6 +157,8 @@ pub struct Generation {
     /// Chosen tokens that have not been given yet, with their log-probabilities: the session does not have them either.
     chosen: VecDeque<(u32, Option<f32>)>,
     speculator: Option<Speculator>,
+    /// Behind the last chosen token.
+    matcher: Option<Box<dyn Matcher>>,
     timings: Timings,
     /// When the prompt was begun.
     started: Option<Instant>,
@@ -160,6 +172,8 @@ impl Generation {
         options.sampling.check()?;
         let stops = StopMatcher::new(&options.stop)?;
         let decode = DecodeOptions { skip_special: !options.special };
+        options.endless.map(|e| e.recent(shared.capacity)).transpose()?;
+        let matcher = options.constraint.as_ref().map(Constraint::begin).transpose()?;
         let epoch = shared.change();
         let kept = shared.speculator().take();
         let speculator = Speculator::new(shared, &options.speculation, kept)?;
@@ -169,9 +183,11 @@ impl Generation {
             return Err(Error::Empty);
         }
         let tokenizer = Arc::clone(shared.model.tokenizer());
-        // Behind text, the space that the first token may begin with is part of the reply.
+        // Behind text, the space that the first token may begin with is part of the reply; a constraint has counted it, too.
         let detokenizer = match history.last() {
-            Some(&last) if !tokenizer.is_control(last) => Detokenizer::continuing(tokenizer, decode),
+            Some(&last) if matcher.is_some() || !tokenizer.is_control(last) => {
+                Detokenizer::continuing(tokenizer, decode)
+            }
             _ => Detokenizer::new(tokenizer, decode),
         };
         shared.cancel.reset();
@@ -184,6 +200,7 @@ impl Generation {
             history,
             chosen: VecDeque::new(),
             speculator,
+            matcher,
             timings: Timings::default(),
             started: None,
             first: None,
@@ -217,6 +234,10 @@ impl Generation {
             let wanted = self.options.max_tokens - self.timings.generated_tokens - 1;
             let room = wanted.min(shared.capacity.saturating_sub(self.history.len()));
             drafts = speculator.propose(shared, &self.options, &self.history, room)?;
+            if let Some(matcher) = &mut self.matcher {
+                // What may not come will not come true.
+                drafts.truncate(matcher.allowed(&drafts)?);
+            }
         }
         let computed = shared.engine.submit(shared.place, &drafts, &shared.cancel)?;
         if self.started.is_none() {
@@ -235,6 +256,8 @@ impl Generation {
     fn ending(&mut self) -> Option<Event> {
         if self.stops.stopped().is_some() {
             Some(self.finish(StopReason::StopString))
+        } else if self.chosen.is_empty() && self.matcher.as_ref().is_some_and(|m| m.is_done()) {
+            Some(self.finish(StopReason::End))
         } else if self.timings.generated_tokens >= self.options.max_tokens {
             Some(self.finish(StopReason::Length))
         } else {
@@ -264,22 +287,25 @@ impl Generation {
             self.timings.prompt_ms = started.elapsed().as_secs_f64() * 1e3;
             self.first = Some(Instant::now());
         }
-        self.choose(&mut served);
+        self.choose(&mut served)?;
         match self.chosen.pop_front() {
             Some((id, logprob)) => self.give(id, logprob),
             None => Err(Error::Internal { what: "a step without logits".to_owned() }),
         }
     }
 
-    fn choose(&mut self, served: &mut Served) {
+    fn choose(&mut self, served: &mut Served) -> Result<(), Error> {
         let from = self.history.len();
         let drafts = self.speculator.as_ref().map_or(&[][..], Speculator::drafts);
         for (i, logits) in served.logits.iter_mut().enumerate() {
             let raw = self.options.logprobs.then(|| (logits.clone(), log_sum_exp(logits)));
-            let id = self.options.sampling.choose(logits, &self.history);
+            let id = match &mut self.matcher {
+                Some(matcher) => self.options.sampling.choose_within(logits, &self.history, &mut **matcher)?,
+                None => self.options.sampling.choose(logits, &self.history),
+            };
             self.history.push(id);
             self.chosen.push_back((id, raw.and_then(|(logits, total)| Some(logits.get(id as usize)? - total))));
-            let ends = !self.options.ignore_end && self.shared.model.tokenizer().is_end(id);
+            let ends = self.ends(id) || self.matcher.as_ref().is_some_and(|m| m.is_done());
             // The next logits are those after the draft.
             if ends || drafts.get(i).is_none_or(|draft| draft.0 != id) {
                 break;
@@ -291,22 +317,45 @@ impl Generation {
         if let Some(speculator) = &mut self.speculator {
             speculator.learn(&self.shared, chosen, served);
         }
+        Ok(())
+    }
+
+    /// Does this token end the text?
+    fn ends(&self, id: u32) -> bool {
+        (self.matcher.is_some() || !self.options.ignore_end) && self.shared.model.tokenizer().is_end(id)
     }
 
     /// The event of a chosen token, which becomes one of the session.
     fn give(&mut self, id: u32, logprob: Option<f32>) -> Result<Event, Error> {
-        if !self.options.ignore_end && self.shared.model.tokenizer().is_end(id) {
+        if self.ends(id) {
             return Ok(self.finish(StopReason::End));
         }
         match self.shared.push(&[id]) {
             Ok(()) => {}
-            Err(Error::ContextFull { .. }) => return Ok(self.finish(StopReason::Context)),
+            Err(Error::ContextFull { .. }) => match self.options.endless {
+                Some(endless) => self.forget(endless, id)?,
+                None => return Ok(self.finish(StopReason::Context)),
+            },
             Err(error) => return Err(error),
         }
         self.timings.generated_tokens += 1;
         let stopped = self.stops.push(&self.detokenizer.push(id)?);
         let at_ms = self.started.map_or(0.0, |t| t.elapsed().as_secs_f64() * 1e3);
         Ok(Event::Token(TokenEvent { id, text: stopped.text, logprob, at_ms }))
+    }
+
+    /// Pushes `id`, for which there was no room.
+    fn forget(&mut self, endless: Endless, id: u32) -> Result<(), Error> {
+        self.history = endless.forget(&self.shared)?;
+        self.shared.push(&[id])?;
+        self.history.push(id);
+        self.history.extend(self.chosen.iter().map(|c| c.0));
+        let sampling = &mut self.options.sampling;
+        sampling.seed = sampling.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+        // It follows the text from its beginning.
+        self.speculator = None;
+        self.speculator = Speculator::new(&self.shared, &self.options.speculation, None)?;
+        Ok(())
     }
 
     /// Has the last event been given?

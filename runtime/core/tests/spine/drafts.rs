@@ -31,7 +31,7 @@ fn right_or_wrong_they_change_nothing() {
         let texts = [text(20, 75), text(21, 75)];
         let expected = [alone(&device, &texts[0], Some(1), 64), alone(&device, &texts[1], None, 64)];
         let mut c = context(&device, 3, 24);
-        c.set_adapter(0, Some(1)).unwrap();
+        c.set_adapter(0, Some(1.into())).unwrap();
         let mut saved = 0;
         for (s, text) in texts.iter().enumerate() {
             c.push(s, &text[..11 + s]).unwrap();

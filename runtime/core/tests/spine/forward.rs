@@ -35,7 +35,7 @@ pub fn compute(c: &mut Context, sequences: &[usize], into: &mut [Bits]) {
 /// All of `tokens` in a context of its own.
 pub fn alone(device: &Arc<Device>, tokens: &[u32], adapter: Option<u32>, chunk: u64) -> Bits {
     let mut c = context(device, 1, chunk);
-    c.set_adapter(0, adapter).unwrap();
+    c.set_adapter(0, adapter.map(Into::into)).unwrap();
     c.push(0, tokens).unwrap();
     let mut bits = vec![Bits::new()];
     compute(&mut c, &[0], &mut bits);
@@ -62,8 +62,8 @@ fn sequences_with_different_adapters_share_batches_and_roll_back() {
         let (a, b) = (text(2, 70), text(3, 51));
         let expected = [alone(&device, &a, Some(1), 64), alone(&device, &b, Some(0), 64)];
         let mut c = context(&device, 2, 24);
-        c.set_adapter(0, Some(1)).unwrap();
-        c.set_adapter(1, Some(0)).unwrap();
+        c.set_adapter(0, Some(1.into())).unwrap();
+        c.set_adapter(1, Some(0.into())).unwrap();
         let mut bits = vec![Bits::new(), Bits::new()];
         // Both begin in one batch; then A goes on with B decoding beside it, a token at a time.
         c.push(0, &a[..20]).unwrap();
@@ -96,7 +96,7 @@ fn a_cancelled_step_leaves_a_sequence_that_goes_on_alike() {
         let tokens = text(4, 60);
         let expected = alone(&device, &tokens, Some(0), 64);
         let mut c = context(&device, 1, 16);
-        c.set_adapter(0, Some(0)).unwrap();
+        c.set_adapter(0, Some(0.into())).unwrap();
         let mut bits = vec![Bits::new()];
         c.push(0, &tokens[..21]).unwrap();
         compute(&mut c, &[0], &mut bits);

@@ -90,7 +90,7 @@ fn split<const N: usize>() {
     c.set_profiling(true);
     let tokens = [text(2, 70), text(3, 51)];
     let expected = [alone(&devices[1], &tokens[0], Some(1), 64), alone(&devices[1], &tokens[1], None, 64)];
-    c.set_adapter(0, Some(1)).unwrap();
+    c.set_adapter(0, Some(1.into())).unwrap();
     let mut bits = vec![Bits::new(), Bits::new()];
     for (i, t) in tokens.iter().enumerate() {
         c.push(i, t).unwrap();

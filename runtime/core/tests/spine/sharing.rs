@@ -23,7 +23,7 @@ fn forks_go_their_own_ways() {
         let expected = [alone(&device, &a, Some(1), 64), alone(&device, &other, Some(1), 64)];
         let mut c = context(&device, 2, 32);
         let mut bits = vec![Bits::new(), Bits::new()];
-        c.set_adapter(0, Some(1)).unwrap();
+        c.set_adapter(0, Some(1.into())).unwrap();
         c.push(0, &a[..75]).unwrap();
         compute(&mut c, &[0], &mut bits);
         c.fork(0, 1).unwrap();
@@ -56,7 +56,7 @@ fn plain_context(device: &Arc<Device>, size: ContextSize) -> Context {
 
 fn plain_alone(device: &Arc<Device>, tokens: &[u32], adapter: Option<u32>) -> Bits {
     let mut c = plain_context(device, ContextSize::full(1, 256, 64, 64));
-    c.set_adapter(0, adapter).unwrap();
+    c.set_adapter(0, adapter.map(Into::into)).unwrap();
     c.push(0, tokens).unwrap();
     let mut bits = vec![Bits::new()];
     compute(&mut c, &[0], &mut bits);
@@ -83,7 +83,7 @@ fn equal_prefixes_are_computed_once() {
         assert_eq!(positions(&bits[1]), (128..200).collect::<Vec<_>>());
         assert!(bits[1].iter().all(|(p, row)| row == &expected[1][p]), "{name}");
         // Another adapter, or isolation, takes nothing over.
-        c.set_adapter(2, Some(0)).unwrap();
+        c.set_adapter(2, Some(0.into())).unwrap();
         c.push(2, &a).unwrap();
         assert_eq!(c.computed(2), 0);
         c.reset(2).unwrap();
@@ -132,7 +132,7 @@ fn a_context_grows_and_shrinks_under_its_sequences() {
         let expected = [alone(&device, &a, Some(1), 64), alone(&device, &b, None, 64)];
         let mut c = context(&device, 1, 16);
         let mut bits = vec![Bits::new(), Bits::new(), Bits::new()];
-        c.set_adapter(0, Some(1)).unwrap();
+        c.set_adapter(0, Some(1.into())).unwrap();
         c.push(0, &a[..70]).unwrap();
         compute(&mut c, &[0], &mut bits);
         let graph = |size: ContextSize| {
@@ -143,7 +143,7 @@ fn a_context_grows_and_shrinks_under_its_sequences() {
             built.g.finish(&[built.logits]).unwrap()
         };
         let large = ContextSize::full(3, 512, 32, 32);
-        c.resize(&graph(large), large).unwrap();
+        c.resize(&graph(large), &[bind(&device, &graph(large), None)], large).unwrap();
         c.push(1, &b[..90]).unwrap();
         c.push(2, &b[..65]).unwrap();
         compute(&mut c, &[1, 2], &mut bits);
@@ -151,7 +151,7 @@ fn a_context_grows_and_shrinks_under_its_sequences() {
         c.reset(1).unwrap();
         bits[1].clear();
         let small = ContextSize { pages: c.used_pages() + 1, ..ContextSize::full(3, 128, 16, 16) };
-        c.resize(&graph(small), small).unwrap();
+        c.resize(&graph(small), &[bind(&device, &graph(small), None)], small).unwrap();
         c.rollback(0, 3).unwrap();
         c.push(0, &a[67..]).unwrap();
         c.push(2, &b[65..]).unwrap();
@@ -192,7 +192,7 @@ fn a_sequence_goes_to_canonical_layout_and_back() {
     let canonical = |c: &Context, states: usize| -> Vec<Vec<u8>> {
         let one = |i| {
             let mut bytes = Vec::new();
-            c.export_state(0, i, &mut |unit| bytes.extend_from_slice(unit)).unwrap();
+            c.export_state(0, i, c.computed(0), &mut |unit| bytes.extend_from_slice(unit)).unwrap();
             bytes
         };
         (0..states).map(one).collect()

@@ -118,6 +118,14 @@ fn weights(name: &str, open: &Opener<'_>) -> Result<Checkpoint, FormatError> {
     Err(FormatError::new(name, Problem::NoWeights { expected }))
 }
 
+/// A file of JSON that need not be there.
+///
+/// # Errors
+/// As [`open`].
+pub fn optional_json(open: &Opener<'_>, name: &'static str) -> Result<Option<Config>, FormatError> {
+    json(open, name, MAX_CONFIG_BYTES)
+}
+
 fn text(open: &Opener<'_>, name: &'static str, limit: u64) -> Result<Option<String>, FormatError> {
     optional(open, name)?.map(|source| read_text(&*source, name, limit)).transpose()
 }

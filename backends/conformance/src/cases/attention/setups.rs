@@ -149,5 +149,14 @@ pub(super) fn forward() -> Vec<Setup> {
 }
 
 pub(super) fn gradients() -> Vec<Setup> {
-    [1, 7, 33].into_iter().flat_map(stateless).collect()
+    let mut out: Vec<Setup> = [1, 7, 33].into_iter().flat_map(stateless).collect();
+    // More rows than kernels take at once; windows of less, about as much and more than that.
+    let few = AttentionParams { heads: 2, kv_heads: 1, head_dim: 8, ..BASE };
+    let long = [(0, 150), (0, 70), (0, 64)];
+    for window in [0, 3, 64, 70] {
+        let params = AttentionParams { window, softcap: 4.0, ..few };
+        out.push(Setup::new(&format!("long, window {window}"), params, &long).sinks());
+    }
+    out.push(Setup::new("long, plain", AttentionParams { head_dim: 16, ..few }, &[(0, 129)]));
+    out
 }

@@ -162,10 +162,12 @@ unsafe fn raised<S: Simd, const CODES: bool, const N: usize>(
     }
 }
 
+/// The number of each lane.
+pub const LANE: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
+
 /// Lanes outside `from..to` become minus infinity.
 #[inline(always)]
 unsafe fn hide<S: Simd>(x: S::F, from: usize, to: usize) -> S::F {
-    const LANE: [f32; LANES] = [0., 1., 2., 3., 4., 5., 6., 7., 8., 9., 10., 11., 12., 13., 14., 15.];
     // SAFETY: the array has 16 lanes.
     unsafe {
         let lane = S::load(LANE.as_ptr());

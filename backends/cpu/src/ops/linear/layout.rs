@@ -3,6 +3,7 @@
 use super::Part;
 use crate::matmul::tokens::{Form, Tiling};
 use crate::op::Step;
+use crate::places::Places;
 use crate::weight::STRIP;
 
 /// Tokens times columns that every worker prepares for itself: about a microsecond, as a barrier.
@@ -73,13 +74,13 @@ impl Layout {
         let rank = parts.iter().filter_map(|p| p.lora).map(|l| l.rank).max().unwrap_or(0);
         let bank = own.take(rank, STRIP * 4)?;
         let strips = parts.iter().map(|p| own.take(1, p.multiplier.scratch_bytes())).collect::<Option<Vec<_>>>()?;
-        let bytes = threads.checked_mul(own.end)?.checked_add(common.end).filter(|&n| n <= isize::MAX as usize)?;
+        let bytes = common.with_workers(&own, threads)?;
         Some(Self {
             bytes,
             tiles,
             inner,
-            workers: common.end,
-            per_worker: own.end,
+            workers: common.bytes(),
+            per_worker: own.bytes(),
             row,
             own_tiles,
             bank,
@@ -105,20 +106,5 @@ impl Layout {
     /// How tokens of a form are cut.
     pub fn tiling(&self, form: Form, tokens: usize) -> Tiling {
         Tiling::new(tokens, self.full[form as usize])
-    }
-}
-
-/// Places one after the other, each at the begin of a cache line.
-#[derive(Default)]
-struct Places {
-    end: usize,
-}
-
-impl Places {
-    /// For `n` things of `size` bytes.
-    fn take(&mut self, n: usize, size: usize) -> Option<usize> {
-        let at = self.end;
-        self.end = n.checked_mul(size)?.checked_next_multiple_of(64)?.checked_add(at)?;
-        Some(at)
     }
 }

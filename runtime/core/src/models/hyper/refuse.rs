@@ -33,6 +33,18 @@ impl Hyper<'_> {
         }
     }
 
+    /// Refuses a key of a GGUF file that is there at all.
+    pub fn gguf_absent(&self, gguf: &str) -> Result<()> {
+        match self {
+            Self::Gguf { metadata, .. } => match metadata.get(&self.key(gguf)) {
+                Some(found) => Err(unsupported(&self.key(gguf), &found.brief(), "none")),
+                None => Ok(()),
+            },
+            Self::Hf { .. } => Ok(()),
+            Self::Recorded { of, .. } => of.gguf_absent(gguf),
+        }
+    }
+
     /// Refuses a Hugging Face setting that is there at all.
     pub fn absent(&self, hf: &str) -> Result<()> {
         match self.folder().and_then(|c| c.get(hf)) {

@@ -5,8 +5,8 @@ use super::super::{ConfigError, Hyper};
 use super::{Divisors, LONG, SHORT, Scaling};
 
 impl Scaling {
-    /// See [`Rope::read`](super::Rope::read).
-    pub(super) fn read(h: &Hyper<'_>, n_rot: u64, group: &str) -> Result<Self, ConfigError> {
+    /// See [`Rope::read`](super::Rope::read) and, for `exact`, [`Rope::read_exact`](super::Rope::read_exact).
+    pub(super) fn read(h: &Hyper<'_>, n_rot: u64, group: &str, exact: bool) -> Result<Self, ConfigError> {
         let paths = |name: &str| {
             [
                 format!("rope_scaling.{name}"),
@@ -37,7 +37,15 @@ impl Scaling {
             "linear" => Ok(Self::Linear(factor()?)),
             "dynamic" => Ok(Self::Dynamic { factor: factor()?, original: trained(Some(h.context_length()?))? }),
             "yarn" => {
-                paths("truncate").iter().try_for_each(|path| h.switch(path, true))?;
+                let truncate = paths("truncate");
+                let rounded = if exact {
+                    let stated = truncate.each_ref().map(String::as_str);
+                    h.flag("rope.scaling.yarn_truncate", &stated, h.folder().is_some())?
+                } else {
+                    // GGUF has no key for it.
+                    truncate.iter().try_for_each(|path| h.switch(path, true))?;
+                    true
+                };
                 let factor = factor()?;
                 let usual = if factor > 1.0 { 0.1 * factor.ln() + 1.0 } else { 1.0 };
                 // GGUF has what is multiplied with the usual.
@@ -53,6 +61,7 @@ impl Scaling {
                     fast: get("rope.scaling.yarn_beta_fast", "beta_fast", Some(32.0))?,
                     slow: get("rope.scaling.yarn_beta_slow", "beta_slow", Some(1.0))?,
                     magnitude: usual * more,
+                    rounded,
                 })
             }
             "llama3" => Ok(Self::Llama3 {

@@ -1,0 +1,188 @@
+//! Gradients of LINEAR: with respect to its input through any weight, to adapters, biases and plain weights.
+//!
+//! ```text
+//! layout.rs    where intermediate values are in the scratch
+//! adapters.rs  inner values of adapters and their gradients
+//! work.rs      the products, shared out in tiles
+//! ```
+//!
+//! `dx = Σ dy_i W_i` decodes a tile of each weight once for many tokens and multiplies in f32. Every element is one
+//! chain: over the weights and their rows in order, then over the adapter's. Gradients of weights are chains over tokens in order.
+//! So nothing depends on how tiles are shared out.
+//!
+//! A norm before and a gate after are not taken: gradients are made of the unfused graph.
+
+mod adapters;
+mod layout;
+mod work;
+
+use super::{COMMON, MAX_WEIGHTS, PER_WEIGHT, adapter};
+use crate::check::{Checker, fixed};
+use crate::matmul::decode::Decoder;
+use crate::matmul::dense::Dense;
+use crate::matmul::finish::Finish;
+use crate::op::{CompiledOp, Ctx, Step};
+use crate::pool::Worker;
+use crate::weight::Format;
+use layout::Layout;
+use tern_abi::dtype;
+use tern_abi::graph::place;
+use tern_abi::ops::LinearParams;
+use tern_abi::plugin::{GraphView, OpView, Result};
+
+struct LinearGrad {
+    x: usize,
+    columns: usize,
+    dx: Option<usize>,
+    /// A residual's gradient is that of the output.
+    residual: Option<usize>,
+    adapters: Option<(usize, usize)>,
+    parts: Vec<Part>,
+    dense: Dense,
+    finish: Finish,
+    layout: Layout,
+}
+
+/// One weight.
+struct Part {
+    w: usize,
+    rows: usize,
+    decoder: Decoder,
+    /// Gradient of its output; absent where it is zero.
+    dy: Option<usize>,
+    dw: Option<usize>,
+    bias: Option<usize>,
+    lora: Option<Lora>,
+}
+
+#[derive(Clone, Copy)]
+struct Lora {
+    a: usize,
+    b: usize,
+    da: Option<usize>,
+    db: Option<usize>,
+    rank: usize,
+    banks: usize,
+}
+
+/// Compiles the op.
+pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
+    let c = Checker::new(view, op, "LINEAR's gradient");
+    let p = op.params::<LinearParams>();
+    c.ensure((1..=MAX_WEIGHTS).contains(&p.n_weights), format!("{} weights, expected 1 to 4", p.n_weights))?;
+    if p.norm != 0 || p.glu != 0 || p.quantize != 0 {
+        return Err(c.lacking("only of the form without norm, rounding and gate"));
+    }
+    let n = p.n_weights as usize;
+    let x = c.f32_in(0, "x")?;
+    let columns = c.last(x, "x")?;
+    c.ensure(c.dims(x).len() == 2, "x is not a matrix")?;
+    let tokens = c.first(x);
+    let adapters = match op.input(3) {
+        None => None,
+        Some(_) => {
+            let (index, scale) = (c.i32_in(3, "adapter_index")?, c.f32_in(4, "adapter_scale")?);
+            c.shaped(index, &[tokens], "adapter_index")?;
+            c.ensure(c.dims(scale).len() == 1, "adapter_scale is not a vector")?;
+            Some((index, scale))
+        }
+    };
+    (1..COMMON).filter(|&i| i != 2).try_for_each(|i| c.no_gradient(i))?;
+    let mut parts = Vec::with_capacity(n);
+    for i in 0..n {
+        parts.push(part(&c, op, ctx, (i, COMMON + n * PER_WEIGHT + i), columns, adapters)?);
+    }
+    let residual = c.f32_out_maybe(2, "gradient of residual")?;
+    if let Some(residual) = residual {
+        c.ensure(n == 1, "a residual goes with one weight")?;
+        c.shaped(residual, &[tokens, fixed(parts[0].rows)], "gradient of residual")?;
+    }
+    c.elements(x)?;
+    let layout = Layout::new(&parts, columns, c.max_of(tokens), ctx.threads)
+        .ok_or_else(|| c.wrong("scratch is larger than the address space"))?;
+    Ok(Box::new(LinearGrad {
+        x,
+        columns,
+        dx: c.gradient(0, "gradient of x")?,
+        residual,
+        adapters,
+        parts,
+        dense: Dense::of(ctx.tier),
+        finish: Finish::new(ctx.tier),
+        layout,
+    }))
+}
+
+fn part(
+    c: &Checker<'_>,
+    op: &OpView<'_>,
+    ctx: &Ctx,
+    (i, seed): (usize, usize),
+    columns: usize,
+    adapters: Option<(usize, usize)>,
+) -> Result<Part> {
+    let first = COMMON + i * PER_WEIGHT;
+    let tokens = c.first(c.f32_in(0, "x")?);
+    let w = op.input(first).ok_or_else(|| c.wrong(format!("weight {i} is missing")))?;
+    let (tensor, dims) = (c.tensor(w), c.dims(w));
+    c.ensure(dims.len() == 2, format!("weight {i} is not a matrix"))?;
+    let rows = c.max_of(dims[0]);
+    c.shaped(w, &[fixed(rows), fixed(columns)], "weight")?;
+    if tensor.place != place::WEIGHT && tensor.dtype != dtype::F32 {
+        return Err(c.lacking(format!("weight {i} has dtype {} and is not prepared", tensor.dtype)));
+    }
+    let dw = c.gradient(first, "gradient of a weight")?;
+    c.ensure(dw.is_none() || tensor.place != place::WEIGHT, "a prepared weight has no gradient")?;
+    let dy = c.f32_maybe(seed, "gradient of an output")?;
+    if let Some(dy) = dy {
+        c.shaped(dy, &[tokens, fixed(rows)], "gradient of an output")?;
+        c.elements(dy)?;
+    }
+    let bias = c.f32_out_maybe(first + 1, "gradient of a bias")?;
+    if let Some(bias) = bias {
+        c.shaped(bias, &[fixed(rows)], "gradient of a bias")?;
+    }
+    let lora = match (op.input(first + 2), op.input(first + 3), adapters) {
+        (Some(_), Some(_), Some((_, scale))) => {
+            let banks = c.dims(scale)[0];
+            let (a, b) = (c.f32_in(first + 2, "lora_a")?, c.f32_in(first + 3, "lora_b")?);
+            c.ensure(c.dims(a).len() == 3, "lora_a is not [banks, rank, columns]")?;
+            let rank = c.dims(a)[1];
+            c.shaped(b, &[banks, fixed(rows), rank], "lora_b")?;
+            let (rank, banks) = (c.max_of(rank), c.max_of(banks));
+            c.shaped(a, &[fixed(banks), fixed(rank), fixed(columns)], "lora_a")?;
+            let (da, db) = (c.gradient(first + 2, "gradient of lora_a")?, c.gradient(first + 3, "gradient of lora_b")?);
+            Some(Lora { a, b, da, db, rank, banks })
+        }
+        (None, None, _) => None,
+        _ => return Err(c.wrong(format!("adapters of weight {i} are incomplete"))),
+    };
+    let decoder = Decoder::new(Format::for_columns(tensor.dtype, columns as u64)?, columns, ctx.tier);
+    Ok(Part { w, rows, decoder, dy, dw, bias, lora })
+}
+
+impl CompiledOp for LinearGrad {
+    fn scratch_bytes(&self) -> usize {
+        self.layout.bytes
+    }
+
+    unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
+        // SAFETY: shapes were checked, the scratch has what the layout asked for, the tier is available; every worker passes the
+        // same barriers.
+        unsafe {
+            self.prepare(step, worker);
+            if self.parts.iter().any(|p| p.lora.is_some() && p.dy.is_some()) {
+                self.prepare_adapters(step, worker);
+            }
+            self.work(step, worker);
+        }
+    }
+}
+
+impl LinearGrad {
+    /// Bank and scale of a token's adapter, where it has one that does anything.
+    unsafe fn adapter(&self, step: &Step<'_>, token: usize, banks: usize) -> Option<(usize, f32)> {
+        // SAFETY: passed on.
+        unsafe { adapter(step, self.adapters?, token, banks) }
+    }
+}

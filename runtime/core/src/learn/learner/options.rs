@@ -1,0 +1,103 @@
+//! How, how much, and within which bounds.
+
+use crate::error::Error;
+use crate::learn::corpus::CorpusOptions;
+use crate::learn::evidence::Bounds;
+use crate::learn::recall::Fact;
+use crate::learn::store::Manifest;
+use serde::{Deserialize, Serialize};
+
+/// What learning may take. It ends, in good order, with the first that is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Seconds of learning; scoring before and after comes on top.
+    pub seconds: f64,
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Tokens that are learned from, each time that they are.
+    pub tokens: u64,
+    /// How often each document is seen.
+    pub epochs: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { seconds: 240.0, steps: 2000, tokens: 2_000_000, epochs: 3 }
+    }
+}
+
+/// How to learn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LearnOptions {
+    /// What may be learned from.
+    pub corpus: CorpusOptions,
+    /// What must not be exceeded.
+    pub bounds: Bounds,
+    /// What it may take.
+    pub budget: Budget,
+    /// Facts that the documents state, to see how much is remembered; see [`Recall`](crate::learn::Recall).
+    pub facts: Vec<Fact>,
+    /// Of all that is random.
+    pub seed: u64,
+    /// Samples of a step.
+    pub batch: usize,
+    /// Share of the samples that are the base's own answers, to hold it where it is; 0 to below 1.
+    pub replay: f64,
+    /// Share of the time that is worked, in the background; the rest is left to others.
+    pub duty: f64,
+    /// The store keeps the documents: it can forget and rebuild by itself, and small amounts accumulate. Else the application is
+    /// asked for them.
+    pub keep_sources: bool,
+}
+
+impl Default for LearnOptions {
+    fn default() -> Self {
+        Self {
+            corpus: CorpusOptions::default(),
+            bounds: Bounds::default(),
+            budget: Budget::default(),
+            facts: Vec::new(),
+            seed: 0,
+            batch: 4,
+            replay: 0.25,
+            duty: 1.0,
+            keep_sources: true,
+        }
+    }
+}
+
+impl LearnOptions {
+    /// Those that a generation was made with, from its manifest.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] where they are missing or of another version.
+    pub fn of(manifest: &Manifest) -> Result<Self, Error> {
+        let learner = manifest.settings.get("learner").cloned().unwrap_or_default();
+        serde_json::from_value(learner).map_err(|e| Error::Setting {
+            setting: "settings of the delta",
+            found: e.to_string(),
+            expected: "those of this version",
+        })
+    }
+
+    /// Are all within their ranges?
+    ///
+    /// # Errors
+    /// [`Error::Setting`].
+    pub fn check(&self) -> Result<(), Error> {
+        let all = [
+            ("held_out", self.corpus.held_out, 0.01, 0.9, "0.01 to 0.9"),
+            ("replay", self.replay, 0.0, 0.9, "0 to 0.9"),
+            ("duty", self.duty, 0.01, 1.0, "0.01 to 1"),
+            ("batch", self.batch as f64, 1.0, 1024.0, "1 to 1024"),
+            ("seconds", self.budget.seconds, 0.0, f64::MAX, "0 or more"),
+            ("anchor_rise", self.bounds.anchor_rise, f64::MIN_POSITIVE, f64::MAX, "above 0"),
+            ("divergence", self.bounds.divergence, f64::MIN_POSITIVE, f64::MAX, "above 0"),
+            ("norm", self.bounds.norm, f64::MIN_POSITIVE, f64::MAX, "above 0"),
+        ];
+        match all.into_iter().find(|&(_, v, least, most, _)| !(least..=most).contains(&v)) {
+            Some((setting, v, _, _, expected)) => Err(Error::Setting { setting, found: v.to_string(), expected }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! What a learner teaches: a frozen base with a delta on top, whatever the delta is made of.
+
+use super::corpus::{Document, Sample};
+use super::store::Base;
+use crate::error::Error;
+
+/// A base model with a delta. Without a delta it is the base model, bit for bit.
+pub trait Pupil {
+    /// Which model it is.
+    ///
+    /// # Errors
+    /// [`Error::Format`] where its files cannot be read any more.
+    fn base(&self) -> Result<Base, Error>;
+
+    /// How the delta is made, to make it again: what a manifest keeps.
+    fn settings(&self) -> serde_json::Value;
+
+    /// A document's samples.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`](super::corpus::Encoder::encode).
+    fn encode(&self, document: &Document) -> Result<Vec<Sample>, Error>;
+
+    /// What the base model answers to a prompt; the same each time.
+    ///
+    /// # Errors
+    /// As generating.
+    fn answer(&mut self, prompt: &str) -> Result<String, Error>;
+
+    /// Begins with a delta that was saved, or with one that changes nothing. `seed` is that of all that is random.
+    ///
+    /// # Errors
+    /// Where the delta does not fit the base; [`Error::Memory`].
+    fn begin(&mut self, delta: Option<&[u8]>, seed: u64) -> Result<(), Error>;
+
+    /// Nats for the tokens of samples that count, over all of them.
+    ///
+    /// # Errors
+    /// Backend errors.
+    fn nats(&mut self, samples: &[Sample]) -> Result<f64, Error>;
+
+    /// The divergence KL(base || with delta), summed over the tokens of samples that count.
+    ///
+    /// # Errors
+    /// Backend errors.
+    fn divergence(&mut self, samples: &[Sample]) -> Result<f64, Error>;
+
+    /// One optimizer step on samples, with `rate` times the learning rate; returns the nats of all of them before it.
+    ///
+    /// # Errors
+    /// Backend errors; [`Error::Cancelled`].
+    fn step(&mut self, samples: &[&Sample], rate: f32) -> Result<f64, Error>;
+
+    /// The largest change of a matrix relative to the matrix, in the Frobenius norm.
+    ///
+    /// # Errors
+    /// Backend errors.
+    fn norm(&mut self) -> Result<f64, Error>;
+
+    /// Multiplies the delta: 0 makes the base model of it.
+    ///
+    /// # Errors
+    /// Backend errors.
+    fn shrink(&mut self, factor: f32) -> Result<(), Error>;
+
+    /// The delta as it is saved: a GGUF adapter.
+    ///
+    /// # Errors
+    /// Backend errors.
+    fn delta(&mut self) -> Result<Vec<u8>, Error>;
+
+    /// Bytes of memory that the model and the training hold, where that is known.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+}
