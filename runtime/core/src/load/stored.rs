@@ -168,7 +168,7 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
     };
     if change == Change::Squeezed {
         let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
-        return Some(Stored { info, change, scattered: None, ternary: None });
+        return Some(Stored { info, change, made: None });
     }
     let whole_is_it = spec.part.is_none() && change != Change::Transposed;
     if whole_is_it {
