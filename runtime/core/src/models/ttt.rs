@@ -50,7 +50,10 @@ fn read(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
     a.rope_layout = rope_layout::ADJACENT;
     let rope = Rope { base, n_rot: a.n_rot.into(), scaling: Scaling::None };
     sizes.common.kv_elements = 0;
-    let gated = h.has_tensor("blk.0.attn_gate.weight", "model.layers.0.seq_modeling_block.g_proj.weight");
+    let gated = match h.draft() {
+        Some(config) => config.bool("use_gate")?.unwrap_or(false),
+        None => h.has_tensor("blk.0.attn_gate.weight", "model.layers.0.seq_modeling_block.g_proj.weight"),
+    };
     h.switch("use_gate", gated)?;
     Ok(Box::new(Ttt { sizes, rope, chunk, rate, gated }))
 }
