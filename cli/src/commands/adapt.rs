@@ -3,6 +3,7 @@
 mod data;
 
 use crate::args::{BackendArgs, bytes};
+use crate::commands::learn::documents;
 use crate::commands::quantize::clock;
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt;
@@ -13,11 +14,12 @@ use serde_json::json;
 use std::path::PathBuf;
 use std::time::Instant;
 use tern::Model;
-use tern::learn::{Decay, Example, Nats, OptimizerKind, Schedule, Training, TrainingOptions, TrainingPlan};
+use tern::learn::corpus::Sample;
+use tern::learn::{Decay, Nats, OptimizerKind, Origin, Schedule, Training, TrainingOptions, TrainingPlan};
 
 const NOTES: &str = "\
-Every file is a document, and so is every text file of a folder. One document in four is held out: it is not learned from, and tells how \
-much was gained. With a single document its last quarter is. Each step learns from one stretch of --context tokens; the learning rate \
+Every file is a document, so is every text file of a folder, and so is every line of a .jsonl file (docs/learning.md). A fifth of the \
+documents, chosen by what they say, is held out: it is not learned from, and tells how much was gained. Each step learns from one stretch of --context tokens; the learning rate \
 rises over the first twentieth of the steps and falls to nothing at the last. --budget finds out how long a step takes and how many fit. \
 Training takes no more than --max-bytes together with the model: where that is little, the intermediate values of some layers are computed \
 twice rather than kept, which takes up to a third longer. --plan tells bytes and time.";
@@ -133,9 +135,9 @@ impl AdaptArgs {
 
 /// Runs `tern adapt`.
 pub fn adapt(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
-    let documents = data::read(&args.data)?;
+    let documents = documents(&args.data, Origin::User)?;
     let model = backend.open(&args.model)?;
-    let data = Data::new(&model, &documents, args.context as usize, args.seed)?;
+    let data = Data::new(&model, documents, args.context as usize, args.seed)?;
     if data.learn.is_empty() {
         return Err(Failure::new(Exit::Input, "there is too little text to learn from"));
     }
@@ -194,7 +196,7 @@ pub fn adapt(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
 /// Steps through the data; how many were done, and the mean loss of the last ones.
 fn learn(
     training: &mut Training,
-    stretches: &[Example],
+    stretches: &[Sample],
     steps: u64,
     batch: usize,
     watch: &interrupt::Watch,
@@ -203,7 +205,7 @@ fn learn(
     let mut loss: Option<f64> = None;
     for step in 0..steps {
         let first = step as usize * batch;
-        let chosen: Vec<Example> = (first..first + batch).map(|i| stretches[i % stretches.len()].clone()).collect();
+        let chosen: Vec<&Sample> = (first..first + batch).map(|i| &stretches[i % stretches.len()]).collect();
         let report = match training.step(&chosen) {
             Err(error) if error.is_cancelled() => return Ok((step, loss.unwrap_or(f64::NAN))),
             result => result?,
@@ -221,8 +223,8 @@ fn learn(
     Ok((steps, loss.unwrap_or(f64::NAN)))
 }
 
-fn score(training: &mut Training, examples: &[Example]) -> Result<Nats> {
-    let scores = training.score(examples)?;
+fn score(training: &mut Training, samples: &[Sample]) -> Result<Nats> {
+    let scores = training.score(samples)?;
     let sum = |a: Nats, b: &Nats| Nats { nats: a.nats + b.nats, tokens: a.tokens + b.tokens };
     Ok(scores.iter().fold(Nats::default(), sum))
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use tern::Error;
 use tern::learn::corpus::read;
 use tern::learn::store::{DEFAULT_KEEP, Edit};
-use tern::learn::{Fact, LearnOptions, Learner, LoraOptions, LoraPupil, Origin};
+use tern::learn::{Document, Fact, LearnOptions, Learner, LoraOptions, LoraPupil, Origin};
 
 const NOTES: &str = "\
 Text is scored before it is learned from; a fifth of the documents is held out. What was learned is committed only where held-out \
@@ -77,14 +77,7 @@ pub struct LearnArgs {
 
 /// Runs `tern learn`.
 pub fn learn(backend: &BackendArgs, args: &LearnArgs) -> Result<()> {
-    let mut documents = Vec::new();
-    for path in &args.data {
-        let reading = read(path, args.origin).map_err(Error::from)?;
-        if !reading.skipped.is_empty() {
-            note(&format!("{}: {} files are no text and were skipped", path.display(), reading.skipped.len()));
-        }
-        documents.extend(reading.documents);
-    }
+    let documents = documents(&args.data, args.origin)?;
     let options = args.options()?;
     let edit = Edit::open(&args.store.open(), DEFAULT_KEEP).map_err(Error::from)?;
     let model = backend.open(&args.model)?;
@@ -125,6 +118,19 @@ pub fn learn(backend: &BackendArgs, args: &LearnArgs) -> Result<()> {
         tern::learn::evidence::Verdict::Commit => Ok(()),
         _ => Err(Failure::new(Exit::Failure, "")),
     }
+}
+
+/// The documents of files and folders, written by `origin` where they do not say otherwise.
+pub fn documents(paths: &[PathBuf], origin: Origin) -> Result<Vec<Document>> {
+    let mut documents = Vec::new();
+    for path in paths {
+        let reading = read(path, origin).map_err(Error::from)?;
+        if !reading.skipped.is_empty() {
+            note(&format!("{}: {} files are no text and were skipped", path.display(), reading.skipped.len()));
+        }
+        documents.extend(reading.documents);
+    }
+    Ok(documents)
 }
 
 impl LearnArgs {

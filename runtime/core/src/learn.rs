@@ -23,13 +23,13 @@ pub mod learner;
 mod lora;
 mod optim;
 mod pupil;
-mod random;
 mod recall;
 pub mod report;
 mod schedule;
 pub mod store;
 mod training;
 
+pub use crate::random::Random;
 pub(crate) use adapter::Layout;
 pub use adapter::{Adapter, AdapterError, Factors};
 pub use corpus::{Corpus, CorpusOptions, Document, Origin};

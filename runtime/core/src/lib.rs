@@ -9,7 +9,7 @@
 //! learn.rs     learning as a transaction: text in, a checked delta or a reason out
 //!              adapters.rs: those that a model has; banks.rs: their factors on devices
 //! taps.rs      what goes into the matrices, for importance matrices and tests
-//! sample.rs    choosing the next token; constraint.rs: which tokens may be chosen
+//! sample.rs    choosing the next token; constraint.rs: which tokens may be chosen; random.rs: random numbers
 //! context.rs   a compiled graph with its memory and its sequences: pages, recurrent states, steps
 //! load.rs      from a model's files to definition, tensors, tokenizer; fingerprint.rs: which model it is
 //! package.rs   the files, and what is in them
@@ -38,6 +38,7 @@ mod load;
 mod model;
 mod opening;
 mod package;
+mod random;
 mod runtime;
 mod sample;
 mod score;

@@ -5,6 +5,7 @@
 
 use crate::constraint::Matcher;
 use crate::error::Error;
+use crate::random::{GOLDEN, mix, unit};
 
 /// How to choose. The default is greedy.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,16 +219,9 @@ fn draw(weights: &[(u32, f32)], u: f64) -> u32 {
     weights.last().map_or(0, |w| w.0)
 }
 
-/// A number in [0, 1) for a seed and a position (SplitMix64, Steele et al. 2014).
+/// A number in [0, 1) for a seed and a position.
 fn uniform(seed: u64, position: u64) -> f64 {
-    let mix = |mut z: u64| {
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    let golden = 0x9e37_79b9_7f4a_7c15_u64;
-    let bits = mix(mix(seed.wrapping_add(golden)) ^ position.wrapping_add(1).wrapping_mul(golden));
-    (bits >> 11) as f64 / (1u64 << 53) as f64
+    unit(mix(mix(seed.wrapping_add(GOLDEN)) ^ position.wrapping_add(1).wrapping_mul(GOLDEN)))
 }
 
 #[cfg(test)]

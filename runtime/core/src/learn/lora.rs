@@ -5,7 +5,7 @@ use super::corpus::{Document, Encoder, Sample};
 use super::hex;
 use super::pupil::Pupil;
 use super::store::{Base, Manifest};
-use super::training::{Example, Training, TrainingOptions};
+use super::training::{Training, TrainingOptions};
 use crate::error::Error;
 use crate::model::Model;
 use crate::session::{GenerateOptions, SessionOptions};
@@ -75,11 +75,6 @@ impl LoraPupil {
         hasher.update(self.model.template_source().unwrap_or_default().as_bytes());
         hex(hasher.finalize().as_bytes())
     }
-}
-
-fn examples<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<Example> {
-    let example = |s: &Sample| Example { tokens: s.tokens.clone(), counts: s.counts.clone() };
-    samples.into_iter().map(example).collect()
 }
 
 /// What a manifest keeps of the options.
@@ -186,20 +181,20 @@ impl Pupil for LoraPupil {
     }
 
     fn nats(&mut self, samples: &[Sample]) -> Result<f64, Error> {
-        let scores = self.training()?.score(&examples(samples))?;
+        let scores = self.training()?.score(samples)?;
         Ok(scores.iter().map(|s| s.nats).sum())
     }
 
     fn divergence(&mut self, samples: &[Sample]) -> Result<f64, Error> {
-        let targets: usize = samples.iter().map(Sample::targets).sum();
-        Ok(self.training()?.kl(&examples(samples))? * targets as f64)
+        let targets: usize = samples.iter().map(|s: &Sample| s.example.targets()).sum();
+        Ok(self.training()?.kl(samples)? * targets as f64)
     }
 
     fn step(&mut self, samples: &[&Sample], rate: f32) -> Result<f64, Error> {
         let learning_rate = self.options.training.learning_rate * f64::from(rate);
         let training = self.training()?;
         training.set_learning_rate(learning_rate);
-        let report = training.step(&examples(samples.iter().copied()))?;
+        let report = training.step(samples)?;
         self.peak = self.peak.max(self.model.memory().peak);
         Ok(report.loss * report.tokens as f64)
     }

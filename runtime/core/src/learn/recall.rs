@@ -68,7 +68,7 @@ fn ask(pupil: &mut dyn Pupil, facts: &[Fact], prompt: impl Fn(&Fact) -> String) 
         let samples =
             pupil.encode(&Document::pair("recall", Default::default(), prompt(fact), fact.answer.as_str()))?;
         nats += pupil.nats(&samples)?;
-        tokens += samples.iter().map(|s| s.targets()).sum::<usize>();
+        tokens += samples.iter().map(|s| s.example.targets()).sum::<usize>();
     }
     Ok(nats / tokens.max(1) as f64)
 }

@@ -54,6 +54,12 @@ impl Example {
     }
 }
 
+impl AsRef<Example> for Example {
+    fn as_ref(&self) -> &Example {
+        self
+    }
+}
+
 /// How well an example was predicted.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Nats {
@@ -183,7 +189,7 @@ impl Training {
     /// # Errors
     /// [`Error::Setting`] for an example that is too long, [`Error::Token`], [`Error::Empty`] where no token counts,
     /// [`Error::Cancelled`], [`Error::Diverged`] where the gradient is not finite; backend errors. The adapter is then as before.
-    pub fn step(&mut self, examples: &[Example]) -> Result<StepReport, Error> {
+    pub fn step(&mut self, examples: &[impl AsRef<Example>]) -> Result<StepReport, Error> {
         let start = Instant::now();
         let micros = self.pack(examples)?;
         let tokens: usize = micros.iter().map(Micro::targets).sum();
@@ -230,7 +236,7 @@ impl Training {
     ///
     /// # Errors
     /// As [`Training::step`].
-    pub fn gradients(&mut self, examples: &[Example]) -> Result<(f64, Adapter), Error> {
+    pub fn gradients(&mut self, examples: &[impl AsRef<Example>]) -> Result<(f64, Adapter), Error> {
         let micros = self.pack(examples)?;
         let tokens = micros.iter().map(Micro::targets).sum::<usize>().max(1);
         let loss = self.gradient(micros, tokens)? / tokens as f64;
@@ -241,9 +247,9 @@ impl Training {
     ///
     /// # Errors
     /// As [`Training::step`]; an example without tokens that count has zero nats.
-    pub fn score(&mut self, examples: &[Example]) -> Result<Vec<Nats>, Error> {
+    pub fn score(&mut self, examples: &[impl AsRef<Example>]) -> Result<Vec<Nats>, Error> {
         let micros = self.pack(examples)?;
-        let mut scores: Vec<Nats> = examples.iter().map(|e| Nats { nats: 0.0, tokens: e.targets() }).collect();
+        let mut scores: Vec<Nats> = examples.iter().map(|e| Nats { nats: 0.0, tokens: e.as_ref().targets() }).collect();
         if self.scorer.is_none() {
             self.scorer = Some(Runner::new(
                 &self.model,
@@ -273,7 +279,7 @@ impl Training {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    fn pack(&self, examples: &[Example]) -> Result<Vec<Micro>, Error> {
+    fn pack(&self, examples: &[impl AsRef<Example>]) -> Result<Vec<Micro>, Error> {
         self.cancel.reset();
         pack(examples, &self.graphs.size(), self.model.tokenizer().vocab_size())
     }

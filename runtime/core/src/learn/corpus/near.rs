@@ -1,7 +1,7 @@
 //! Nearly the same text: MinHash (Broder, 1997) over shingles of words, and bands of it to find candidates without comparing all
 //! pairs.
 
-use crate::learn::random::mix;
+use crate::random::mix;
 use std::collections::HashMap;
 
 /// Words of a shingle.

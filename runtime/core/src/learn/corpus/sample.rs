@@ -2,7 +2,7 @@
 
 use super::document::{Content, Document, Origin, Turn};
 use crate::error::Error;
-use crate::learn::LearnError;
+use crate::learn::{Example, LearnError};
 use crate::model::Model;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,18 +11,15 @@ use tern_text::{Bos, ChatTemplate, ChatTokens, EncodeOptions, Message, RenderOpt
 /// A stretch of tokens of one document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// The tokens.
-    pub tokens: Vec<u32>,
-    /// Whether a token counts as something to be predicted; never the first.
-    pub counts: Vec<bool>,
+    /// The tokens, and which of them count; never the first.
+    pub example: Example,
     /// Bytes that the tokens that count stand for.
     pub bytes: u64,
 }
 
-impl Sample {
-    /// How many tokens count.
-    pub fn targets(&self) -> usize {
-        self.counts.iter().filter(|&&c| c).count()
+impl AsRef<Example> for Sample {
+    fn as_ref(&self) -> &Example {
+        &self.example
     }
 }
 
@@ -111,7 +108,7 @@ impl Encoder {
         }
         let counted = tokens.iter().zip(&counts).filter(|(_, c)| **c);
         let bytes = counted.map(|(&t, _)| self.token_bytes(t).len() as u64).sum();
-        Sample { tokens: tokens.to_vec(), counts, bytes }
+        Sample { example: Example { tokens: tokens.to_vec(), counts }, bytes }
     }
 
     fn text(&self, text: &str) -> Result<(Vec<u32>, Vec<bool>), Error> {

@@ -159,8 +159,8 @@ const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content | tri
 fn counted(encoder: &Encoder, samples: &[Sample]) -> String {
     let mut bytes = Vec::new();
     for s in samples {
-        assert!(!s.counts[0] && s.tokens.len() == s.counts.len());
-        let ids = s.tokens.iter().zip(&s.counts).filter(|(_, c)| **c).map(|(t, _)| *t);
+        assert!(!s.example.counts[0] && s.example.tokens.len() == s.example.counts.len());
+        let ids = s.example.tokens.iter().zip(&s.example.counts).filter(|(_, c)| **c).map(|(t, _)| *t);
         bytes.extend(ids.flat_map(|id| encoder.token_bytes(id)));
     }
     String::from_utf8_lossy(&bytes).into_owned()
@@ -189,7 +189,7 @@ fn windows_count_every_token_but_the_first_once() {
     let encoder = encoder(TEMPLATE, 16);
     let Content::Text(text) = note(4).content else { panic!() };
     let samples = encoder.encode(&Document::text("x", Origin::User, text.clone())).unwrap();
-    assert!(samples.len() > 2 && samples.iter().all(|s| s.tokens.len() <= 16));
+    assert!(samples.len() > 2 && samples.iter().all(|s| s.example.tokens.len() <= 16));
     let got = counted(&encoder, &samples);
     assert!(text.ends_with(&got) && text.len() - got.len() < 8, "{got:?}");
 }

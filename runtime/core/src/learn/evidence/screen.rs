@@ -10,7 +10,7 @@
 
 use super::paired::Gain;
 use crate::learn::corpus::{shingles, words};
-use crate::learn::random::Random;
+use crate::random::Random;
 use std::collections::HashSet;
 
 /// Of the bits per byte of shuffled copies, what the true order must save at least. With SmolLM2-135M, which knows English best:

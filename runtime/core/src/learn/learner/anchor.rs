@@ -66,7 +66,7 @@ impl Anchor {
 
     /// Tokens of the guard that count.
     pub fn tokens(&self) -> usize {
-        self.guard.iter().map(Sample::targets).sum()
+        self.guard.iter().map(|s: &Sample| s.example.targets()).sum()
     }
 
     /// Nats per token of the guard.

@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::learn::corpus::{Corpus, Document, Sample};
 use crate::learn::evidence::{Harm, MIN_DOCUMENTS, Measure, Verdict, gain, judge};
 use crate::learn::pupil::Pupil;
-use crate::learn::random::Random;
 use crate::learn::recall;
+use crate::random::Random;
 use std::time::Duration;
 use web_time::Instant;
 
@@ -169,9 +169,9 @@ impl Attempt<'_> {
                     break 'epochs;
                 }
                 let mut batch: Vec<&Sample> = part.iter().filter_map(|&i| samples.get(i)).collect();
-                let learned: usize = batch.iter().map(|s| s.targets()).sum();
+                let learned: usize = batch.iter().map(|s| s.example.targets()).sum();
                 batch.extend(replayed.by_ref().take(options.batch.saturating_sub(own)));
-                let targets: usize = batch.iter().map(|s| s.targets()).sum();
+                let targets: usize = batch.iter().map(|s| s.example.targets()).sum();
                 let step = Instant::now();
                 if epoch == 0 {
                     first_nats +=

@@ -1,6 +1,7 @@
 //! The whole transaction with a pupil that really learns: a table of byte pairs and triples over a fixed base.
 
 use super::*;
+use crate::learn::Example;
 use crate::learn::corpus::{Origin, Sample};
 use crate::learn::evidence::Bound;
 use crate::learn::store::{Base, Store};
@@ -45,9 +46,9 @@ impl Counter {
     }
 
     fn places<'a>(&'a self, s: &'a Sample) -> impl Iterator<Item = ((u8, u8), u8)> + 'a {
-        let byte = |i: usize| s.tokens[i] as u8;
-        (1..s.tokens.len())
-            .filter(|&i| s.counts[i])
+        let byte = |i: usize| s.example.tokens[i] as u8;
+        (1..s.example.tokens.len())
+            .filter(|&i| s.example.counts[i])
             .map(move |i| ((if i > 1 { byte(i - 2) } else { 0 }, byte(i - 1)), byte(i)))
     }
 }
@@ -67,7 +68,7 @@ impl Pupil for Counter {
         let tokens: Vec<u32> = text.bytes().map(|b| u32::from(b & 127)).collect();
         let sample = |part: &[u32]| {
             let counts: Vec<bool> = (0..part.len()).map(|i| i > 0).collect();
-            Sample { tokens: part.to_vec(), bytes: part.len() as u64 - 1, counts }
+            Sample { example: Example { tokens: part.to_vec(), counts }, bytes: part.len() as u64 - 1 }
         };
         Ok(tokens.chunks(256).filter(|c| c.len() > 1).map(sample).collect())
     }
@@ -149,7 +150,7 @@ impl Pupil for Counter {
 
 /// A note in one of two ways to write, or in what the base knows: subject, verb, object and place, each out of eight.
 fn letter(i: usize, kind: usize) -> String {
-    let mut random = crate::learn::random::Random::new((i * 1000 + kind) as u64);
+    let mut random = crate::random::Random::new((i * 1000 + kind) as u64);
     let words = [
         [
             "the ferry,our captain,a deckhand,the pilot,every gull,the cook,one sailor,a passenger",
@@ -264,12 +265,12 @@ fn small_amounts_accumulate() {
 #[test]
 fn what_is_no_text_is_refused_with_the_bound() {
     let random = |seed: usize, i: usize| {
-        let mut random = crate::learn::random::Random::new((seed * 1000 + i) as u64);
+        let mut random = crate::random::Random::new((seed * 1000 + i) as u64);
         (0..400).map(|_| char::from(32 + random.below(95) as u8)).collect::<String>()
     };
     let shuffled = |i: usize| {
         let mut words: Vec<String> = letter(i, 0).split_whitespace().map(str::to_owned).collect();
-        crate::learn::random::Random::new(i as u64).shuffle(&mut words);
+        crate::random::Random::new(i as u64).shuffle(&mut words);
         words.join(" ")
     };
     let of = |text: &dyn Fn(usize) -> String, origin| -> Vec<Document> {

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::learn::optim::Optimizer;
 use crate::learn::{Adapter, AdapterError, Factors, Layout};
 use crate::models::{AdapterBanks, bank_names, inputs};
+use crate::random::{GOLDEN, mix, unit};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -198,15 +199,8 @@ impl Matrix {
 const INIT: u64 = 1;
 const DROPOUT: u64 = 2;
 
-/// A number in [0, 1) for a place: SplitMix64's finalizer (Steele et al. 2014) over the seed and each part of the place.
+/// A number in [0, 1) for a place, of the seed and each part of the place.
 fn random(seed: u64, place: [u64; 3]) -> f64 {
-    let mix = |x: u64| {
-        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    };
-    let state = place.iter().fold(mix(seed ^ 0x9e37_79b9_7f4a_7c15), |state, &p| {
-        mix(state.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ mix(p.wrapping_add(0x9e37_79b9_7f4a_7c15)))
-    });
-    (state >> 11) as f64 / (1u64 << 53) as f64
+    let next = |state: u64, &part: &u64| mix(state.wrapping_add(GOLDEN) ^ mix(part.wrapping_add(GOLDEN)));
+    unit(place.iter().fold(mix(seed ^ GOLDEN), next))
 }

@@ -15,16 +15,16 @@ impl Training {
     ///
     /// # Errors
     /// As [`Training::score`].
-    pub fn kl(&mut self, examples: &[Example]) -> Result<f64, Error> {
+    pub fn kl(&mut self, examples: &[impl AsRef<Example>]) -> Result<f64, Error> {
         // Checks the examples.
         self.pack(examples)?;
-        let positions = examples.iter().map(|e| e.tokens.len()).max().unwrap_or(0).max(1) as u64;
+        let positions = examples.iter().map(|e| e.as_ref().tokens.len()).max().unwrap_or(0).max(1) as u64;
         let size = ContextSize::full(2, positions, 2 * ROWS as u64, 2 * ROWS as u64);
         let kv = KvType::F32.dtype();
         let mut context = self.model.context_with(size, kv, self.factors.banks())?;
         let (mut sum, mut tokens) = (0.0, 0);
         for example in examples {
-            let (nats, n) = self.divergence(&mut context, example)?;
+            let (nats, n) = self.divergence(&mut context, example.as_ref())?;
             sum += nats;
             tokens += n;
         }

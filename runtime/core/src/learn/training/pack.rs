@@ -19,10 +19,10 @@ pub struct Micro {
 ///
 /// # Errors
 /// [`Error::Setting`] for an example that is too long or has another number of marks, [`Error::Token`].
-pub fn pack(examples: &[Example], size: &ContextSize, vocab: usize) -> Result<Vec<Micro>, Error> {
+pub fn pack(examples: &[impl AsRef<Example>], size: &ContextSize, vocab: usize) -> Result<Vec<Micro>, Error> {
     let mut micros: Vec<Micro> = Vec::new();
     for (number, example) in examples.iter().enumerate() {
-        let Example { tokens, counts } = example;
+        let Example { tokens, counts } = example.as_ref();
         let bad = |setting, found: usize, expected| Err(Error::Setting { setting, found: found.to_string(), expected });
         if tokens.len() as u64 > size.chunk {
             return bad("tokens of an example", tokens.len(), "at most the context of the training");
