@@ -5,6 +5,7 @@
 
 pub mod grad;
 mod groups;
+mod shape;
 
 use crate::check::{Checker, fixed};
 use crate::matmul::finish::{Finish, Results, Target};
@@ -12,24 +13,17 @@ use crate::matmul::strip::{Multiplier, RESULTS};
 use crate::matmul::tokens::{Put, Tiling};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
-use crate::weight::{Format, STRIP};
+use crate::weight::STRIP;
 use groups::Groups;
+use shape::Shape;
 use std::mem::MaybeUninit;
-use tern_abi::graph::place;
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 struct ExpertLinear {
+    shape: Shape,
     x: usize,
-    w: usize,
     bias: Option<usize>,
-    ids: usize,
     out: usize,
-    experts: usize,
-    rows: usize,
-    columns: usize,
-    /// Choices per token, and whether each has an input of its own.
-    ranks: usize,
-    own_input: bool,
     multiplier: Multiplier,
     put: Put,
     finish: Finish,
@@ -44,37 +38,19 @@ struct ExpertLinear {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "EXPERT_LINEAR");
-    let (x, ids, out) = (c.f32_in(0, "x")?, c.i32_in(3, "ids")?, c.f32_out(0, "output")?);
-    let bias = c.f32_maybe(2, "bias")?;
-    let w = op.input(1).ok_or_else(|| c.wrong("w is missing"))?;
-    let columns = c.last(x, "x")?;
-    let dims = c.dims(w);
-    c.ensure(dims.len() == 3, "w is not [experts, rows, columns]")?;
-    let (experts, rows) = (c.max_of(dims[0]), c.max_of(dims[1]));
-    c.shaped(w, &[fixed(experts), fixed(rows), fixed(columns)], "w")?;
-    if c.tensor(w).place != place::WEIGHT {
-        return Err(c.lacking("w is not a prepared weight"));
-    }
-    c.ensure(c.dims(ids).len() == 2, "ids is not a matrix")?;
-    let (tokens, ranks) = (c.first(ids), c.last(ids, "ids")?);
-    let own_input = c.dims(x).len() == 3;
-    if own_input {
-        c.shaped(x, &[tokens, fixed(ranks), fixed(columns)], "x")?;
-    } else {
-        c.shaped(x, &[tokens, fixed(columns)], "x")?;
-    }
+    let shape = Shape::read(&c, op)?;
+    let (x, bias, out) = (c.f32_in(0, "x")?, c.f32_maybe(2, "bias")?, c.f32_out(0, "output")?);
     if let Some(b) = bias {
-        c.shaped(b, &[fixed(experts), fixed(rows)], "bias")?;
+        c.shaped(b, &[fixed(shape.experts), fixed(shape.rows)], "bias")?;
     }
-    c.shaped(out, &[tokens, fixed(ranks), fixed(rows)], "output")?;
+    c.shaped(out, &shape.output(), "output")?;
     c.elements(out)?;
 
-    let format = Format::for_columns(c.tensor(w).dtype, columns as u64)?;
-    let multiplier = Multiplier::new(format, columns, ctx.tier);
-    let max = c.elements(ids)?;
+    let multiplier = Multiplier::new(shape.format, shape.columns, ctx.tier);
+    let max = c.elements(shape.ids)?;
     let sizes = || {
         let workers = max.checked_mul(multiplier.token_bytes())?.checked_next_multiple_of(64)?;
-        let strip = Groups::bytes(max, experts)?.checked_next_multiple_of(64)?;
+        let strip = Groups::bytes(max, shape.experts)?.checked_next_multiple_of(64)?;
         let per_worker = strip.checked_add(multiplier.scratch_bytes())?.checked_next_multiple_of(64)?;
         let bytes = per_worker.checked_mul(ctx.threads)?.checked_add(workers)?;
         (bytes <= isize::MAX as usize).then_some((workers, strip, per_worker, bytes))
@@ -82,16 +58,10 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     let (workers, strip, per_worker, bytes) = sizes().ok_or_else(|| c.wrong("scratch is too large"))?;
     let put = multiplier.form().put(ctx.tier);
     Ok(Box::new(ExpertLinear {
+        shape,
         x,
-        w,
         bias,
-        ids,
         out,
-        experts,
-        rows,
-        columns,
-        ranks,
-        own_input,
         multiplier,
         put,
         finish: Finish::new(ctx.tier),
@@ -111,11 +81,11 @@ impl CompiledOp for ExpertLinear {
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
         // SAFETY: shapes were checked; the scratch has the places that were counted; the tier is available.
         unsafe {
-            let ids = step.i32s(self.ids);
+            let ids = step.i32s(self.shape.ids);
             let ids = &ids[..ids.len().min(self.max)];
             let mine = step.scratch().add(self.workers + worker.index() * self.per_worker);
             // Every worker sorts for itself: cheaper than waiting for one that does.
-            let groups = Groups::sort(ids, self.experts, mine);
+            let groups = Groups::sort(ids, self.shape.experts, mine);
             while let Some(range) = worker.claim(ids.len(), 8) {
                 for place in range {
                     self.prepare(step, &groups, place);
@@ -123,7 +93,7 @@ impl CompiledOp for ExpertLinear {
             }
             worker.barrier();
 
-            let strips = self.rows.div_ceil(STRIP);
+            let strips = self.shape.rows.div_ceil(STRIP);
             let chunk = (groups.active().len() * strips / (6 * worker.count())).clamp(1, 16);
             while let Some(range) = worker.claim(groups.active().len() * strips, chunk) {
                 if step.cancelled() {
@@ -136,8 +106,8 @@ impl CompiledOp for ExpertLinear {
             }
             if worker.index() == 0 {
                 // Rows whose expert does not exist.
-                for &row in &groups.order()[groups.of(self.experts)] {
-                    step.f32(self.out).add(row as usize * self.rows).write_bytes(0, self.rows);
+                for &row in &groups.order()[groups.of(self.shape.experts)] {
+                    step.f32(self.out).add(row as usize * self.shape.rows).write_bytes(0, self.shape.rows);
                 }
             }
         }
@@ -149,13 +119,13 @@ impl ExpertLinear {
     unsafe fn prepare(&self, step: &Step<'_>, groups: &Groups<'_>, place: usize) {
         let Some(group) = groups.around(place) else { return };
         let row = groups.order()[place] as usize;
-        let from = if self.own_input { row } else { row / self.ranks };
+        let from = if self.shape.own_input { row } else { row / self.shape.ranks };
         let tile = self.tiling(group.len()).tile_of(place - group.start);
         // SAFETY: the row's input, and its place among the tiles.
         unsafe {
             let to = step.scratch().add((group.start + tile.first) * self.multiplier.token_bytes());
-            let x = step.f32(self.x).add(from * self.columns);
-            (self.put)(x, self.columns, to, tile.width, place - group.start - tile.first);
+            let x = step.f32(self.x).add(from * self.shape.columns);
+            (self.put)(x, self.shape.columns, to, tile.width, place - group.start - tile.first);
         }
     }
 
@@ -165,7 +135,7 @@ impl ExpertLinear {
 
     /// A strip of an expert's matrix times all its rows.
     unsafe fn work(&self, step: &Step<'_>, groups: &Groups<'_>, expert: usize, strip: usize, scratch: *mut u8) {
-        let Some(matrix) = step.weight(self.w).and_then(|w| w.matrix()) else { return };
+        let Some(matrix) = step.weight(self.shape.w).and_then(|w| w.matrix()) else { return };
         let group = groups.of(expert);
         let tiling = self.tiling(group.len());
         let first = strip * STRIP;
@@ -179,14 +149,15 @@ impl ExpertLinear {
             for tile in tiling.tiles(0, group.len()) {
                 let y = y.0.as_mut_ptr().cast::<f32>();
                 self.multiplier.multiply(strip, tiling, scratch, x, tile, y);
-                let all = Results { y, pitch: tile.width, width: tile.width, rows: (self.rows - first).min(STRIP) };
+                let all =
+                    Results { y, pitch: tile.width, width: tile.width, rows: (self.shape.rows - first).min(STRIP) };
                 if let Some(bias) = self.bias {
-                    (self.finish.bias)(&all, step.f32(bias).add(expert * self.rows + first));
+                    (self.finish.bias)(&all, step.f32(bias).add(expert * self.shape.rows + first));
                 }
                 for t in 0..tile.width {
                     let row = groups.order()[group.start + tile.first + t] as usize;
                     let one = Results { y: y.add(16 * t), width: 1, ..all };
-                    let to = Target { at: step.f32(self.out).add(row * self.rows + first), stride: 0 };
+                    let to = Target { at: step.f32(self.out).add(row * self.shape.rows + first), stride: 0 };
                     (self.finish.write)(&one, to, Target { at: std::ptr::null_mut(), stride: 0 });
                 }
             }

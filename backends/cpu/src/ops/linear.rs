@@ -4,6 +4,7 @@
 //! ```text
 //! input.rs      norm, quantization, the adapters' inner values
 //! layout.rs     where they are in the scratch
+//! shape.rs      what is taken, here and by gradients
 //! grad.rs       gradients
 //! work.rs       strips of rows, claimed by workers: product, then everything that follows, while it is in cache
 //! ```
@@ -14,9 +15,10 @@
 pub mod grad;
 mod input;
 mod layout;
+mod shape;
 mod work;
 
-use crate::check::{Checker, Dim, fixed};
+use crate::check::{Checker, fixed};
 use crate::kernels::activation;
 use crate::kernels::{norm, vector};
 use crate::matmul::finish::Finish;
@@ -24,9 +26,8 @@ use crate::matmul::strip::Multiplier;
 use crate::matmul::tokens::{Form, Put};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
-use crate::weight::Format;
 use layout::Layout;
-use tern_abi::dtype;
+use shape::{Lora, Matrix};
 use tern_abi::graph::place;
 use tern_abi::ops::LinearParams;
 use tern_abi::plugin::{GraphView, OpView, Result};
@@ -71,14 +72,6 @@ struct Part {
     multiplier: Multiplier,
 }
 
-#[derive(Clone, Copy)]
-struct Lora {
-    a: usize,
-    b: usize,
-    rank: usize,
-    banks: usize,
-}
-
 /// Finds an optional input that is a vector of so many rows, with a name for messages.
 type VectorInput<'a> = &'a dyn Fn(usize, usize, &str) -> Result<Option<usize>>;
 
@@ -111,19 +104,11 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     c.ensure(p.quantize <= 1, format!("quantize {}, expected 0 or 1", p.quantize))?;
     let residual = c.f32_maybe(2, "residual")?;
     c.ensure(residual.is_none() || (n == 1 && gate.is_none()), "a residual goes with one weight")?;
-    let adapters = match op.input(3) {
-        None => None,
-        Some(_) => {
-            let (index, scale) = (c.i32_in(3, "adapter_index")?, c.f32_in(4, "adapter_scale")?);
-            c.shaped(index, &[tokens], "adapter_index")?;
-            c.ensure(c.dims(scale).len() == 1, "adapter_scale is not a vector")?;
-            Some((index, scale))
-        }
-    };
+    let adapters = shape::adapters(&c, op, tokens)?;
     let mut parts = Vec::with_capacity(n);
     for i in 0..n {
         let out = c.f32_out(if gate.is_some() { 0 } else { i }, "output")?;
-        let part = part(&c, op, ctx, (i, out), columns, adapters.map(|(_, scale)| c.dims(scale)[0]), &vector)?;
+        let part = part(&c, op, ctx, (i, out), columns, adapters, &vector)?;
         c.shaped(out, &[tokens, fixed(part.rows)], "output")?;
         // Their kernels round activations in any case, and just so.
         if p.quantize == 1 && (part.multiplier.form() != Form::Whole || part.lora.is_some()) {
@@ -164,35 +149,12 @@ fn part(
     ctx: &Ctx,
     (i, out): (usize, usize),
     columns: usize,
-    banks: Option<Dim>,
+    adapters: Option<(usize, usize)>,
     vector: VectorInput<'_>,
 ) -> Result<Part> {
-    let first = COMMON + i * PER_WEIGHT;
-    let w = op.input(first).ok_or_else(|| c.wrong(format!("weight {i} is missing")))?;
-    let tensor = c.tensor(w);
-    let dims = c.dims(w);
-    c.ensure(dims.len() == 2, format!("weight {i} is not a matrix"))?;
-    let rows = c.max_of(dims[0]);
-    c.shaped(w, &[fixed(rows), fixed(columns)], "weight")?;
-    if tensor.place != place::WEIGHT && tensor.dtype != dtype::F32 {
-        return Err(c.lacking(format!("weight {i} has dtype {} and is not prepared", tensor.dtype)));
-    }
-    let format = Format::for_columns(tensor.dtype, columns as u64)?;
-    let bias = vector(first + 1, rows, "bias")?;
-    let lora = match (op.input(first + 2), op.input(first + 3), banks) {
-        (Some(_), Some(_), Some(banks)) => {
-            let (a, b) = (c.f32_in(first + 2, "lora_a")?, c.f32_in(first + 3, "lora_b")?);
-            c.ensure(c.dims(a).len() == 3, "lora_a is not [banks, rank, columns]")?;
-            let rank = c.dims(a)[1];
-            c.shaped(a, &[banks, rank, fixed(columns)], "lora_a")?;
-            c.shaped(b, &[banks, fixed(rows), rank], "lora_b")?;
-            let (rank, banks) = (c.max_of(rank), c.max_of(banks));
-            c.shaped(a, &[fixed(banks), fixed(rank), fixed(columns)], "lora_a")?;
-            Some(Lora { a, b, rank, banks })
-        }
-        (None, None, _) => None,
-        _ => return Err(c.wrong(format!("adapters of weight {i} are incomplete"))),
-    };
+    let Matrix { w, rows, format } = shape::matrix(c, op, i, columns)?;
+    let bias = vector(COMMON + i * PER_WEIGHT + 1, rows, "bias")?;
+    let lora = shape::lora(c, op, i, (rows, columns), adapters)?;
     Ok(Part { w, rows, bias, lora, out, multiplier: Multiplier::new(format, columns, ctx.tier) })
 }
 

@@ -4,6 +4,7 @@
 //! added up in order of ranks.
 
 use super::groups::Groups;
+use super::shape::Shape;
 use crate::check::{Checker, fixed};
 use crate::kernels::elementwise;
 use crate::matmul::backward::{self, Own, Seed};
@@ -12,25 +13,16 @@ use crate::matmul::dense::{Dense, Rows};
 use crate::op::{CompiledOp, Ctx, Step, grain};
 use crate::places::Places;
 use crate::pool::Worker;
-use crate::weight::Format;
-use tern_abi::graph::place;
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// A row of no expert has no place.
 const NOWHERE: u32 = u32::MAX;
 
 struct ExpertGrad {
-    w: usize,
-    ids: usize,
+    shape: Shape,
     dy: usize,
     dx: Option<usize>,
     dbias: Option<usize>,
-    experts: usize,
-    rows: usize,
-    columns: usize,
-    /// Choices per token, and whether each has an input of its own.
-    ranks: usize,
-    own_input: bool,
     decoder: Decoder,
     dense: Dense,
     add: unsafe fn(*const f32, *const f32, *mut f32, usize),
@@ -48,51 +40,30 @@ struct ExpertGrad {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "EXPERT_LINEAR's gradient");
-    let (x, ids, dy) = (c.f32_in(0, "x")?, c.i32_in(3, "ids")?, c.f32_in(4, "gradient of the output")?);
-    let w = op.input(1).ok_or_else(|| c.wrong("w is missing"))?;
-    let (columns, dims) = (c.last(x, "x")?, c.dims(w));
-    c.ensure(dims.len() == 3, "w is not [experts, rows, columns]")?;
-    let (experts, rows) = (c.max_of(dims[0]), c.max_of(dims[1]));
-    c.shaped(w, &[fixed(experts), fixed(rows), fixed(columns)], "w")?;
-    if c.tensor(w).place != place::WEIGHT {
-        return Err(c.lacking("w is not a prepared weight"));
-    }
+    let shape = Shape::read(&c, op)?;
+    let dy = c.f32_in(4, "gradient of the output")?;
     c.no_gradient(1)?;
-    c.ensure(c.dims(ids).len() == 2, "ids is not a matrix")?;
-    let (tokens, ranks) = (c.first(ids), c.last(ids, "ids")?);
-    let own_input = c.dims(x).len() == 3;
-    if own_input {
-        c.shaped(x, &[tokens, fixed(ranks), fixed(columns)], "x")?;
-    } else {
-        c.shaped(x, &[tokens, fixed(columns)], "x")?;
-    }
-    c.shaped(dy, &[tokens, fixed(ranks), fixed(rows)], "gradient of the output")?;
+    c.shaped(dy, &shape.output(), "gradient of the output")?;
     let (dx, dbias) = (c.gradient(0, "gradient of x")?, c.gradient(2, "gradient of bias")?);
     if let Some(bias) = dbias {
-        c.shaped(bias, &[fixed(experts), fixed(rows)], "gradient of bias")?;
+        c.shaped(bias, &[fixed(shape.experts), fixed(shape.rows)], "gradient of bias")?;
     }
     c.elements(dy)?;
-    let (mut all, mut each, max) = (Places::default(), Places::default(), c.elements(ids)?);
+    let (mut all, mut each, max) = (Places::default(), Places::default(), c.elements(shape.ids)?);
     let mut places = || {
-        each.take(Groups::bytes(max, experts)?, 1)?;
+        each.take(Groups::bytes(max, shape.experts)?, 1)?;
         let own = Own::take(&mut each)?;
-        let seeds = all.take(max, rows.checked_mul(4)?)?;
-        let back = all.take(max, columns.checked_mul(4)?)?;
+        let seeds = all.take(max, shape.rows.checked_mul(4)?)?;
+        let back = all.take(max, shape.columns.checked_mul(4)?)?;
         Some((seeds, back, all.take(max, 4)?, own, all.with_workers(&each, ctx.threads)?))
     };
     let (seeds, back, places, own, bytes) = places().ok_or_else(|| c.wrong("scratch is too large"))?;
     Ok(Box::new(ExpertGrad {
-        w,
-        ids,
+        shape,
         dy,
         dx,
         dbias,
-        experts,
-        rows,
-        columns,
-        ranks,
-        own_input,
-        decoder: Decoder::new(Format::for_columns(c.tensor(w).dtype, columns as u64)?, columns, ctx.tier),
+        decoder: Decoder::new(shape.format, shape.columns, ctx.tier),
         dense: Dense::of(ctx.tier),
         add: elementwise::add(ctx.tier),
         over_rows: elementwise::over_rows(ctx.tier),
@@ -115,24 +86,24 @@ impl CompiledOp for ExpertGrad {
         // SAFETY: shapes were checked; the scratch has the places that were counted; the tier is available; each item writes
         // places of its own.
         unsafe {
-            let ids = step.i32s(self.ids);
+            let ids = step.i32s(self.shape.ids);
             let mine = step.scratch().add(self.workers + worker.index() * self.per_worker);
             // Every worker sorts for itself: cheaper than waiting for one that does.
-            let groups = Groups::sort(ids, self.experts, mine);
+            let groups = Groups::sort(ids, self.shape.experts, mine);
             let seeds = step.scratch().add(self.seeds).cast::<f32>();
             while let Some(range) = worker.claim(ids.len(), 8) {
                 for place in range {
                     let row = groups.order()[place] as usize;
-                    let known = place < groups.of(self.experts).start;
-                    let from = step.f32(self.dy).add(row * self.rows).cast_const();
-                    seeds.add(place * self.rows).copy_from_nonoverlapping(from, self.rows);
+                    let known = place < groups.of(self.shape.experts).start;
+                    let from = step.f32(self.dy).add(row * self.shape.rows).cast_const();
+                    seeds.add(place * self.shape.rows).copy_from_nonoverlapping(from, self.shape.rows);
                     self.places(step).add(row).write(if known { place as u32 } else { NOWHERE });
                 }
             }
             worker.barrier();
 
             let tiles = if self.dx.is_some() { groups.active().len() * self.decoder.tiles() } else { 0 };
-            let biases = if self.dbias.is_some() { self.experts } else { 0 };
+            let biases = if self.dbias.is_some() { self.shape.experts } else { 0 };
             while let Some(range) = worker.claim(tiles + biases, 1) {
                 if step.cancelled() {
                     break;
@@ -155,17 +126,17 @@ impl ExpertGrad {
         step.scratch().wrapping_add(self.places).cast()
     }
     fn back(&self, step: &Step<'_>, place: usize) -> *mut f32 {
-        step.scratch().wrapping_add(self.back).cast::<f32>().wrapping_add(place * self.columns)
+        step.scratch().wrapping_add(self.back).cast::<f32>().wrapping_add(place * self.shape.columns)
     }
 
     /// A tile of an expert's matrix, for all its rows.
     unsafe fn input(&self, step: &Step<'_>, groups: &Groups<'_>, item: usize, mine: *mut u8) {
-        let Some(matrix) = step.weight(self.w).and_then(|w| w.matrix()) else { return };
+        let Some(matrix) = step.weight(self.shape.w).and_then(|w| w.matrix()) else { return };
         let (expert, tile) = (groups.active()[item / self.decoder.tiles()] as usize, item % self.decoder.tiles());
         let group = groups.of(expert);
-        let dy = Rows { at: step.scratch().wrapping_add(self.seeds).cast(), stride: self.rows }.from(group.start);
-        let seed = Seed { source: Source::Prepared(matrix, expert), first: 0, rows: self.rows, dy };
-        let to = (self.back(step, group.start).wrapping_add(tile * TILE_COLUMNS), self.columns);
+        let dy = Rows { at: step.scratch().wrapping_add(self.seeds).cast(), stride: self.shape.rows }.from(group.start);
+        let seed = Seed { source: Source::Prepared(matrix, expert), first: 0, rows: self.shape.rows, dy };
+        let to = (self.back(step, group.start).wrapping_add(tile * TILE_COLUMNS), self.shape.columns);
         // SAFETY: the matrix has the tensor's shape; rows and columns of the scratch.
         unsafe {
             backward::input((&self.dense, &self.decoder), &seed, (tile, group.len()), to, false, (mine, self.own));
@@ -177,25 +148,25 @@ impl ExpertGrad {
         let group = groups.of(expert);
         // SAFETY: the expert's rows and its bias.
         unsafe {
-            let seeds = step.scratch().add(self.seeds).cast::<f32>().add(group.start * self.rows);
-            let to = step.f32(to).add(expert * self.rows);
-            (self.over_rows)(seeds, std::ptr::null(), group.len(), self.rows, to, self.rows);
+            let seeds = step.scratch().add(self.seeds).cast::<f32>().add(group.start * self.shape.rows);
+            let to = step.f32(to).add(expert * self.shape.rows);
+            (self.over_rows)(seeds, std::ptr::null(), group.len(), self.shape.rows, to, self.shape.rows);
         }
     }
 
     /// From places to rows; ranks of a token are added up.
     unsafe fn give_back(&self, step: &Step<'_>, worker: &Worker<'_>) {
         let Some(dx) = self.dx else { return };
-        let ranks = if self.own_input { 1 } else { self.ranks };
-        for row in worker.split(step.len(self.ids) / ranks, grain(self.columns * ranks)) {
+        let ranks = if self.shape.own_input { 1 } else { self.shape.ranks };
+        for row in worker.split(step.len(self.shape.ids) / ranks, grain(self.shape.columns * ranks)) {
             // SAFETY: rows of `dx`, places of the scratch.
             unsafe {
-                let to = step.f32(dx).add(row * self.columns);
-                to.write_bytes(0, self.columns);
+                let to = step.f32(dx).add(row * self.shape.columns);
+                to.write_bytes(0, self.shape.columns);
                 for at in row * ranks..(row + 1) * ranks {
                     let place = self.places(step).add(at).read();
                     if place != NOWHERE {
-                        (self.add)(to, self.back(step, place as usize), to, self.columns);
+                        (self.add)(to, self.back(step, place as usize), to, self.shape.columns);
                     }
                 }
             }

@@ -16,6 +16,7 @@ mod adapters;
 mod layout;
 mod work;
 
+use super::shape::{self, Matrix};
 use super::{COMMON, MAX_WEIGHTS, PER_WEIGHT, adapter};
 use crate::check::{Checker, fixed};
 use crate::matmul::decode::Decoder;
@@ -23,9 +24,7 @@ use crate::matmul::dense::Dense;
 use crate::matmul::finish::Finish;
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
-use crate::weight::Format;
 use layout::Layout;
-use tern_abi::dtype;
 use tern_abi::graph::place;
 use tern_abi::ops::LinearParams;
 use tern_abi::plugin::{GraphView, OpView, Result};
@@ -78,15 +77,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     let columns = c.last(x, "x")?;
     c.ensure(c.dims(x).len() == 2, "x is not a matrix")?;
     let tokens = c.first(x);
-    let adapters = match op.input(3) {
-        None => None,
-        Some(_) => {
-            let (index, scale) = (c.i32_in(3, "adapter_index")?, c.f32_in(4, "adapter_scale")?);
-            c.shaped(index, &[tokens], "adapter_index")?;
-            c.ensure(c.dims(scale).len() == 1, "adapter_scale is not a vector")?;
-            Some((index, scale))
-        }
-    };
+    let adapters = shape::adapters(&c, op, tokens)?;
     (1..COMMON).filter(|&i| i != 2).try_for_each(|i| c.no_gradient(i))?;
     let mut parts = Vec::with_capacity(n);
     for i in 0..n {
@@ -123,16 +114,9 @@ fn part(
 ) -> Result<Part> {
     let first = COMMON + i * PER_WEIGHT;
     let tokens = c.first(c.f32_in(0, "x")?);
-    let w = op.input(first).ok_or_else(|| c.wrong(format!("weight {i} is missing")))?;
-    let (tensor, dims) = (c.tensor(w), c.dims(w));
-    c.ensure(dims.len() == 2, format!("weight {i} is not a matrix"))?;
-    let rows = c.max_of(dims[0]);
-    c.shaped(w, &[fixed(rows), fixed(columns)], "weight")?;
-    if tensor.place != place::WEIGHT && tensor.dtype != dtype::F32 {
-        return Err(c.lacking(format!("weight {i} has dtype {} and is not prepared", tensor.dtype)));
-    }
+    let Matrix { w, rows, format } = shape::matrix(c, op, i, columns)?;
     let dw = c.gradient(first, "gradient of a weight")?;
-    c.ensure(dw.is_none() || tensor.place != place::WEIGHT, "a prepared weight has no gradient")?;
+    c.ensure(dw.is_none() || c.tensor(w).place != place::WEIGHT, "a prepared weight has no gradient")?;
     let dy = c.f32_maybe(seed, "gradient of an output")?;
     if let Some(dy) = dy {
         c.shaped(dy, &[tokens, fixed(rows)], "gradient of an output")?;
@@ -142,22 +126,14 @@ fn part(
     if let Some(bias) = bias {
         c.shaped(bias, &[fixed(rows)], "gradient of a bias")?;
     }
-    let lora = match (op.input(first + 2), op.input(first + 3), adapters) {
-        (Some(_), Some(_), Some((_, scale))) => {
-            let banks = c.dims(scale)[0];
-            let (a, b) = (c.f32_in(first + 2, "lora_a")?, c.f32_in(first + 3, "lora_b")?);
-            c.ensure(c.dims(a).len() == 3, "lora_a is not [banks, rank, columns]")?;
-            let rank = c.dims(a)[1];
-            c.shaped(b, &[banks, fixed(rows), rank], "lora_b")?;
-            let (rank, banks) = (c.max_of(rank), c.max_of(banks));
-            c.shaped(a, &[fixed(banks), fixed(rank), fixed(columns)], "lora_a")?;
+    let lora = match shape::lora(c, op, i, (rows, columns), adapters)? {
+        None => None,
+        Some(shape::Lora { a, b, rank, banks }) => {
             let (da, db) = (c.gradient(first + 2, "gradient of lora_a")?, c.gradient(first + 3, "gradient of lora_b")?);
             Some(Lora { a, b, da, db, rank, banks })
         }
-        (None, None, _) => None,
-        _ => return Err(c.wrong(format!("adapters of weight {i} are incomplete"))),
     };
-    let decoder = Decoder::new(Format::for_columns(tensor.dtype, columns as u64)?, columns, ctx.tier);
+    let decoder = Decoder::new(format, columns, ctx.tier);
     Ok(Part { w, rows, decoder, dy, dw, bias, lora })
 }
 
