@@ -157,8 +157,7 @@ impl<'a> Learner<'a> {
     }
 
     fn attempt(&mut self, attempt: &Attempt<'_>, control: &Control) -> Result<Attempted, Error> {
-        let anchor = anchor::Anchor::of(self.pupil, self.store, control)?;
-        attempt.run(self.pupil, &anchor, &self.name, &self.options, control)
+        attempt.run(self.pupil, self.store, &self.name, &self.options, control)
     }
 
     fn conclude(

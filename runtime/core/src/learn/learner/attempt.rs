@@ -10,6 +10,7 @@ use crate::learn::corpus::{Corpus, Document, Sample};
 use crate::learn::evidence::{Harm, MIN_DOCUMENTS, Measure, Verdict, gain, judge};
 use crate::learn::pupil::Pupil;
 use crate::learn::recall;
+use crate::learn::store::Edit;
 use crate::random::Random;
 use std::time::Duration;
 use web_time::Instant;
@@ -57,7 +58,7 @@ impl Attempt<'_> {
     pub fn run(
         &self,
         pupil: &mut dyn Pupil,
-        anchor: &Anchor,
+        store: &Edit,
         name: &str,
         options: &LearnOptions,
         control: &Control,
@@ -67,7 +68,6 @@ impl Attempt<'_> {
         outcome.base = pupil.base()?.name;
         outcome.bounds = options.bounds;
         outcome.left = self.corpus.left.clone();
-        outcome.anchor_tokens = anchor.tokens() as u64;
         let end = |mut outcome: Outcome, pupil: &dyn Pupil, verdict, delta| {
             (outcome.verdict, outcome.seconds) = (verdict, start.elapsed().as_secs_f64());
             outcome.memory = pupil.memory();
@@ -88,6 +88,9 @@ impl Attempt<'_> {
             let verdict = Verdict::NotEnough { have, need: MIN_DOCUMENTS.max(have) };
             return end(outcome, pupil, verdict, Vec::new());
         }
+        // It takes the longest of what is not learning, so it comes after all that may end the attempt.
+        let anchor = &Anchor::of(pupil, store, control)?;
+        outcome.anchor_tokens = anchor.tokens() as u64;
         let anchor_before = anchor.nats(pupil, control)?;
         if !options.facts.is_empty() {
             outcome.recall = Some(recall::before(pupil, &options.facts)?);
