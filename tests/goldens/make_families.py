@@ -214,15 +214,35 @@ MODELS = {
              quantization_config=dict(quant_method="bitnet", linear_class="bitlinear", quantization_mode="offline",
                                       modules_to_not_convert=["lm_head"])),
     ),
+    "tiny-qwen3-next": (
+        "Qwen 3 Next: gated delta rule with convolutions, fewer heads of keys than of values and other sizes, every third layer a gated"
+        " attention of partial rotation, three of seven experts and one that all tokens take",
+        "Qwen3NextForCausalLM",
+        # Values as wide as keys and attention in every layer of a regular row, since llama.cpp knows no others here.
+        dict(model_type="qwen3_next", num_hidden_layers=3, head_dim=20, partial_rotary_factor=0.4, attention_bias=False,
+             full_attention_interval=3, linear_conv_kernel_dim=4, linear_key_head_dim=12, linear_value_head_dim=12,
+             linear_num_key_heads=2, linear_num_value_heads=6, num_experts=7, num_experts_per_tok=3, moe_intermediate_size=20,
+             shared_expert_intermediate_size=28, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[]),
+    ),
+    "tiny-qwen3-next-wide": (
+        "Qwen 3 Next: values wider than keys, a convolution over three rows, plain layers between mixtures, weights as they are",
+        "Qwen3NextForCausalLM",
+        dict(model_type="qwen3_next", num_hidden_layers=4, head_dim=12, partial_rotary_factor=0.5, attention_bias=False,
+             full_attention_interval=2, linear_conv_kernel_dim=3, linear_key_head_dim=10, linear_value_head_dim=18,
+             linear_num_key_heads=3, linear_num_value_heads=3, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=12,
+             shared_expert_intermediate_size=20, norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[],
+             tie_word_embeddings=True),
+    ),
 }
 # Settings that transformers makes by itself as texts grow: the tests open the model for texts of this length.
 LENGTHS = {"tiny-dynamic": None}  # None: that of the prompt, and nothing is generated
 # What GGUF or llama.cpp has no key for, and the window of Phi 3, which llama.cpp reads and leaves out.
-ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi", "tiny-qwen3-moe-layers", "tiny-gpt-oss"}
+ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi", "tiny-qwen3-moe-layers", "tiny-gpt-oss",
+         "tiny-qwen3-next-wide"}
 ALONE |= {name for name in MODELS if "bitnet" in name}
 # Families that take the embedding as it is.
 PLAIN = {"llama", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gpt2", "bitnet", "mixtral", "qwen2_moe",
-         "qwen3_moe", "olmoe", "gpt_oss"}
+         "qwen3_moe", "olmoe", "gpt_oss", "qwen3_next"}
 SEEDS = {}
 # Steps that activations which the model itself rounds keep away from ties.
 MARGIN = 5e-5
@@ -230,12 +250,13 @@ MARGIN = 5e-5
 
 def draw(model, generator):
     """Larger than a fresh model's, as in make_tiny.py."""
-    one = 0 if "gemma" in model.config.model_type else 1  # Gemma's norms have what is added to 1
+    # Norms of some have what is added to 1.
+    around_one = "gemma" in model.config.model_type or model.config.model_type == "qwen3_next"
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if "norm" in name or ".ln_" in name and name.endswith("weight"):
-                value = one + 0.2 * noise
+                value = (0 if around_one and "linear_attn" not in name else 1) + 0.2 * noise
             elif name.endswith("bias") or "sinks" in name:
                 value = 0.3 * noise
             elif any(part in name for part in ("embed", "wte", "wpe")):

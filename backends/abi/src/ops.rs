@@ -84,12 +84,13 @@ pub const EXPERT_LINEAR: u32 = 15;
 /// Weighted sum over ranks, in rank order, then the residual. `[y∂ [T, k, N], weights∂ [T, k], residual∂? [T, N]] -> [[T, N]]`.
 /// For k 1, y may be `[T, N]`: rows with a factor each.
 pub const MOE_COMBINE: u32 = 16;
-/// Fast weights: an inner model per head that learns along the sequence (TTT-Linear, Sun et al., arXiv 2407.04620).
-/// [`FastWeightParams`].
+/// Fast weights: an inner model per head that learns along the sequence. [`FastWeightParams`]; its `rule` says how.
 ///
-/// Inputs: `[q∂ [T, H*f], k∂ [T, H*f], v∂ [T, H*f], lr∂ [T, H], w0∂ [H, f, f], b0∂ [H, f], ln_w∂ [H, f], ln_b∂ [H, f],
-/// token_scale∂ [chunk], positions i32 [T], seq_start i32 [S+1], state?, state_slots? i32 [S]]`. Outputs: `[[T, H*f], state?]`.
+/// Inputs: `[q∂ [T, K*f], k∂ [T, K*f], v∂ [T, H*n], lr∂ [T, H], w0∂? [H, f, n], b0∂? [H, n], ln_w∂? [H, n], ln_b∂? [H, n],
+/// token_scale∂? [chunk], positions i32 [T], seq_start i32 [S+1], state?, state_slots? i32 [S], decay∂? [T, H]]`. Outputs:
+/// `[[T, H*n], state?]`. Head h learns from query and key `h / (H / K)`.
 ///
+/// [`NORMED`](fast_weight_rule::NORMED) (TTT-Linear, Sun et al., arXiv 2407.04620) takes all but the decay, has K = H and n = f.
 /// Per sequence and head, with row vectors and mini-batches at absolute positions (`position / chunk`): `W, b` are those at
 /// the mini-batch's start (`w0, b0` at position 0, whatever the state holds). For row i, `o = position mod chunk`:
 /// `z = k_i W + b`; `x̂ = (z - mean) / sqrt(var + eps)` (biased variance); `y = ln_w * x̂ + ln_b`; `e = (y - (v_i - k_i)) * ln_w`;
@@ -97,6 +98,14 @@ pub const MOE_COMBINE: u32 = 16;
 /// Output row: `z̄ = q_i W + b - s_o Σ_{j<=i in the mini-batch} lr_j (q_i·k_j + 1) g_j`, then
 /// `q_i + LN(z̄; ln_w, ln_b)`, where `s_o = max(0, token_scale[o])`. At the mini-batch's last place
 /// `W -= s_o Σ_j lr_j k_jᵀ g_j`, `b -= s_o Σ_j lr_j g_j`, sums in the order of j.
+///
+/// [`DELTA`](fast_weight_rule::DELTA) (gated delta rule, Yang et al., arXiv 2412.06464; without a decay DeltaNet) takes no `b0`, `ln_w`,
+/// `ln_b` and `token_scale`; without `w0` it begins with zeros. Every row learns from the weights that the one before left:
+/// `W *= exp(decay_i)`; `g_i = lr_i (v_i - k_i W)`; `W += k_iᵀ g_i`; the output row is `q_i W`. Decays are 0 or less. That is the same as,
+/// with W at the mini-batch's start and `D_i` the sum of its decays up to i, `D_i = D_{i-1} + decay_i` in f32:
+/// `g_i = lr_i (v_i - exp(D_i) k_i W - Σ_{j<i} exp(D_i - D_j) (k_i·k_j) g_j)` and
+/// `exp(D_i) q_i W + Σ_{j<=i} exp(D_i - D_j) (q_i·k_j) g_j`, which is how it is computed, so that a state holds what can be taken back.
+///
 /// A sequence may stop and go on at any position; the result is bit-equal to one pass. Without a state every sequence starts
 /// at its first row.
 pub const FAST_WEIGHT: u32 = 17;
@@ -113,10 +122,18 @@ pub const LINEAR_CROSS_ENTROPY: u32 = 25;
 /// stays. The same once more changes nothing, bit for bit: the factor is one that `127 * factor / 127` gives back. Its gradient
 /// is the identity (straight through), which a host takes itself: there is no gradient op.
 pub const QUANTIZE_TOKENS: u32 = 30;
+/// Causal convolution along the sequence, each channel on its own. [`ShortConvParams`].
+///
+/// `[x∂ [T, C], w∂ [C, n], bias∂? [C], positions i32 [T], seq_start i32 [S+1], state?, state_slots? i32 [S]] -> [[T, C], state?]`:
+/// `y_t = bias + Σ_j w[j] x_{t-n+1+j}`, with zeros before position 0, summed in the order of j. A state
+/// ([`SHORT_CONV`](crate::state::kind::SHORT_CONV)) holds the rows before the step's; without one every sequence starts at its first row.
+pub const SHORT_CONV: u32 = 31;
+/// Columns of a tensor: `y[t][i] = x[t][first + i / run * step + i % run]`. `[x∂ [T, N]] -> [[T, count]]`. [`ColumnsParams`].
+pub const COLUMNS: u32 = 32;
 /// First id not in use.
-pub const END: u32 = 31;
+pub const END: u32 = 33;
 /// How many ops there are: ids have gaps.
-pub const COUNT: u32 = 21;
+pub const COUNT: u32 = 23;
 
 /// Parameter structs: plain data for which all zeros is a valid value.
 ///
@@ -154,6 +171,8 @@ pub mod activation {
     pub const SIGMOID: u32 = 5;
     /// `tanh(x)`.
     pub const TANH: u32 = 6;
+    /// `ln(1 + exp(x))`.
+    pub const SOFTPLUS: u32 = 7;
 }
 
 params! {
@@ -302,5 +321,40 @@ params! {
         eps: f32,
         /// Inner model: 0 linear.
         inner: u32,
+        /// One of [`fast_weight_rule`].
+        rule: u32,
+        /// Dimensions n of a value; 0: as many as of a key.
+        value_dim: u32,
+        /// Heads K of queries and keys, a divisor of H; 0: H.
+        key_heads: u32,
+    }
+}
+/// How fast weights learn: from what loss, and from which weights on.
+pub mod fast_weight_rule {
+    /// Half the squared distance of the inner output's norm to `v - k`; rows of a mini-batch from its first weights.
+    pub const NORMED: u32 = 0;
+    /// Half the squared distance of the inner output to `v`; each row from the weights that the one before left, which decay.
+    pub const DELTA: u32 = 1;
+}
+params! {
+    /// Of [`SHORT_CONV`].
+    ShortConvParams {
+        /// Rows n that an output sees.
+        width: u32,
+        /// Rows of a mini-batch: the state can be taken back to any of the one at hand.
+        chunk: u32,
+    }
+}
+params! {
+    /// Of [`COLUMNS`].
+    ColumnsParams {
+        /// First column.
+        first: u32,
+        /// Neighbouring columns that are taken together; above 0.
+        run: u32,
+        /// From the first of a run to that of the next; at least `run`.
+        step: u32,
+        /// Columns of the output.
+        count: u32,
     }
 }

@@ -70,7 +70,9 @@ fn described() -> String {
         ScaleParams { factor }
         LinearCrossEntropyParams { scale, softcap }
         MoeRouteParams { top_k, softmax_after, normalize, scale }
-        FastWeightParams { heads, head_dim, chunk, eps, inner }
+        FastWeightParams { heads, head_dim, chunk, eps, inner, rule, value_dim, key_heads }
+        ShortConvParams { width, chunk }
+        ColumnsParams { first, run, step, count }
         Backend {
             header, minor, reserved, name, version, score, device_count, device_info, device_open, device_close, memory,
             supports, queue_create, queue_free, ticket_poll, ticket_wait, buffer_alloc, buffer_free, buffer_write,
@@ -93,16 +95,18 @@ fn described() -> String {
         device_flags { DETERMINISTIC, UNIFIED }
         verdict { NO, SLOW, YES }
         usage { FORWARD, BACKWARD_INPUT, GATHER, PAGED, TRAINABLE }
-        activation { IDENTITY, SILU, GELU_TANH, GELU, RELU_SQUARED, SIGMOID }
+        activation { IDENTITY, SILU, GELU_TANH, GELU, RELU_SQUARED, SIGMOID, TANH, SOFTPLUS }
+        fast_weight_rule { NORMED, DELTA }
         rope_layout { ADJACENT, HALVES }
         ops {
             GRAD, GATHER, ROWS, RMS_NORM, LAYER_NORM, LINEAR, ROPE_TABLE, ROPE, ATTENTION, GLU, ADD, MUL, SCALE,
             ACTIVATION, MOE_ROUTE, EXPERT_LINEAR, MOE_COMBINE, FAST_WEIGHT, CROSS_ENTROPY, SUM,
-            LINEAR_CROSS_ENTROPY, QUANTIZE_TOKENS,
+            LINEAR_CROSS_ENTROPY, QUANTIZE_TOKENS, SHORT_CONV, COLUMNS,
         }
     }
     let _ = writeln!(out, "state::kind::KV_PAGE = {}", state::kind::KV_PAGE);
     let _ = writeln!(out, "state::kind::FAST_WEIGHT = {}", state::kind::FAST_WEIGHT);
+    let _ = writeln!(out, "state::kind::SHORT_CONV = {}", state::kind::SHORT_CONV);
     out
 }
 

@@ -156,6 +156,7 @@ impl Case {
         match self.kernel {
             Kernel::Attention(_) => Some(5),
             Kernel::FastWeight(_) => Some(10),
+            Kernel::ShortConv(_) => Some(4),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ mod linear;
 mod loss;
 mod norm;
 mod rope;
+mod short_conv;
 
 pub(crate) use attention::pages::{read, stored};
 
@@ -30,6 +31,7 @@ pub fn forward() -> Vec<Case> {
         elementwise::forward(),
         experts::forward(),
         fast_weight::forward(),
+        short_conv::forward(),
         loss::forward(),
     ];
     families.into_iter().flatten().collect()
@@ -46,6 +48,7 @@ pub fn gradients() -> Vec<Case> {
         elementwise::gradients(),
         experts::gradients(),
         fast_weight::gradients(),
+        short_conv::gradients(),
         loss::gradients(),
     ];
     families.into_iter().flatten().collect()

@@ -55,7 +55,7 @@ pub fn splits(case: &Case, device: &Device) -> Option<Verdict> {
     let plans = match &case.kernel {
         // They mix rows, or have none.
         Kernel::Sum(_) | Kernel::Rows(_) => return None,
-        Kernel::Attention(_) | Kernel::FastWeight(_) => sequence_plans(case, stateful),
+        Kernel::Attention(_) | Kernel::FastWeight(_) | Kernel::ShortConv(_) => sequence_plans(case, stateful),
         _ => row_plans(case),
     };
     let check = |plan: Plan| split(case, device, &plan).unwrap_or_else(|error| Verdict::of_error(&error));

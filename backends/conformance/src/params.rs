@@ -24,6 +24,8 @@ pub fn words(kernel: &Kernel) -> Vec<u32> {
         Kernel::MoeRoute(op) => of(&op.0),
         Kernel::FastWeight(op) => of(&op.0),
         Kernel::Sum(op) => of(&op.0),
+        Kernel::ShortConv(op) => of(&op.0),
+        Kernel::Columns(op) => of(&op.0),
         Kernel::LinearCrossEntropy(op) => of(&op.0),
         Kernel::Gather(_)
         | Kernel::Rows(_)

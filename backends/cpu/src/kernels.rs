@@ -12,4 +12,5 @@ pub mod norm;
 pub mod product;
 pub mod quantize;
 pub mod rope;
+pub mod short_conv;
 pub mod vector;

@@ -1,6 +1,7 @@
 //! The ops, one family per file, and the table that finds an op's compiler by its id.
 
 pub mod attention;
+pub mod columns;
 pub mod elementwise;
 pub mod expert_linear;
 pub mod fast_weight;
@@ -14,6 +15,8 @@ pub mod quantize;
 pub mod rope;
 pub mod rows;
 pub mod sequences;
+pub mod short_conv;
+pub mod state_slots;
 
 use crate::op::{Compile, CompiledOp, Ctx};
 use tern_abi::ops;
@@ -41,6 +44,8 @@ pub fn compile_op(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Bo
         ops::SUM => loss::compile_sum,
         ops::LINEAR_CROSS_ENTROPY => linear_cross_entropy::compile,
         ops::QUANTIZE_TOKENS => quantize::compile,
+        ops::SHORT_CONV => short_conv::compile,
+        ops::COLUMNS => columns::compile,
         id if id & ops::GRAD != 0 => gradient(id & !ops::GRAD)?,
         id => return Err(PluginError::unsupported(format!("op {id} is not available"))),
     };
@@ -63,6 +68,7 @@ fn gradient(id: u32) -> Result<Compile> {
         ops::EXPERT_LINEAR => expert_linear::grad::compile,
         ops::MOE_COMBINE => moe::grad::compile_combine,
         ops::FAST_WEIGHT => fast_weight::grad::compile,
+        ops::COLUMNS => columns::compile,
         ops::CROSS_ENTROPY => loss::grad::compile_cross_entropy,
         ops::SUM => loss::grad::compile_sum,
         ops::LINEAR_CROSS_ENTROPY => linear_cross_entropy::grad::compile,

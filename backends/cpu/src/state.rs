@@ -132,46 +132,51 @@ fn transpose<const N: usize>(from: &[u8], to: &mut [u8], rows: usize, columns: u
 pub enum Layout {
     /// Keys and values.
     Kv(KvLayout),
-    /// Fast weights, which lie as the canonical layout says: so many `f32`.
-    Fast(usize),
+    /// Fast weights, or rows of a convolution, which lie as the canonical layout says: so many `f32`.
+    Plain(usize),
 }
 
-/// Values of one head's fast weights: matrix, bias, and the rows of the open mini-batch.
-pub fn fast_head_len(head_dim: usize, chunk: usize) -> usize {
-    head_dim * head_dim + head_dim + chunk * (2 * head_dim + 1)
+/// Values of one head's fast weights, keys of `f` and values of `n`: matrix, bias, and the rows of the open mini-batch.
+pub fn fast_head_len(f: usize, n: usize, chunk: usize) -> usize {
+    f * n + n + chunk * (f + n + 1)
 }
 
 impl Layout {
     /// Of a state as the host describes it.
     pub fn of(desc: &StateDesc) -> Result<Self> {
-        let [a, b, c, ..] = desc.dims;
+        let [a, b, c, d, ..] = desc.dims;
+        let d = if d > 0 { d } else { b };
         match desc.kind {
             kind::KV_PAGE => KvLayout::new(a, b, c, desc.dtype).map(Self::Kv),
             kind::FAST_WEIGHT if desc.dtype == dtype::F32 => {
-                if [a, b, c].iter().any(|&n| n == 0 || n > MAX_DIM) {
-                    return Err(PluginError::unsupported(format!("fast weights: dimensions {a}, {b}, {c}")));
-                }
-                let len = (a as usize).checked_mul(fast_head_len(b as usize, c as usize));
-                match len.and_then(|n| n.checked_mul(4)) {
-                    Some(_) => Ok(Self::Fast(len.unwrap_or(0))),
-                    None => Err(PluginError::unsupported("fast weights: larger than the address space")),
-                }
+                Self::plain("fast weights", [a, b, c, d], |[a, b, c, d]| a.checked_mul(fast_head_len(b, d, c)))
+            }
+            kind::SHORT_CONV if desc.dtype == dtype::F32 => {
+                Self::plain("rows of a convolution", [a, b, c, 1], |[a, b, c, _]| a.checked_mul(b - 1 + c))
             }
             kind => Err(PluginError::unsupported(format!("state of kind {kind} and dtype {}", desc.dtype))),
         }
+    }
+    /// So many `f32` as `len` says, for dimensions that it may multiply.
+    fn plain(what: &str, dims: [u64; 4], len: impl Fn([usize; 4]) -> Option<usize>) -> Result<Self> {
+        if dims.iter().any(|&n| n == 0 || n > MAX_DIM) {
+            return Err(PluginError::unsupported(format!("{what}: dimensions {dims:?}, expected 1 to {MAX_DIM}")));
+        }
+        let fits = len(dims.map(|n| n as usize)).filter(|n| n.checked_mul(4).is_some());
+        fits.map(Self::Plain).ok_or_else(|| PluginError::unsupported(format!("{what}: larger than the address space")))
     }
     /// Bytes of a unit in memory.
     pub fn unit_bytes(&self) -> usize {
         match self {
             Self::Kv(kv) => kv.page_bytes(),
-            Self::Fast(len) => len * 4,
+            Self::Plain(len) => len * 4,
         }
     }
     /// Bytes of a unit in canonical layout.
     pub fn canonical_bytes(&self) -> usize {
         match self {
             Self::Kv(kv) => 2 * kv.canonical_half(),
-            Self::Fast(len) => len * 4,
+            Self::Plain(len) => len * 4,
         }
     }
     /// Unit to canonical; the lengths are those above.
@@ -181,7 +186,7 @@ impl Layout {
                 kv.each_keys(|at, c| kv.transpose(&unit[at..], &mut canonical[c..], kv.head_dim));
                 kv.each_piece(|at, c, n| canonical[c..c + n].copy_from_slice(&unit[at..at + n]));
             }
-            Self::Fast(_) => canonical.copy_from_slice(unit),
+            Self::Plain(_) => canonical.copy_from_slice(unit),
         }
     }
     /// Canonical to unit; the lengths are those above.
@@ -191,7 +196,7 @@ impl Layout {
                 kv.each_keys(|at, c| kv.transpose(&canonical[c..], &mut unit[at..], kv.page_size));
                 kv.each_piece(|at, c, n| unit[at..at + n].copy_from_slice(&canonical[c..c + n]));
             }
-            Self::Fast(_) => unit.copy_from_slice(canonical),
+            Self::Plain(_) => unit.copy_from_slice(canonical),
         }
     }
 }

@@ -70,8 +70,13 @@ impl Case {
             inputs.push(state_out);
             inputs.push(Some(net.i32(&[1], &[1])));
         }
-        let p =
-            FastWeightParams { heads: HEADS as u32, head_dim: f as u32, chunk: self.chunk as u32, eps: EPS, inner: 0 };
+        let p = FastWeightParams {
+            heads: HEADS as u32,
+            head_dim: f as u32,
+            chunk: self.chunk as u32,
+            eps: EPS,
+            ..Default::default()
+        };
         net.op(FAST_WEIGHT, &inputs, &[Some(out), state_out], p);
         rig.run(&net, &[out]).unwrap().remove(0)
     }

@@ -87,6 +87,7 @@ fn act(kind: u32, x: f64) -> f64 {
         activation::RELU_SQUARED => x.max(0.0).powi(2),
         activation::SIGMOID => 1.0 / (1.0 + (-x).exp()),
         activation::TANH => x.tanh(),
+        activation::SOFTPLUS => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         _ => x,
     }
 }
@@ -105,7 +106,7 @@ fn activations() {
     let n = 1003;
     let x: Vec<f32> = noise(n, 4).iter().map(|x| x * 9.0).collect();
     let up = noise(n, 5);
-    for kind in activation::IDENTITY..=activation::TANH {
+    for kind in activation::IDENTITY..=activation::SOFTPLUS {
         let want: Vec<f32> = x.iter().map(|&x| act(kind, x.into()) as f32).collect();
         let build = |net: &mut Net| {
             let (x, out) = (net.f32(&[n], &x), net.out(&[n]));

@@ -79,4 +79,6 @@ kernels! {
     SUM => Sum(ScaleParams),
     LINEAR_CROSS_ENTROPY => LinearCrossEntropy(LinearCrossEntropyParams),
     QUANTIZE_TOKENS => QuantizeTokens,
+    SHORT_CONV => ShortConv(ShortConvParams),
+    COLUMNS => Columns(ColumnsParams),
 }

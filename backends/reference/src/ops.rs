@@ -1,6 +1,7 @@
 //! The ops, one file per family. Each is a struct that holds its parameters.
 
 mod attention;
+mod columns;
 mod elementwise;
 mod fast_weight;
 mod gather;
@@ -10,8 +11,10 @@ mod moe;
 mod norm;
 mod quantize;
 mod rope;
+mod short_conv;
 
 pub use attention::Attention;
+pub use columns::Columns;
 pub use elementwise::{Activation, Add, Glu, Mul, Scale};
 pub use fast_weight::FastWeight;
 pub use gather::{Gather, Rows};
@@ -21,6 +24,7 @@ pub use moe::{ExpertLinear, MoeCombine, MoeRoute};
 pub use norm::{LayerNorm, RmsNorm};
 pub use quantize::QuantizeTokens;
 pub use rope::{Rope, RopeTable};
+pub use short_conv::ShortConv;
 
 use crate::{Args, Meta, Output, Real, Result, Signature};
 

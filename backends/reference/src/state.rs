@@ -22,18 +22,21 @@ pub(crate) fn element_bytes(dtype: u32) -> Option<usize> {
 pub(crate) fn unit_bytes(desc: &StateDesc) -> Result<u64> {
     let unknown = Error::State { kind: desc.kind, dtype: desc.dtype, dims: desc.dims };
     let element = match (desc.kind, desc.dtype) {
-        (kind::KV_PAGE, _) | (kind::FAST_WEIGHT, dtype::F32 | dtype::F64) => {
+        (kind::KV_PAGE, _) | (kind::FAST_WEIGHT | kind::SHORT_CONV, dtype::F32 | dtype::F64) => {
             element_bytes(desc.dtype).ok_or_else(|| unknown.clone())? as u64
         }
         _ => return Err(unknown),
     };
-    let [a, b, c, ..] = desc.dims;
+    let [a, b, c, d, ..] = desc.dims;
     let bytes = match desc.kind {
         kind::KV_PAGE => kv_row(b, desc.dtype).and_then(|row| {
             let rows = a.checked_mul(c)?.checked_mul(2)?;
             row.checked_mul(rows)
         }),
-        _ => fast_weight_head(b, c).and_then(|n| n.checked_mul(a)?.checked_mul(element)),
+        kind::SHORT_CONV => {
+            b.checked_sub(1).and_then(|before| before.checked_add(c)?.checked_mul(a)?.checked_mul(element))
+        }
+        _ => fast_weight_head(b, if d > 0 { d } else { b }, c).and_then(|n| n.checked_mul(a)?.checked_mul(element)),
     };
     bytes.filter(|&n| n > 0).ok_or(unknown)
 }
@@ -44,10 +47,10 @@ pub(crate) fn kv_row(head_dim: u64, dtype: u32) -> Option<u64> {
     head_dim.checked_mul(element_bytes(dtype)? as u64)?.checked_add(scale)
 }
 
-/// Elements of one head of a fast-weight unit: `W`, `b`, then k, gradient and lr of each place.
-pub(crate) fn fast_weight_head(f: u64, chunk: u64) -> Option<u64> {
-    let places = f.checked_mul(2)?.checked_add(1)?.checked_mul(chunk)?;
-    f.checked_mul(f)?.checked_add(f)?.checked_add(places)
+/// Elements of one head of a fast-weight unit, keys of `f` and values of `n`: `W`, `b`, then k, gradient and lr of each place.
+pub(crate) fn fast_weight_head(f: u64, n: u64, chunk: u64) -> Option<u64> {
+    let places = f.checked_add(n)?.checked_add(1)?.checked_mul(chunk)?;
+    f.checked_mul(n)?.checked_add(n)?.checked_add(places)
 }
 
 /// A bound state.

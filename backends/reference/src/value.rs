@@ -110,6 +110,16 @@ impl<'a, R: Real> Args<'a, R> {
             Some(_) => Err(Error::Internal("an input is not a state")),
         }
     }
+    /// Position of row `t` by the input `i`, checked against that of the first row of the same sequence.
+    pub fn position(&self, i: usize, t: usize, first: usize) -> Result<usize> {
+        let positions = self.int(i)?;
+        let (found, start) = (i64::from(positions[t]), i64::from(positions[first]));
+        let want = start.max(0) + (t - first) as i64;
+        if found != want {
+            return Err(Error::Index { op: self.op, tensor: "positions", at: t, found, low: want, high: want });
+        }
+        Ok(found as usize)
+    }
     /// The rows of every sequence, from the `seq_start` that is input `i`: ascending and covering `rows`.
     pub fn sequences(&self, i: usize, rows: usize) -> Result<Vec<std::ops::Range<usize>>> {
         let starts = self.int(i)?;

@@ -140,7 +140,8 @@ impl Input {
         match &tensor.rows {
             Rows::Stored {
                 info,
-                change: Change::None | Change::PlusOne | Change::Squeezed | Change::Row | Change::Stack(_),
+                change:
+                    Change::None | Change::PlusOne | Change::NegativeExp | Change::Squeezed | Change::Row | Change::Stack(_),
             } => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
             Rows::Stored { info, change: Change::Transposed } => {
                 let (unit, rows) = (tensor.dtype.block_bytes().max(1), tensor.row_count());

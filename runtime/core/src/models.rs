@@ -20,6 +20,7 @@ mod phi3;
 mod pre_norm;
 mod qwen2;
 mod qwen3;
+mod qwen3_next;
 mod qwen_moe;
 mod rope;
 mod sizes;
@@ -96,6 +97,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gpt2::ARCHITECTURE,
     qwen_moe::QWEN2,
     qwen_moe::QWEN3,
+    qwen3_next::ARCHITECTURE,
     olmoe::ARCHITECTURE,
     gpt_oss::ARCHITECTURE,
     bitnet::ARCHITECTURE,

@@ -25,6 +25,7 @@ pub(super) fn activation_error(id: u32, x: f64) -> f64 {
         activation::IDENTITY => 0.0,
         activation::RELU_SQUARED => 2.0 * EPS * x * x,
         activation::SIGMOID => 16.0 * EPS,
+        activation::SOFTPLUS => 16.0 * EPS * (1.0 + x.abs()),
         _ => 16.0 * EPS * x.abs(),
     }
 }
@@ -43,7 +44,8 @@ pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
             }
             _ => vec![0.0; first.len()],
         },
-        Kernel::Rows(_) => vec![0.0; first.len()],
+        Kernel::Rows(_) | Kernel::Columns(_) => vec![0.0; first.len()],
+        Kernel::ShortConv(op) => convolved(case, op.0.width as usize, first.len()),
         Kernel::Add(_) | Kernel::Mul(_) | Kernel::Scale(_) => rounded(first),
         // The sum of squares has no cancellation, so the error is relative.
         Kernel::RmsNorm(_) => first.iter().map(|y| y.abs() * sum_error(width)).collect(),
@@ -81,8 +83,9 @@ pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
         }
         Kernel::QuantizeTokens(_) => rows(&x, width, quantized),
         Kernel::FastWeight(op) => {
-            let head = op.0.head_dim as usize;
-            rows(first, head, |row| vec![FAST_WEIGHT_DRIFT * largest(row).max(1.0); row.len()])
+            let p = &op.0;
+            let head = if p.value_dim > 0 { p.value_dim } else { p.head_dim };
+            rows(first, head as usize, |row| vec![FAST_WEIGHT_DRIFT * largest(row).max(1.0); row.len()])
         }
         Kernel::Linear(_) | Kernel::LinearCrossEntropy(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => {
             Vec::new()
@@ -99,6 +102,19 @@ fn quantized(row: &[f64]) -> Vec<f64> {
         top / 127.0 * if tie { 1.0 + 4.0 * EPS * code } else { 4.0 * EPS * code } + tiny()
     };
     if top < 1e-36 { vec![1e-36; row.len()] } else { row.iter().map(bound).collect() }
+}
+
+/// Relative to the sum of magnitudes, with the largest |x| of a channel for those that an output sees.
+fn convolved(case: &Case, width: usize, n: usize) -> Vec<f64> {
+    let (x, w, bias) = (case.values(0), case.values(1), case.values(2));
+    let channels = w.len() / width.max(1);
+    // Rows of a state are noise of the same size.
+    let top = largest(&x).max(2.0);
+    let of = |c: usize| {
+        let weights: f64 = w[c * width..(c + 1) * width].iter().map(|w| w.abs()).sum();
+        (weights * top + bias.get(c).map_or(0.0, |b| b.abs())) * sum_error(width)
+    };
+    (0..n).map(|i| of(i % channels)).collect()
 }
 
 /// Results may be flushed to zero.

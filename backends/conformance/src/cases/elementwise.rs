@@ -8,7 +8,7 @@ use tern_abi::ops::{ActivationParams, GluParams, ScaleParams, activation};
 use tern_reference::{Kernel, ops};
 
 /// All activations, with names.
-pub(crate) const ACTIVATIONS: [(u32, &str); 7] = [
+pub(crate) const ACTIVATIONS: [(u32, &str); 8] = [
     (activation::IDENTITY, "identity"),
     (activation::SILU, "silu"),
     (activation::GELU_TANH, "gelu-tanh"),
@@ -16,6 +16,7 @@ pub(crate) const ACTIVATIONS: [(u32, &str); 7] = [
     (activation::RELU_SQUARED, "relu-squared"),
     (activation::SIGMOID, "sigmoid"),
     (activation::TANH, "tanh"),
+    (activation::SOFTPLUS, "softplus"),
 ];
 
 fn glu(id: u32, label: &str, t: usize, n: usize) -> Case {

@@ -1,11 +1,11 @@
-//! FAST_WEIGHT: from the start, resumed, across mini-batches, many sequences.
+//! FAST_WEIGHT under either rule: from the start, resumed, across mini-batches, many sequences.
 
 use super::{backward, case};
 use crate::case::{Case, Data, Input};
 use crate::host::StateSpec;
 use crate::noise::{Noise, dims, ints, seq_start};
 use tern_abi::graph::dim;
-use tern_abi::ops::FastWeightParams;
+use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 use tern_abi::{dtype, state};
 use tern_reference::{Kernel, ops};
 
@@ -20,13 +20,22 @@ struct FastWeightSetup {
     sequences: Vec<(usize, usize)>,
     /// Canonical states, one per sequence at the same index, plus spares; `None` runs without a state.
     state: Option<Vec<Vec<u8>>>,
+    /// Under the delta rule: do weights begin with something, and do they decay?
+    options: (bool, bool),
 }
 
 impl FastWeightSetup {
     /// Elements of a canonical unit.
     fn unit(&self) -> usize {
-        let (h, f, chunk) = (self.params.heads as usize, self.params.head_dim as usize, self.params.chunk as usize);
-        h * (f * f + f + chunk * (2 * f + 1))
+        let ((h, _), (f, n), chunk) = self.sizes();
+        h * (f * n + n + chunk * (f + n + 1))
+    }
+    /// Heads and those of keys; dimensions of a key and of a value; rows of a mini-batch.
+    fn sizes(&self) -> ((usize, usize), (usize, usize), usize) {
+        let p = &self.params;
+        let or = |n: u32, other: u32| if n > 0 { n as usize } else { other as usize };
+        let heads = (p.heads as usize, or(p.key_heads, p.heads));
+        (heads, (p.head_dim as usize, or(p.value_dim, p.head_dim)), p.chunk as usize)
     }
     /// States that hold garbage, one per sequence: right wherever a sequence starts at position 0.
     fn garbage(&self) -> Vec<Vec<u8>> {
@@ -36,15 +45,21 @@ impl FastWeightSetup {
 
 /// Builds the case. Data of a sequence depend on the name, its number and the position only.
 fn fast_weight(s: &FastWeightSetup) -> Case {
-    let (h, f, chunk) = (s.params.heads as usize, s.params.head_dim as usize, s.params.chunk as usize);
+    let ((h, key_heads), (f, n), chunk) = s.sizes();
+    let delta = s.params.rule == fast_weight_rule::DELTA;
+    let widths = [key_heads * f, key_heads * f, h * n];
     let mut noise = Noise::new(&s.name);
-    let (mut rows, mut lr): ([Vec<f32>; 3], Vec<f32>) = Default::default();
+    let (mut rows, mut lr, mut decay): ([Vec<f32>; 3], Vec<f32>, Vec<f32>) = Default::default();
     let (mut positions, mut starts) = (Vec::new(), vec![0]);
-    for (n, &(first, count)) in s.sequences.iter().enumerate() {
+    for (sequence, &(first, count)) in s.sequences.iter().enumerate() {
         for position in first..first + count {
-            let mut row = Noise::new(&format!("{} sequence {n} position {position}", s.name));
-            rows.iter_mut().for_each(|all| all.extend(row.reals(h * f, 0.5)));
-            lr.extend(row.reals(h, 0.1).into_iter().map(|x| (0.5 + x) / f as f32));
+            let mut row = Noise::new(&format!("{} sequence {sequence} position {position}", s.name));
+            // Under the delta rule a key's length decides how fast it is learned; models make it 1 there.
+            let deviation = if delta { 0.9 / (f as f32).sqrt() } else { 0.5 };
+            rows.iter_mut().zip(widths).for_each(|(all, width)| all.extend(row.reals(width, deviation)));
+            let by = if delta { 1.0 } else { f as f32 };
+            lr.extend(row.reals(h, 0.1).into_iter().map(|x| (0.5 + x) / by));
+            decay.extend(row.reals(h, 0.3).into_iter().map(|x| -x.abs()));
             positions.push(position as i32);
         }
         starts.push(positions.len() as i32);
@@ -53,34 +68,52 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
     let tokens =
         |data: Vec<f32>, width| Some(Input { shape: vec![t, width], lead: dim::TOKENS, data: Data::Real(data) });
     let [q, k, v] = rows;
-    let mut inputs = vec![tokens(q, h * f), tokens(k, h * f), tokens(v, h * f), tokens(lr, h)];
-    inputs.extend([noise.fixed(&[h, f, f], 0.3), noise.fixed(&[h, f], 0.1), noise.around_one(&[h, f])]);
-    inputs.push(noise.fixed(&[h, f], 0.1));
+    let mut inputs = vec![tokens(q, widths[0]), tokens(k, widths[1]), tokens(v, widths[2]), tokens(lr, h)];
+    let (w0, b0, ln_w) = (noise.fixed(&[h, f, n], 0.3), noise.fixed(&[h, n], 0.1), noise.around_one(&[h, n]));
+    inputs.extend([w0, b0, ln_w, noise.fixed(&[h, n], 0.1)]);
     let mut scale: Vec<f32> = (0..chunk).map(|i| 1.0 / (i + 1) as f32 + noise.unit() * 0.05).collect();
     if chunk > 2 {
         // A scale below zero counts as zero.
         scale[1] = -0.3;
     }
     inputs.push(Some(Input { shape: vec![chunk], lead: dim::FIXED, data: Data::Real(scale) }));
+    if delta {
+        inputs[5..].fill(None);
+        inputs[4] = inputs[4].take().filter(|_| s.options.0);
+    }
     inputs.extend([ints(dim::TOKENS, positions), seq_start(starts)]);
     if let Some(units) = &s.state {
         // Sequence n lives in slot last - n, so that the two are not confused.
         let slots = (0..s.sequences.len()).map(|n| (units.len() - 1 - n) as i32).collect();
         let units: Vec<Vec<u8>> = units.iter().rev().cloned().collect();
-        let dims = [h as u64, f as u64, chunk as u64, 0, 0, 0];
+        let value_dim = s.params.value_dim.into();
+        let dims = [h as u64, f as u64, chunk as u64, value_dim, 0, 0];
         let shape = vec![units.len() * s.unit() * 4];
         let state = StateSpec { kind: state::kind::FAST_WEIGHT, dtype: dtype::F32, dims, units };
         inputs.push(Some(Input { shape, lead: dim::FIXED, data: Data::State(state) }));
         inputs.push(ints(dim::SEQUENCES, slots));
     }
+    if delta && s.options.1 {
+        inputs.resize(13, None);
+        inputs.push(tokens(decay, h));
+    }
     case(s.name.clone(), Kernel::FastWeight(ops::FastWeight(s.params)), inputs, dims(t, s.sequences.len(), 0))
 }
 
 fn setup(name: &str, heads: u32, head_dim: u32, chunk: u32, sequences: &[(usize, usize)]) -> FastWeightSetup {
-    let params = FastWeightParams { heads, head_dim, chunk, eps: 1e-6, inner: 0 };
+    let params = FastWeightParams { heads, head_dim, chunk, eps: 1e-6, ..Default::default() };
     let lengths: Vec<String> = sequences.iter().map(|(at, n)| format!("{at}+{n}")).collect();
     let name = format!("{name} H={heads} f={head_dim} chunk={chunk} rows {}", lengths.join(" "));
-    FastWeightSetup { name, params, sequences: sequences.to_vec(), state: None }
+    FastWeightSetup { name, params, sequences: sequences.to_vec(), state: None, options: (false, false) }
+}
+
+/// The delta rule: heads and those of keys, dimensions of keys and values.
+fn delta(name: &str, heads: [u32; 2], dims: [u32; 2], chunk: u32, sequences: &[(usize, usize)]) -> FastWeightSetup {
+    let s = setup(name, heads[0], dims[0], chunk, sequences);
+    let (rule, value_dim, key_heads) = (fast_weight_rule::DELTA, dims[1], heads[1]);
+    let name = format!("delta rule, {} K={key_heads} n={value_dim}", s.name);
+    let params = FastWeightParams { rule, value_dim, key_heads, eps: 0.0, ..s.params };
+    FastWeightSetup { name, params, options: (false, true), ..s }
 }
 
 /// Setups that start at position 0.
@@ -91,6 +124,12 @@ fn setups() -> Vec<FastWeightSetup> {
     out.push(setup("odd sizes", 3, 5, 7, &[(0, 23)]));
     out.push(setup("wide", 2, 64, 16, &[(0, 35)]));
     out.push(setup("many", 2, 8, 4, &[(0, 3), (0, 9), (0, 1), (0, 4)]));
+    out.extend(super::TOKENS.map(|t| delta("one sequence", [2, 2], [16, 16], 16, &[(0, t)])));
+    out.push(delta("one row per mini-batch", [2, 1], [8, 24], 1, &[(0, 5)]));
+    out.push(delta("odd sizes", [6, 3], [5, 37], 7, &[(0, 23)]));
+    out.push(delta("wide", [4, 2], [64, 128], 32, &[(0, 71)]));
+    out.push(FastWeightSetup { options: (true, true), ..delta("from weights", [2, 2], [8, 0], 4, &[(0, 9)]) });
+    out.push(FastWeightSetup { options: (true, false), ..delta("no decay", [2, 0], [8, 8], 4, &[(0, 3), (0, 9)]) });
     out
 }
 
@@ -112,6 +151,8 @@ pub(super) fn gradients() -> Vec<Case> {
         setup("many", 1, 4, 4, &[(0, 3), (0, 5)]),
         setup("wide", 1, 16, 16, &[(0, 33)]),
         setup("groups of mini-batches", 2, 8, 2, &[(0, 25)]),
+        delta("two mini-batches", [2, 1], [4, 6], 4, &[(0, 7)]),
+        FastWeightSetup { options: (true, true), ..delta("from weights", [1, 1], [4, 4], 3, &[(0, 5), (2, 4)]) },
         setup("from the midst of a mini-batch", 2, 4, 4, &[(3, 6), (2, 1), (5, 9)]),
     ];
     small.iter().map(|s| backward(fast_weight(s))).collect()

@@ -1,9 +1,10 @@
-//! GATHER and ROWS.
+//! GATHER, ROWS and COLUMNS.
 
 use super::{TOKENS, backward, case};
 use crate::case::{Case, Input};
 use crate::noise::{Noise, dims, ints, weight_dtypes};
 use tern_abi::graph::dim;
+use tern_abi::ops::ColumnsParams;
 use tern_reference::{Kernel, ops};
 
 /// Ids of which some are outside the table.
@@ -31,6 +32,15 @@ fn rows(t: usize, r: usize, d: usize) -> Case {
     case(name, Kernel::Rows(ops::Rows), inputs, dims(t, 0, r))
 }
 
+/// Runs of so many columns, from the second on, with three between them.
+fn columns(t: usize, run: u32, count: u32) -> Case {
+    let params = ColumnsParams { first: 1, run, step: run + 3, count };
+    let name = format!("T={t} run={run} count={count}");
+    let width = (count.div_ceil(run) * (run + 3) + 1) as usize;
+    let x = Noise::new(&name).tokens(&[t, width], 1.0);
+    case(name, Kernel::Columns(ops::Columns(params)), vec![x], dims(t, 0, 0))
+}
+
 pub(super) fn forward() -> Vec<Case> {
     let mut out = Vec::new();
     for dtype in weight_dtypes() {
@@ -51,6 +61,7 @@ pub(super) fn forward() -> Vec<Case> {
         // A step that wants no logits.
         out.push(rows(t, 0, 5));
         out.push(rows(t, t + 2, 17));
+        out.extend([columns(t, 1, 5), columns(t, 16, 48), columns(t, 7, 10)]);
     }
     out
 }
@@ -59,5 +70,5 @@ pub(super) fn gradients() -> Vec<Case> {
     let mut noise = Noise::new("table gradient");
     let table = noise.fixed(&[9, 5], 1.0);
     let gather = gather("plain table T=33".into(), &mut noise, table, 33);
-    gather.into_iter().chain([rows(7, 9, 5), rows(33, 2, 3)]).map(backward).collect()
+    gather.into_iter().chain([rows(7, 9, 5), rows(33, 2, 3), columns(7, 4, 10)]).map(backward).collect()
 }

@@ -13,8 +13,13 @@ pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
         (state::kind::KV_PAGE, dtype, dims, bytes)
     };
     let fast = |dims: [u64; 6]| {
-        let [h, f, chunk, ..] = dims;
-        (state::kind::FAST_WEIGHT, dtype::F32, dims, 4 * h * (f * f + f + chunk * (2 * f + 1)))
+        let [h, f, chunk, n, ..] = dims;
+        let n = if n > 0 { n } else { f };
+        (state::kind::FAST_WEIGHT, dtype::F32, dims, 4 * h * (f * n + n + chunk * (f + n + 1)))
+    };
+    let convolved = |dims: [u64; 6]| {
+        let [channels, width, chunk, ..] = dims;
+        (state::kind::SHORT_CONV, dtype::F32, dims, 4 * channels * (width - 1 + chunk))
     };
     let all = [
         kv(dtype::F16, [2, 16, 8, 0, 0, 0]),
@@ -25,6 +30,8 @@ pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
         kv(dtype::I8, [1, 7, 3, 0, 0, 0]),
         fast([2, 16, 16, 0, 0, 0]),
         fast([3, 5, 7, 0, 0, 0]),
+        fast([3, 5, 7, 9, 0, 0]),
+        convolved([10, 4, 7, 0, 0, 0]),
     ];
     let check = |(kind, dtype, dims, bytes): (u32, u32, [u64; 6], u64)| {
         let name = format!("state kind {kind} dtype {dtype} dims {:?}", &dims[..3]);

@@ -29,6 +29,7 @@ pub unsafe fn activate<S: Simd>(x: S::F, activation: u32) -> S::F {
             }
             kind::SIGMOID => S::sigmoid(x),
             kind::TANH => S::tanh(x),
+            kind::SOFTPLUS => softplus::<S>(x),
             _ => x,
         }
     }
@@ -36,13 +37,30 @@ pub unsafe fn activate<S: Simd>(x: S::F, activation: u32) -> S::F {
 
 /// Is it one that [`activate`] has?
 pub fn known(activation: u32) -> bool {
-    activation <= kind::TANH
+    activation <= kind::SOFTPLUS
 }
 
 #[inline(always)]
 unsafe fn silu<S: Simd>(x: S::F) -> S::F {
     // SAFETY: passed on.
     unsafe { S::div(x, S::add(S::splat(1.0), S::exp(S::sub(S::zero(), x)))) }
+}
+
+/// `max(x, 0) + ln(1 + t)` with `t = exp(-|x|)`; the logarithm is twice the inverse hyperbolic tangent of `t / (2 + t)`, at most a third,
+/// whose series has as many terms as single precision can tell.
+#[inline(always)]
+unsafe fn softplus<S: Simd>(x: S::F) -> S::F {
+    // SAFETY: passed on.
+    unsafe {
+        let t = S::exp(S::sub(S::zero(), S::abs(x)));
+        let s = S::div(t, S::add(S::splat(2.0), t));
+        let square = S::mul(s, s);
+        let mut p = S::splat(1.0 / 15.0);
+        for n in [13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0] {
+            p = S::fma(p, square, S::splat(1.0 / n));
+        }
+        S::fma(S::add(s, s), p, S::max(x, S::zero()))
+    }
 }
 
 #[inline(always)]

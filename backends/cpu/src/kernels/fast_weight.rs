@@ -1,6 +1,7 @@
 //! One row of fast weights: an inner linear model of a head that learns along a sequence.
 //! See [`tern_abi::ops::FAST_WEIGHT`] for the mathematics.
 
+pub mod delta;
 pub mod grad;
 
 use super::vector::{load, map_over, sum, sum_of_squares, sum_over};

@@ -1,9 +1,11 @@
 //! FAST_WEIGHT. A head of a sequence is one worker's, row after row.
 
+mod delta;
 pub mod grad;
 mod shape;
 
 use super::sequences::Sequences;
+use super::state_slots;
 use crate::check::Checker;
 use crate::kernels::fast_weight::{self as kernel, Row};
 use crate::op::{CompiledOp, Ctx, Step};
@@ -11,7 +13,8 @@ use crate::pool::Worker;
 use crate::state::fast_head_len;
 use shape::Shape;
 use tern_abi::graph::place;
-use tern_abi::plugin::{GraphView, OpView, PluginError, Result};
+use tern_abi::ops::{FastWeightParams, fast_weight_rule};
+use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Rows between two looks at the cancel flag.
 const POLL: usize = 16;
@@ -34,16 +37,11 @@ struct FastWeight {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "FAST_WEIGHT");
+    if op.params::<FastWeightParams>().rule == fast_weight_rule::DELTA {
+        return delta::compile(&c, op, ctx);
+    }
     let Shape { real, sequences, heads, f, chunk, eps } = Shape::new(&c, op)?;
-    let state = match c.state(11, 1)? {
-        None => None,
-        Some(state) => {
-            let slots = c.i32_in(12, "state_slots")?;
-            let room = c.dims(slots).len() == 1 && c.max_of(c.first(slots)) >= sequences.max(&c);
-            c.ensure(room, "state_slots does not have an element for each sequence")?;
-            Some((state, slots))
-        }
-    };
+    let state = state_slots::compile(&c, &sequences, 11, 12)?;
     if op.input(12).is_some_and(|t| c.tensor(t).place == place::ARENA) {
         return Err(c.lacking("state_slots is computed by the graph"));
     }
@@ -55,7 +53,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
 
 impl FastWeight {
     fn head_len(&self) -> usize {
-        fast_head_len(self.f, self.chunk)
+        fast_head_len(self.f, self.f, self.chunk)
     }
     /// Floats of a worker: a head, for where there is no state, and two rows.
     fn worker_len(&self) -> usize {
@@ -129,22 +127,7 @@ impl CompiledOp for FastWeight {
 
     fn check(&self, step: &Step<'_>) -> Result<()> {
         self.sequences.check(step, "FAST_WEIGHT")?;
-        let Some((state, slots)) = self.state else { return Ok(()) };
-        let units = step.bytes(state) / (4 * self.heads * self.head_len());
-        // SAFETY: an I32 input, which nothing writes now.
-        let slots = unsafe { step.i32s(slots) };
-        let Some(slots) = slots.get(..self.sequences.count(step)) else {
-            return Err(PluginError::argument("FAST_WEIGHT: state_slots is shorter than the step's sequences"));
-        };
-        for (i, &slot) in slots.iter().enumerate() {
-            if slot < 0 || slot as usize >= units {
-                return Err(PluginError::argument(format!("FAST_WEIGHT: state slot {slot} of {units} is wanted")));
-            }
-            if slots[..i].contains(&slot) {
-                return Err(PluginError::argument(format!("FAST_WEIGHT: two sequences share state slot {slot}")));
-            }
-        }
-        Ok(())
+        state_slots::check(step, &self.sequences, self.state, self.heads * self.head_len(), "FAST_WEIGHT")
     }
 
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {

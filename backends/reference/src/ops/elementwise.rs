@@ -6,7 +6,7 @@ use tern_abi::ops::{ActivationParams, GluParams, ScaleParams, activation};
 
 /// Is `id` an activation?
 pub(crate) fn check_activation(s: &Signature, id: u32) -> Result<()> {
-    s.parameter(id <= activation::TANH, "activation", f64::from(id), "one of tern_abi::ops::activation")
+    s.parameter(id <= activation::SOFTPLUS, "activation", f64::from(id), "one of tern_abi::ops::activation")
 }
 
 /// `act(x)`; `check_activation` has accepted `id`.
@@ -23,6 +23,7 @@ pub(crate) fn activate<R: Real>(id: u32, x: R) -> Result<R> {
         activation::RELU_SQUARED => x.positive().square(),
         activation::SIGMOID => sigmoid(x),
         activation::TANH => x.tanh(),
+        activation::SOFTPLUS => softplus(x),
         _ => return Err(Error::Internal("an activation that the shape rule refuses")),
     })
 }
@@ -36,6 +37,16 @@ fn sigmoid<R: Real>(x: R) -> R {
         let e = x.exp();
         e / (one + e)
     }
+}
+
+/// `ln(1 + e^x)` by the form whose exponential cannot overflow.
+fn softplus<R: Real>(x: R) -> R {
+    if x.value() > 0.0 { x + log_above_one((-x).exp()) } else { log_above_one(x.exp()) }
+}
+
+/// `ln(1 + e)`. Where the sum rounds e away, the series is exact.
+fn log_above_one<R: Real>(e: R) -> R {
+    if e.value() > 1e-5 { (R::of(1.0) + e).ln() } else { e - R::of(0.5) * e * e }
 }
 
 /// [`GLU`](tern_abi::ops::GLU).

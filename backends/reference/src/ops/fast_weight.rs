@@ -1,11 +1,13 @@
-//! FAST_WEIGHT: an inner model per head that learns along the sequence (TTT-Linear).
+//! FAST_WEIGHT: an inner model per head that learns along the sequence: TTT-Linear here, the delta rule in a file of its own.
+
+mod delta;
 
 use super::Operation;
 use super::linear::dot;
 use super::norm::standardized;
 use crate::state::{StateMemory, fast_weight_head};
 use crate::{Args, Error, Meta, Output, Real, Result, Signature};
-use tern_abi::ops::FastWeightParams;
+use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 
 /// [`FAST_WEIGHT`](tern_abi::ops::FAST_WEIGHT).
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +26,10 @@ const POSITIONS: usize = 9;
 const SEQ_START: usize = 10;
 const STATE: usize = 11;
 const STATE_SLOTS: usize = 12;
+const DECAY: usize = 13;
 
-/// A row that the open mini-batch has taken in: key, gradient at the inner model's output, learning rate.
+/// A row that the open mini-batch has taken in: key, gradient at the inner model's output, learning rate (under the delta rule
+/// the sum of decays).
 #[derive(Clone)]
 struct Place<R> {
     k: Vec<R>,
@@ -97,13 +101,23 @@ impl FastWeight {
     fn head_dim(&self) -> usize {
         self.0.head_dim as usize
     }
+    fn value_dim(&self) -> usize {
+        if self.0.value_dim > 0 { self.0.value_dim as usize } else { self.head_dim() }
+    }
+    fn key_heads(&self) -> usize {
+        if self.0.key_heads > 0 { self.0.key_heads as usize } else { self.0.heads as usize }
+    }
+    fn is_delta(&self) -> bool {
+        self.0.rule == fast_weight_rule::DELTA
+    }
     fn chunk(&self) -> usize {
         self.0.chunk as usize
     }
     /// First element of a head in a state, after checking that the state has it.
     fn head_in_state(&self, state: &StateMemory<'_>, slot: usize, head: usize) -> Result<u64> {
-        let (heads, f, chunk) = (u64::from(self.0.heads), u64::from(self.0.head_dim), u64::from(self.0.chunk));
-        let per_head = fast_weight_head(f, chunk).ok_or(Error::Internal("a head that overflows"))?;
+        let (heads, chunk) = (u64::from(self.0.heads), u64::from(self.0.chunk));
+        let per_head = fast_weight_head(self.head_dim() as u64, self.value_dim() as u64, chunk)
+            .ok_or(Error::Internal("a head that overflows"))?;
         let unit = per_head.saturating_mul(heads);
         let units = state.len()? / unit;
         if slot as u64 >= units {
@@ -114,43 +128,66 @@ impl FastWeight {
     }
     /// The head as the state has it, `open` places into a mini-batch.
     fn load<R: Real>(&self, state: &StateMemory<'_>, from: u64, open: usize) -> Result<Inner<R>> {
-        let f = self.head_dim();
+        let (f, n) = (self.head_dim(), self.value_dim());
         let mut at = from;
         let mut take = |n: usize| -> Result<Vec<R>> {
             let data = state.get(at, n)?;
             at += n as u64;
             Ok(data.into_iter().map(R::of).collect())
         };
-        let w = (0..f).map(|_| take(f)).collect::<Result<_>>()?;
-        let b = take(f)?;
-        let place = |_| Ok(Place { k: take(f)?, g: take(f)?, lr: take(1)?[0] });
+        let w = (0..f).map(|_| take(n)).collect::<Result<_>>()?;
+        let b = take(n)?;
+        let place = |_| Ok(Place { k: take(f)?, g: take(n)?, lr: take(1)?[0] });
         Ok(Inner { w, b, open: (0..open).map(place).collect::<Result<_>>()? })
     }
     /// Writes the head; places that are not open are zero.
     fn store<R: Real>(&self, state: &StateMemory<'_>, from: u64, inner: &Inner<R>) -> Result<()> {
-        let f = self.head_dim();
+        let (f, n) = (self.head_dim(), self.value_dim());
         let mut data: Vec<R> = inner.w.concat();
         data.extend(&inner.b);
         for place in &inner.open {
             data.extend(place.k.iter().chain(&place.g));
             data.push(place.lr);
         }
-        data.resize(f * f + f + self.chunk() * (2 * f + 1), R::zero());
+        data.resize(f * n + n + self.chunk() * (f + n + 1), R::zero());
         state.set(from, &data.into_iter().map(R::value).collect::<Vec<_>>())
     }
     /// The slot of a sequence's state.
     fn slot<R: Real>(&self, x: &Args<'_, R>, sequence: usize) -> Result<usize> {
         x.index(STATE_SLOTS, "state_slots", sequence, usize::MAX)
     }
-    /// Position of row `t`, checked against that of the row before in the same sequence.
-    fn position<R: Real>(x: &Args<'_, R>, t: usize, first: usize) -> Result<usize> {
-        let positions = x.int(POSITIONS)?;
-        let (found, start) = (i64::from(positions[t]), i64::from(positions[first]));
-        let want = start.max(0) + (t - first) as i64;
-        if found != want {
-            return Err(Error::Index { op: Self::NAME, tensor: "positions", at: t, found, low: want, high: want });
+    /// The head at the start of a text.
+    fn first<R: Real>(&self, x: &Args<'_, R>, head: usize) -> Result<Inner<R>> {
+        let (f, n) = (self.head_dim(), self.value_dim());
+        let zeros = vec![R::zero(); f * n];
+        let w = x.optional_real(W0)?.map_or(&zeros[..], |w| &w[head * f * n..(head + 1) * f * n]);
+        let b = x.optional_real(B0)?.map_or(&zeros[..n], |b| &b[head * n..(head + 1) * n]);
+        Ok(Inner { w: w.chunks(n).map(<[R]>::to_vec).collect(), b: b.to_vec(), open: Vec::new() })
+    }
+    /// Are inputs there that the rule takes, and no others?
+    fn check_rule(&self, s: &Signature) -> Result<()> {
+        let (p, delta) = (&self.0, self.is_delta());
+        s.parameter(p.rule <= fast_weight_rule::DELTA, "rule", p.rule.into(), "one of fast_weight_rule")?;
+        s.parameter(delta || self.value_dim() == self.head_dim(), "value_dim", p.value_dim.into(), "head_dim")?;
+        s.parameter(delta || self.key_heads() == p.heads as usize, "key_heads", p.key_heads.into(), "heads")?;
+        s.parameter(
+            p.heads.is_multiple_of(self.key_heads() as u32),
+            "key_heads",
+            p.key_heads.into(),
+            "a divisor of heads",
+        )?;
+        let needed = [(W0, "w0"), (B0, "b0"), (LN_W, "ln_w"), (LN_B, "ln_b"), (TOKEN_SCALE, "token_scale")];
+        if !delta {
+            needed.iter().try_for_each(|&(i, tensor)| s.need(i, tensor).map(drop))?;
+            return match s.get(DECAY) {
+                None => Ok(()),
+                Some(_) => Err(s.shape_error(DECAY, "decay", "none under this rule")),
+            };
         }
-        Ok(found as usize)
+        match needed[1..].iter().find(|&&(i, _)| s.get(i).is_some()) {
+            None => Ok(()),
+            Some(&(i, tensor)) => Err(s.shape_error(i, tensor, "none under this rule")),
+        }
     }
 }
 
@@ -158,10 +195,10 @@ impl Operation for FastWeight {
     const NAME: &'static str = "FAST_WEIGHT";
 
     fn arity(&self) -> (usize, usize) {
-        (13, 2)
+        (14, 2)
     }
     fn differentiable(&self, i: usize) -> bool {
-        i <= TOKEN_SCALE
+        i <= TOKEN_SCALE || i == DECAY
     }
     fn infer(&self, s: &Signature) -> Result<Vec<Option<Meta>>> {
         let p = &self.0;
@@ -169,17 +206,19 @@ impl Operation for FastWeight {
         s.parameter(p.head_dim > 0, "head_dim", p.head_dim.into(), "at least 1")?;
         s.parameter(p.chunk > 0, "chunk", p.chunk.into(), "at least 1")?;
         s.parameter(p.inner == 0, "inner", p.inner.into(), "0")?;
-        let (h, f) = (p.heads as usize, p.head_dim as usize);
+        self.check_rule(s)?;
+        let (h, f, n) = (p.heads as usize, self.head_dim(), self.value_dim());
         let [t, _] = s.real(Q, "q")?;
-        for (i, tensor) in [(Q, "q"), (K, "k"), (V, "v")] {
-            s.real_is(i, tensor, &[t, h * f])?;
+        for (i, tensor, width) in [(Q, "q", self.key_heads() * f), (K, "k", self.key_heads() * f), (V, "v", h * n)] {
+            s.real_is(i, tensor, &[t, width])?;
         }
         s.real_is(LR, "lr", &[t, h])?;
-        s.real_is(W0, "w0", &[h, f, f])?;
+        s.optional_real_is(W0, "w0", &[h, f, n])?;
         for (i, tensor) in [(B0, "b0"), (LN_W, "ln_w"), (LN_B, "ln_b")] {
-            s.real_is(i, tensor, &[h, f])?;
+            s.optional_real_is(i, tensor, &[h, n])?;
         }
-        s.real_is(TOKEN_SCALE, "token_scale", &[p.chunk as usize])?;
+        s.optional_real_is(TOKEN_SCALE, "token_scale", &[p.chunk as usize])?;
+        s.optional_real_is(DECAY, "decay", &[t, h])?;
         s.int_is(POSITIONS, "positions", [t])?;
         let sequences = s.seq_start(SEQ_START)?;
         let state = if s.get(STATE).is_some() {
@@ -191,47 +230,52 @@ impl Operation for FastWeight {
         } else {
             None
         };
-        Ok(vec![s.out(&[t, h * f]), state])
+        Ok(vec![s.out(&[t, h * n]), state])
     }
     fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {
-        let (heads, f, chunk) = (self.0.heads as usize, self.head_dim(), self.chunk());
+        let (heads, f, n, chunk) = (self.0.heads as usize, self.head_dim(), self.value_dim(), self.chunk());
+        let key_heads = self.key_heads();
         let [t, _] = x.shape(Q)?;
-        let (w0, b0, scales) = (x.real(W0)?, x.real(B0)?, x.real(TOKEN_SCALE)?);
         let (q, k, v, lr) = (x.real(Q)?, x.real(K)?, x.real(V)?, x.real(LR)?);
+        let (ln_w, ln_b) = (x.optional_real(LN_W)?, x.optional_real(LN_B)?);
+        let (scales, decay) = (x.optional_real(TOKEN_SCALE)?, x.optional_real(DECAY)?);
         let state = x.state(STATE)?;
-        let mut out = vec![R::zero(); t * heads * f];
+        let mut out = vec![R::zero(); t * heads * n];
         for (sequence, rows) in x.sequences(SEQ_START, t)?.into_iter().enumerate() {
             if rows.is_empty() {
                 continue;
             }
-            let start = Self::position(x, rows.start, rows.start)?;
+            let start = x.position(POSITIONS, rows.start, rows.start)?;
             for head in 0..heads {
-                let norm = Norm {
-                    w: &x.real(LN_W)?[head * f..(head + 1) * f],
-                    b: &x.real(LN_B)?[head * f..(head + 1) * f],
-                    eps: self.0.eps,
-                };
+                let own = |x: Option<&'_ [R]>| x.map(|x| x[head * n..(head + 1) * n].to_vec()).unwrap_or_default();
+                let (w, b) = (own(ln_w), own(ln_b));
+                let norm = Norm { w: &w, b: &b, eps: self.0.eps };
                 let place = match state {
                     Some(s) => Some((s, self.head_in_state(&s, self.slot(x, sequence)?, head)?)),
                     None => None,
                 };
                 let mut inner = match place {
                     Some((s, from)) if start > 0 => self.load(&s, from, start % chunk)?,
-                    _ => Inner {
-                        w: w0[head * f * f..(head + 1) * f * f].chunks(f).map(<[R]>::to_vec).collect(),
-                        b: b0[head * f..(head + 1) * f].to_vec(),
-                        open: Vec::new(),
-                    },
+                    _ => self.first(x, head)?,
                 };
                 for t in rows.clone() {
-                    let o = Self::position(x, t, rows.start)? % chunk;
-                    let at = (t * heads + head) * f..(t * heads + head + 1) * f;
-                    let s = scales[o].positive();
-                    let g = inner.gradient(&k[at.clone()], &v[at.clone()], &norm);
-                    inner.open.push(Place { k: k[at.clone()].to_vec(), g, lr: lr[t * heads + head] });
-                    out[at.clone()].copy_from_slice(&inner.output(&q[at], s, &norm));
-                    if o == chunk - 1 {
-                        inner.commit(s);
+                    let o = x.position(POSITIONS, t, rows.start)? % chunk;
+                    let key = t * key_heads + head / (heads / key_heads);
+                    let (key, at) = (key * f..(key + 1) * f, t * heads + head);
+                    let (q, k, v) = (&q[key.clone()], &k[key], &v[at * n..(at + 1) * n]);
+                    let y = if self.is_delta() {
+                        inner.follow(q, k, v, lr[at], decay.map_or(R::zero(), |d| d[at]))
+                    } else {
+                        let s = scales.map_or(R::zero(), |s| s[o].positive());
+                        let g = inner.gradient(k, v, &norm);
+                        inner.open.push(Place { k: k.to_vec(), g, lr: lr[at] });
+                        inner.output(q, s, &norm)
+                    };
+                    out[at * n..(at + 1) * n].copy_from_slice(&y);
+                    match scales {
+                        _ if o < chunk - 1 => {}
+                        Some(scales) => inner.commit(scales[o].positive()),
+                        None => inner.settle(),
                     }
                 }
                 if let Some((s, from)) = place {

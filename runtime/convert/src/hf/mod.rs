@@ -76,7 +76,8 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
                 (if whole { DType::TQ2_0 } else { DType::F32 }, rows)
             }
             // In single precision, since 1 more may be too much for the type that they have.
-            Change::PlusOne => (DType::F32, Rows::Computed(plus_one(checkpoint, info)?)),
+            Change::PlusOne => (DType::F32, Rows::Computed(computed(checkpoint, info, |v| v + 1.0)?)),
+            Change::NegativeExp => (DType::F32, Rows::Computed(computed(checkpoint, info, |v| -v.exp())?)),
             Change::Stack(stack) => {
                 let parts = found.iter().map(|&t| t.clone()).collect();
                 let stack = StackSource::new(spec, stack, parts).ok_or_else(|| ConvertError::Unsupported {
@@ -120,9 +121,9 @@ fn number(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<f32, ConvertErro
     }
 }
 
-/// A vector, and 1 more.
-fn plus_one(checkpoint: &Checkpoint, info: &TensorInfo) -> Result<Vec<f32>, ConvertError> {
+/// Each number of a vector, made into another.
+fn computed(checkpoint: &Checkpoint, info: &TensorInfo, of: impl Fn(f32) -> f32) -> Result<Vec<f32>, ConvertError> {
     let mut values = numbers(checkpoint, info)?;
-    values.iter_mut().for_each(|v| *v += 1.0);
+    values.iter_mut().for_each(|v| *v = of(*v));
     Ok(values)
 }

@@ -288,19 +288,44 @@ impl GraphBuilder {
         self.one(Op::MoeCombine, &[Some(y), Some(weights), residual], shape)
     }
 
-    /// Fast weights; see [`FAST_WEIGHT`] for `inputs` (positions and seq_start included) and `state` (state, state_slots).
+    /// Fast weights. Their inputs in the order of [`FAST_WEIGHT`], positions and seq_start included, without state, slots and decay.
     pub fn fast_weight(
         &mut self,
-        inputs: [Value; 11],
+        inputs: [Option<Value>; 11],
         state: Option<(Value, Value)>,
+        decay: Option<Value>,
         params: FastWeightParams,
     ) -> (Value, Option<Value>) {
-        let out = self.node_value(self.shape(inputs[0]));
+        let out = self.node_value(inputs[2].map(|v| self.shape(v)).unwrap_or_default());
         let next = state.map(|(s, _)| self.successor(s));
         let (state, slots) = state.unzip();
-        let all: Vec<_> = inputs.into_iter().map(Some).chain([state, slots]).collect();
+        let all: Vec<_> = inputs.into_iter().chain([state, slots, decay]).collect();
         self.push(Op::FastWeight(params), &all, &[Some(out), next]);
         (out, next)
+    }
+
+    /// Each channel of `x` convolved along the sequence with `w [C, width]`. `rows`: positions and seq_start; `state`: state and slots.
+    pub fn short_conv(
+        &mut self,
+        x: Value,
+        w: Value,
+        bias: Option<Value>,
+        rows: [Value; 2],
+        state: Option<(Value, Value)>,
+        params: ShortConvParams,
+    ) -> (Value, Option<Value>) {
+        let out = self.node_value(self.shape(x));
+        let next = state.map(|(s, _)| self.successor(s));
+        let (state, slots) = state.unzip();
+        let all = [Some(x), Some(w), bias, Some(rows[0]), Some(rows[1]), state, slots];
+        self.push(Op::ShortConv(params), &all, &[Some(out), next]);
+        (out, next)
+    }
+
+    /// Columns of `x [T, N]`.
+    pub fn columns(&mut self, x: Value, params: ColumnsParams) -> Value {
+        let shape = vec![self.dim(x, 0), Dim::Fixed(params.count.into())];
+        self.one(Op::Columns(params), &[Some(x)], shape)
     }
 
     /// Negative log-likelihood of `targets [R]` under `logits [R, V]`, in nats.

@@ -100,6 +100,9 @@ fn rule(
         (Op::FastWeight(_), _) if node.inputs[11].is_some() => {
             Err(GraphError::NotDifferentiable { op: "fast_weight", why: "build the graph without a state to train it" })
         }
+        (Op::ShortConv(_), _) if node.inputs[5].is_some() => {
+            Err(GraphError::NotDifferentiable { op: "short_conv", why: "build the graph without a state to train it" })
+        }
         _ => Ok(gradient_op(b, node, upstream, wanted)),
     }
 }

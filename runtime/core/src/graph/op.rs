@@ -69,7 +69,7 @@ ops! {
     /// Weighted sum of expert outputs.
     MoeCombine = MOE_COMBINE, "moe_combine", differentiable [0, 1, 2];
     /// Fast weights.
-    FastWeight(FastWeightParams) = FAST_WEIGHT, "fast_weight", differentiable [0, 1, 2, 3, 4, 5, 6, 7, 8];
+    FastWeight(FastWeightParams) = FAST_WEIGHT, "fast_weight", differentiable [0, 1, 2, 3, 4, 5, 6, 7, 8, 13];
     /// Negative log-likelihood.
     CrossEntropy = CROSS_ENTROPY, "cross_entropy", differentiable [0];
     /// Negative log-likelihood under a linear layer.
@@ -78,6 +78,10 @@ ops! {
     Sum(ScaleParams) = SUM, "sum", differentiable [0];
     /// Rows rounded to 8 bits.
     QuantizeTokens = QUANTIZE_TOKENS, "quantize_tokens", differentiable [0];
+    /// Causal convolution of each channel.
+    ShortConv(ShortConvParams) = SHORT_CONV, "short_conv", differentiable [0, 1, 2];
+    /// Runs of columns.
+    Columns(ColumnsParams) = COLUMNS, "columns", differentiable [0];
 }
 
 /// Bytes of a parameter struct.

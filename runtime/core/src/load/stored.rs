@@ -166,7 +166,7 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
         // A stack is never a part.
         _ => return Some(Stored { info: whole.clone(), change, made: None }),
     };
-    if change == Change::Squeezed {
+    if change == Change::Squeezed && spec.part.is_none() {
         let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
         return Some(Stored { info, change, made: None });
     }
@@ -256,6 +256,9 @@ impl Stored {
             .map_err(|e| Error::Internal { what: format!("{}: {e}", t.name) })?;
         if self.change == Change::PlusOne {
             values.iter_mut().for_each(|v| *v += 1.0);
+        }
+        if self.change == Change::NegativeExp {
+            values.iter_mut().for_each(|v| *v = -v.exp());
         }
         Ok(values)
     }

@@ -6,7 +6,7 @@ use crate::graph::{AttentionInputs, Dim, GraphBuilder, LinearExtras, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tern_abi::Header;
 use tern_abi::dtype::F32;
-use tern_abi::ops::{AttentionParams, FastWeightParams, RopeParams};
+use tern_abi::ops::{AttentionParams, FastWeightParams, RopeParams, ShortConvParams};
 use tern_abi::state::{StateDesc, kind};
 
 /// Names of a step's inputs.
@@ -300,14 +300,41 @@ impl<'a> Net<'a> {
         token_scale: Value,
         params: FastWeightParams,
     ) -> Value {
-        let (positions, seq_start) = (self.input(inputs::POSITIONS), self.input(inputs::SEQ_START));
-        let state = self.options.pages.map(|_| {
-            let dims = [params.heads, params.head_dim, params.chunk, 0, 0, 0].map(u64::from);
-            let desc = StateDesc { header: Header::of::<StateDesc>(), kind: kind::FAST_WEIGHT, dtype: F32, dims };
-            (self.g.state(&self.full("fast"), desc), self.input(inputs::STATE_SLOTS))
-        });
-        let inputs = [q, k, v, lr, w, b, ln_w, ln_b, token_scale, positions, seq_start];
-        self.g.fast_weight(inputs, state, params).0
+        let all = [q, k, v, lr, w, b, ln_w, ln_b, token_scale].map(Some);
+        self.fast(all, None, params)
+    }
+
+    /// The same under the delta rule, from zeros: learns from queries, keys, values and rates, and forgets by decays.
+    pub fn delta_rule(&mut self, [q, k, v, lr]: [Value; 4], decay: Value, params: FastWeightParams) -> Value {
+        let [q, k, v, lr] = [q, k, v, lr].map(Some);
+        self.fast([q, k, v, lr, None, None, None, None, None], Some(decay), params)
+    }
+
+    fn fast(&mut self, learned: [Option<Value>; 9], decay: Option<Value>, params: FastWeightParams) -> Value {
+        let dims = [params.heads, params.head_dim, params.chunk, params.value_dim, 0, 0].map(u64::from);
+        let state = self.recurrent("fast", kind::FAST_WEIGHT, dims);
+        let [q, k, v, lr, w, b, ln_w, ln_b, token_scale] = learned;
+        let rows = [inputs::POSITIONS, inputs::SEQ_START].map(|name| Some(self.input(name)));
+        let inputs = [q, k, v, lr, w, b, ln_w, ln_b, token_scale, rows[0], rows[1]];
+        self.g.fast_weight(inputs, state, decay, params).0
+    }
+
+    /// `x` convolved along the sequence with the layer's tensor `name`; with a state where the graph has caches.
+    pub fn short_conv(&mut self, x: Value, name: &str, width: u64, params: ShortConvParams) -> Value {
+        let w = self.tensor(&format!("{name}.weight"));
+        let bias = format!("{name}.bias");
+        let bias = self.has(&bias).then(|| self.tensor(&bias));
+        let dims = [width, params.width.into(), params.chunk.into(), 0, 0, 0];
+        let state = self.recurrent(name, kind::SHORT_CONV, dims);
+        let rows = [inputs::POSITIONS, inputs::SEQ_START].map(|name| self.input(name));
+        self.g.short_conv(x, w, bias, rows, state, params).0
+    }
+
+    /// A state of the current layer with a unit per sequence, and where the units are; where the graph has caches.
+    fn recurrent(&mut self, name: &str, kind: u32, dims: [u64; 6]) -> Option<(Value, Value)> {
+        self.options.pages?;
+        let desc = StateDesc { header: Header::of::<StateDesc>(), kind, dtype: F32, dims };
+        Some((self.g.state(&self.full(name), desc), self.input(inputs::STATE_SLOTS)))
     }
 
     /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one, with

@@ -117,14 +117,28 @@ impl Sizes {
 /// # Errors
 /// [`ConfigError`] where it is not so regular.
 pub fn full_every(h: &Hyper<'_>, layers: u64, default: u64) -> Result<u64, ConfigError> {
-    let key = "attention.sliding_window_pattern";
+    let keys = ("attention.sliding_window_pattern", "sliding_window_pattern");
+    full_every_as(h, layers, default, keys, "sliding_attention")
+}
+
+/// The same under another key of GGUF and of folders, and of layers of another type, as `layer_types` calls it.
+///
+/// # Errors
+/// As [`full_every`].
+pub fn full_every_as(
+    h: &Hyper<'_>,
+    layers: u64,
+    default: u64,
+    (key, hf): (&str, &str),
+    other: &str,
+) -> Result<u64, ConfigError> {
     let stated = match h.folder() {
         Some(config) => config.strings("layer_types")?,
         None => None,
     };
-    let Some(types) = stated else { return h.int(key, &["sliding_window_pattern"], 1..=1024, Some(default)) };
+    let Some(types) = stated else { return h.int(key, &[hf], 1..=1024, Some(default)) };
     h.same("length of layer_types", types.len() as u64, layers)?;
-    let known = ["full_attention", "sliding_attention"];
+    let known = ["full_attention", other];
     if let Some(other) = types.iter().find(|t| !known.contains(&t.as_str())) {
         return Err(unsupported("layer_types", other, &known.join(", ")));
     }

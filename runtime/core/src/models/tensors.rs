@@ -22,6 +22,8 @@ pub enum Change {
     Pairs(u64),
     /// A folder has what is added to 1.
     PlusOne,
+    /// A folder has the logarithm of the negative.
+    NegativeExp,
     /// A folder has `[in, out]`.
     Transposed,
     /// A folder has a dimension of 1 more, after the first.
@@ -100,6 +102,8 @@ pub struct TensorTable {
     pub specs: Vec<TensorSpec>,
     /// Ends of names of tensors that hold nothing of the model.
     pub ignored: Vec<&'static str>,
+    /// Beginnings of names of what is not needed to run the model.
+    pub ignored_parts: Vec<&'static str>,
     prefix: &'static str,
     layer: Option<u64>,
 }
@@ -113,7 +117,8 @@ impl Default for TensorTable {
 impl TensorTable {
     /// An empty table. `prefix`: of the names of a layer's tensors in Hugging Face checkpoints.
     pub fn new(prefix: &'static str) -> Self {
-        Self { specs: Vec::new(), ignored: vec!["rotary_emb.inv_freq", "attn_rot_embd.weight"], prefix, layer: None }
+        let ignored = vec!["rotary_emb.inv_freq", "attn_rot_embd.weight"];
+        Self { specs: Vec::new(), ignored, ignored_parts: Vec::new(), prefix, layer: None }
     }
 
     /// The following tensors belong to layer `i`: `name` becomes `blk.i.name` and `model.layers.i.name`.
@@ -169,9 +174,23 @@ impl TensorTable {
         }
     }
 
+    /// Weights of convolutions `[rows, width]` that files have as one, its channels being theirs in this order. Folders have a
+    /// dimension of 1 more.
+    pub fn fused_convolutions(&mut self, gguf: &str, hf: &str, parts: &[(&str, u64)], width: u64) {
+        let of = parts.iter().map(|p| p.1).fold(0, u64::saturating_add);
+        let (gguf, hf) = self.named(gguf, hf);
+        let mut first = 0;
+        for &(name, rows) in parts {
+            let spec = self.numbers(name, "", &[rows, width]).changed(Change::Squeezed);
+            spec.part = Some(Part { gguf: gguf.clone(), hf: hf.clone(), first, of });
+            first += rows;
+        }
+    }
+
     /// Is this a tensor that holds nothing of the model?
     pub fn ignores(&self, name: &str) -> bool {
         self.ignored.iter().any(|end| name.ends_with(end))
+            || self.ignored_parts.iter().any(|start| name.starts_with(start))
     }
 
     fn named(&self, gguf: &str, hf: &str) -> (String, String) {

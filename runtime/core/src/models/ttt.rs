@@ -95,8 +95,8 @@ impl Ttt {
         let learned = net.tensor("ttt_token_idx");
         let shares = net.g.add(learned, shares);
         let inner = ["ttt_w1", "ttt_b1", "ttt_norm.weight", "ttt_norm.bias"].map(|name| net.tensor(name));
-        let params =
-            FastWeightParams { heads: a.heads, head_dim: a.head_dim, chunk: self.chunk as u32, eps: EPS, inner: 0 };
+        let (heads, head_dim, chunk) = (a.heads, a.head_dim, self.chunk as u32);
+        let params = FastWeightParams { heads, head_dim, chunk, eps: EPS, ..Default::default() };
         let y = net.fast_weight([q, k, v, lr], inner, shares, params);
         let y = net.layer_norm(y, "post_attention_norm", EPS);
         if !self.gated {

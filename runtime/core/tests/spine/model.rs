@@ -179,10 +179,10 @@ impl Net {
             }
             Form::Training { .. } => None,
         };
-        let params =
-            FastWeightParams { heads: HEADS as u32, head_dim: HEAD_DIM as u32, chunk: CHUNK, eps: 1e-6, inner: 0 };
-        let all = [q, k, v, lr, w0, b0, ln_w, ln_b, token_scale, positions, seq_start];
-        let (y, _) = self.g.fast_weight(all, state, params);
+        let (heads, head_dim) = (HEADS as u32, HEAD_DIM as u32);
+        let params = FastWeightParams { heads, head_dim, chunk: CHUNK, eps: 1e-6, ..Default::default() };
+        let all = [q, k, v, lr, w0, b0, ln_w, ln_b, token_scale, positions, seq_start].map(Some);
+        let (y, _) = self.g.fast_weight(all, state, None, params);
         let y = self.linear(y, "to", WIDTH, d);
         self.g.add(y, x)
     }

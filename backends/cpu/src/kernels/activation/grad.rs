@@ -37,6 +37,7 @@ unsafe fn slope<S: Simd>(x: S::F, activation: u32) -> S::F {
             }
             kind::RELU_SQUARED => S::mul(S::splat(2.0), S::max(x, S::zero())),
             kind::SIGMOID => bell::<S>(x),
+            kind::SOFTPLUS => S::sigmoid(x),
             kind::TANH => S::mul(S::splat(4.0), bell::<S>(S::add(x, x))),
             _ => one,
         }

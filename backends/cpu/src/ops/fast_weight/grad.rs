@@ -15,7 +15,7 @@ use std::ops::Range;
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Inputs of the op, before the gradients of its outputs.
-const INPUTS: usize = 13;
+const INPUTS: usize = 14;
 
 struct FastWeightGrad {
     shape: Shape,
@@ -50,7 +50,7 @@ impl Scratch {
         let batches = tokens.div_ceil(s.chunk).checked_add(1)?;
         let group = batches.isqrt() + 1;
         let weights = s.f * s.f + s.f;
-        let groups = fast_head_len(s.f, s.chunk);
+        let groups = fast_head_len(s.f, s.f, s.chunk);
         let within = groups.checked_add(weights.checked_mul(batches.div_ceil(group))?)?;
         let gradients = within.checked_add(weights.checked_mul(group)?)?;
         let work = gradients.checked_add(weights + 2 * s.f)?;

@@ -3,12 +3,13 @@
 use crate::check::{Checker, fixed};
 use crate::ops::sequences::Sequences;
 use tern_abi::graph::place;
-use tern_abi::ops::FastWeightParams;
+use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 use tern_abi::plugin::{OpView, Result};
 
 /// Bounds that keep sizes far from overflow.
-const MAX_HEAD_DIM: usize = 1024;
-const MAX_CHUNK: usize = 1 << 14;
+pub const MAX_HEAD_DIM: usize = 1024;
+/// See [`MAX_HEAD_DIM`].
+pub const MAX_CHUNK: usize = 1 << 14;
 
 /// Checked inputs and sizes.
 pub struct Shape {
@@ -30,6 +31,11 @@ impl Shape {
         let p: FastWeightParams = op.params();
         let (heads, f, chunk) = (p.heads as usize, p.head_dim as usize, p.chunk as usize);
         c.ensure(heads > 0 && f > 0 && chunk > 0, "heads, head_dim or chunk is 0")?;
+        if p.rule != fast_weight_rule::NORMED {
+            return Err(c.lacking(format!("rule {}", p.rule)));
+        }
+        let alike = [(p.value_dim, f), (p.key_heads, heads)].iter().all(|&(n, own)| n == 0 || n as usize == own);
+        c.ensure(alike && op.input(13).is_none(), "heads of another size, or a decay, under this rule")?;
         if p.inner != 0 || f > MAX_HEAD_DIM || chunk > MAX_CHUNK || heads > MAX_CHUNK {
             return Err(c.lacking(format!("inner model {}, {heads} heads of {f}, chunk {chunk}", p.inner)));
         }

@@ -35,7 +35,13 @@ fn problem(heads: usize, f: usize, chunk: usize, t: usize) -> Problem {
     data.push(noise(w, 0.3).into_iter().map(|x| 1.0 + x).collect());
     data.push(noise(w, 0.2));
     data.push((0..chunk).map(|i| 1.0 / (i + 1) as f64).collect());
-    let p = FastWeightParams { heads: heads as u32, head_dim: f as u32, chunk: chunk as u32, eps: 1e-6, inner: 0 };
+    let p = FastWeightParams {
+        heads: heads as u32,
+        head_dim: f as u32,
+        chunk: chunk as u32,
+        eps: 1e-6,
+        ..Default::default()
+    };
     Problem { p, t, data }
 }
 
@@ -135,7 +141,7 @@ fn one_step_by_hand() {
     // f = 2, W = 0, b = (1, -1), eps = 0: z = (1, -1), normal (1, -1), root 1. With ln_w = 1, ln_b = 0,
     // k = (1, 0), v - k = (3, -1): e = (-2, 0), Σe = -2, e·x̂ = -2, g = ((-4 + 2 + 2) / 2, (0 + 2 - 2) / 2) = 0:
     // a layer norm over two values has only a sign left to learn. So the output is q + (1, -1).
-    let p = FastWeightParams { heads: 1, head_dim: 2, chunk: 4, eps: 0.0, inner: 0 };
+    let p = FastWeightParams { heads: 1, head_dim: 2, chunk: 4, eps: 0.0, ..Default::default() };
     let real = |shape: &[usize], x: &[f64]| Some(Value::real(shape, x.to_vec()));
     let x = [
         real(&[1, 2], &[5.0, 7.0]),
@@ -181,7 +187,7 @@ fn gradient_is_that_of_the_inner_loss() {
 fn resumes_anywhere_bit_for_bit() {
     let p = problem(2, 4, 5, 17);
     let whole = p.run(&p.inputs(0, p.t));
-    let bytes = fast_weight_head(4, 5).unwrap() * 2 * 8;
+    let bytes = fast_weight_head(4, 4, 5).unwrap() * 2 * 8;
     for cut in 0..=p.t {
         let memory = Memory::new(2 * bytes, &Arc::default()).unwrap();
         // Whatever the state held before: position 0 does not look.
@@ -195,5 +201,56 @@ fn resumes_anywhere_bit_for_bit() {
             got.extend(p.run(&inputs));
         }
         assert_eq!(got, whole, "cut at {cut}");
+    }
+}
+
+/// The gated delta rule as its authors state it, one token after the other.
+fn recurrence(p: &FastWeightParams, data: &[Vec<f64>], t: usize) -> Vec<f64> {
+    let (h, f, n, kh) = (p.heads as usize, p.head_dim as usize, p.value_dim as usize, p.key_heads as usize);
+    let mut out = vec![0.0; t * h * n];
+    for head in 0..h {
+        let mut w = data[4][head * f * n..(head + 1) * f * n].to_vec();
+        for t in 0..t {
+            let key = (t * kh + head * kh / h) * f;
+            let (q, k) = (&data[0][key..key + f], &data[1][key..key + f]);
+            let at = t * h + head;
+            w.iter_mut().for_each(|w| *w *= data[5][at].exp());
+            for c in 0..n {
+                let known: f64 = (0..f).map(|a| k[a] * w[a * n + c]).sum();
+                let g = data[3][at] * (data[2][at * n + c] - known);
+                (0..f).for_each(|a| w[a * n + c] += k[a] * g);
+                out[at * n + c] = (0..f).map(|a| q[a] * w[a * n + c]).sum();
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn mini_batches_are_the_delta_rules_recurrence() {
+    for chunk in [1, 4, 32] {
+        let (h, kh, f, n, t) = (4, 2, 5, 3, 13);
+        let p = FastWeightParams {
+            heads: h,
+            head_dim: f,
+            chunk,
+            rule: fast_weight_rule::DELTA,
+            value_dim: n,
+            key_heads: kh,
+            ..Default::default()
+        };
+        let [h, kh, f, n] = [h, kh, f, n].map(|n| n as usize);
+        let mut noise = noise(3);
+        let mut data = vec![noise(t * kh * f, 0.8), noise(t * kh * f, 0.8), noise(t * h * n, 1.0)];
+        data.push(noise(t * h, 0.4).into_iter().map(|x| 0.5 + x).collect());
+        data.extend([noise(h * f * n, 0.4), noise(t * h, 1.0).into_iter().map(|x| x - 1.0).collect()]);
+        let rows = |i: usize, w: usize| Some(Value::real(&[t, w], data[i].clone()));
+        let mut inputs = vec![rows(0, kh * f), rows(1, kh * f), rows(2, h * n), rows(3, h)];
+        inputs.push(Some(Value::real(&[h, f, n], data[4].clone())));
+        inputs.extend([None, None, None, None, Some(Value::int(&[t], (0..t as i32).collect()))]);
+        inputs.extend([Some(Value::int(&[2], vec![0, t as i32])), None, None, rows(5, h)]);
+        let found = forward(&Kernel::FastWeight(FastWeight(p)), &inputs).unwrap().remove(0);
+        let worst = found.iter().zip(recurrence(&p, &data, t)).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
+        assert!(worst < 1e-13, "chunk {chunk}: {worst}");
     }
 }

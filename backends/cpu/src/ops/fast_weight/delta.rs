@@ -1,0 +1,160 @@
+//! FAST_WEIGHT under the gated delta rule. A head of a sequence is one worker's, mini-batch after mini-batch.
+
+use super::shape::{MAX_CHUNK, MAX_HEAD_DIM};
+use super::state_slots;
+use crate::check::{Checker, fixed};
+use crate::kernels::fast_weight::delta::{self as kernel, Rows, work_len};
+use crate::op::{CompiledOp, Ctx, Step};
+use crate::ops::sequences::Sequences;
+use crate::pool::Worker;
+use crate::state::fast_head_len;
+use tern_abi::graph::place;
+use tern_abi::ops::FastWeightParams;
+use tern_abi::plugin::{OpView, Result};
+
+struct Delta {
+    /// q, k, v, lr.
+    real: [usize; 4],
+    w0: Option<usize>,
+    decay: Option<usize>,
+    sequences: Sequences,
+    /// State and its slots.
+    state: Option<(usize, usize)>,
+    out: usize,
+    heads: usize,
+    key_heads: usize,
+    f: usize,
+    n: usize,
+    chunk: usize,
+    threads: usize,
+    kernel: unsafe fn(&Rows),
+}
+
+/// Compiles the op.
+pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
+    let p: FastWeightParams = op.params();
+    let or = |n: u32, other: usize| if n > 0 { n as usize } else { other };
+    let (heads, f, chunk) = (p.heads as usize, p.head_dim as usize, p.chunk as usize);
+    let (n, key_heads) = (or(p.value_dim, f), or(p.key_heads, heads));
+    c.ensure(heads > 0 && f > 0 && chunk > 0, "heads, head_dim or chunk is 0")?;
+    c.ensure(heads.is_multiple_of(key_heads), format!("{key_heads} heads of keys for {heads}"))?;
+    if p.inner != 0 || f.max(n) > MAX_HEAD_DIM || chunk.max(heads) > MAX_CHUNK {
+        return Err(c.lacking(format!("inner model {}, {heads} heads of {f} and {n}, chunk {chunk}", p.inner)));
+    }
+    for (i, what) in [(5, "b0"), (6, "ln_w"), (7, "ln_b"), (8, "token_scale")] {
+        c.ensure(op.input(i).is_none(), format!("{what} has no place in the delta rule"))?;
+    }
+    let real = [c.f32_in(0, "q")?, c.f32_in(1, "k")?, c.f32_in(2, "v")?, c.f32_in(3, "lr")?];
+    let (tokens, h) = (c.first(real[0]), fixed(heads));
+    for (i, what) in [(0, "q"), (1, "k")] {
+        c.shaped(real[i], &[tokens, fixed(key_heads * f)], what)?;
+    }
+    c.shaped(real[2], &[tokens, fixed(heads * n)], "v")?;
+    c.shaped(real[3], &[tokens, h], "lr")?;
+    let (w0, decay) = (c.f32_maybe(4, "w0")?, c.f32_maybe(13, "decay")?);
+    if let Some(w0) = w0 {
+        c.shaped(w0, &[h, fixed(f), fixed(n)], "w0")?;
+    }
+    if let Some(decay) = decay {
+        c.shaped(decay, &[tokens, h], "decay")?;
+    }
+    let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
+    let state = state_slots::compile(c, &sequences, 11, 12)?;
+    for i in [9, 10, 12] {
+        if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
+            return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
+        }
+    }
+    let out = c.f32_out(0, "output")?;
+    c.same(real[2], out, "output")?;
+    let (threads, kernel) = (ctx.threads, kernel::learn(ctx.tier));
+    Ok(Box::new(Delta { real, w0, decay, sequences, state, out, heads, key_heads, f, n, chunk, threads, kernel }))
+}
+
+impl Delta {
+    fn head_len(&self) -> usize {
+        fast_head_len(self.f, self.n, self.chunk)
+    }
+    /// Floats of a worker: a head, for where there is no state, and what the kernel needs.
+    fn worker_len(&self) -> usize {
+        (self.head_len() + work_len(self.n, self.chunk)).next_multiple_of(16)
+    }
+
+    /// All rows of one head of one sequence.
+    unsafe fn head(&self, step: &Step<'_>, sequence: usize, head: usize, worker: usize) {
+        let (f, n, chunk) = (self.f, self.n, self.chunk);
+        let [q, k, v, lr] = self.real.map(|t| step.f32(t));
+        // SAFETY: shapes and contents were checked; scratch has a part for every worker.
+        unsafe {
+            let rows = self.sequences.rows(step, sequence);
+            if rows.is_empty() {
+                return;
+            }
+            let own = step.scratch().cast::<f32>().add(worker * self.worker_len());
+            let w = match self.state {
+                Some((state, slots)) => {
+                    let slot = step.i32s(slots)[sequence] as usize;
+                    step.f32(state).add((slot * self.heads + head) * self.head_len())
+                }
+                None => own.add(work_len(n, chunk)),
+            };
+            let start = step.i32s(self.sequences.positions)[rows.start] as usize;
+            let mut first = 0;
+            if start == 0 || self.state.is_none() {
+                w.write_bytes(0, self.head_len());
+                if let Some(w0) = self.w0 {
+                    w.copy_from_nonoverlapping(step.f32(w0).add(head * f * n), f * n);
+                }
+                first = start % chunk;
+            }
+            let (mut t, key_head) = (rows.start, head / (self.heads / self.key_heads));
+            while t < rows.end && !step.cancelled() {
+                let at = (start + t - rows.start) % chunk;
+                let count = (chunk - at).min(rows.end - t);
+                let (key, row) = ((t * self.key_heads + key_head) * f, t * self.heads + head);
+                (self.kernel)(&Rows {
+                    f,
+                    n,
+                    rows: count,
+                    q: q.add(key),
+                    k: k.add(key),
+                    key_stride: self.key_heads * f,
+                    v: v.add(row * n),
+                    out: step.f32(self.out).add(row * n),
+                    heads: self.heads,
+                    rate: lr.add(row),
+                    decay: self.decay.map_or(std::ptr::null(), |d| step.f32(d).add(row)),
+                    w,
+                    places: w.add(f * n + n),
+                    first,
+                    at,
+                    chunk,
+                    work: own,
+                });
+                t += count;
+                first = 0;
+            }
+        }
+    }
+}
+
+impl CompiledOp for Delta {
+    fn scratch_bytes(&self) -> usize {
+        4 * self.threads * self.worker_len()
+    }
+
+    fn check(&self, step: &Step<'_>) -> Result<()> {
+        self.sequences.check(step, "FAST_WEIGHT")?;
+        state_slots::check(step, &self.sequences, self.state, self.heads * self.head_len(), "FAST_WEIGHT")
+    }
+
+    unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
+        let n = self.sequences.count(step) * self.heads;
+        while let Some(items) = worker.claim(n, 1) {
+            for item in items {
+                // SAFETY: passed on; a head of a sequence is claimed once.
+                unsafe { self.head(step, item / self.heads, item % self.heads, worker.index()) };
+            }
+        }
+    }
+}
