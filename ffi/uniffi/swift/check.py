@@ -29,10 +29,10 @@ def compare(what, used, there):
 for name in re.findall(r"^extension (\w+)", ours, re.M):
     if not re.search(rf"^(open|public) (class|struct|enum) {name}\b|^enum {name}\b", generated, re.M):
         wrong.append(f"extension {name}: there is no such type")
-calls = re.findall(r"\.(\w+Blocking)\(([^()]*)\)", ours)
+calls = re.findall(r"\b(\w+Blocking)\(([^()]*)\)", ours)
 for name, arguments in calls:
-    compare(name, labels(arguments), declared("open func", name))
-for name in set(re.findall(r"open func (\w+Blocking)\(", generated)) - {name for name, _ in calls}:
+    compare(name, labels(arguments), declared("open func", name) or declared("public func", name))
+for name in set(re.findall(r"(?:open|public) +func (\w+Blocking)\(", generated)) - {name for name, _ in calls}:
     wrong.append(f"{name}: nothing is written over it")
 for protocol in re.findall(r"^private final class \w+: (\w+) {", ours, re.M):
     body = re.search(rf"^public protocol {protocol}\b.*?^}}", generated, re.M | re.S)
