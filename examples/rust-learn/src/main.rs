@@ -15,7 +15,8 @@ const DELTA: &str = "notes";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "which model, and which folder of notes? Give both, and where to keep what is learned if not in ./store";
+    let usage =
+        "which model, and which folder of notes? Give both, and where to keep what is learned if not in ./store";
     let (model, notes) = (arguments.next().ok_or(usage)?, arguments.next().ok_or(usage)?);
     let folder = arguments.next().unwrap_or_else(|| "store".to_owned());
 
@@ -76,7 +77,9 @@ fn on_battery() -> bool {
 fn written(model: &Model, beginning: &str) -> Result<String, Error> {
     let session = model.session(tern::SessionOptions::default())?;
     let mut text = beginning.to_owned();
-    for event in session.generate(&model.encode(beginning)?, GenerateOptions { max_tokens: 40, ..Default::default() })? {
+    for event in
+        session.generate(&model.encode(beginning)?, GenerateOptions { max_tokens: 40, ..Default::default() })?
+    {
         text.push_str(event?.text());
     }
     Ok(text)

@@ -46,7 +46,7 @@ class Listener(tern.LearnListener):
         return None
 
 
-line = [tern.Document("log.txt", tern.Content.TEXT("The pump is on. " * 400))]
+line = [tern.Document(source="log.txt", content=tern.Content.TEXT("The pump is on. " * 400))]
 verdict = tern.Learner(model, store, "line", options).learn(line).verdict
 check("a line again and again", verdict.bound == tern.Bound.REPETITION, verdict)
 error = raised(tern.TernError.NoDelta, lambda: store.undo("none"))
