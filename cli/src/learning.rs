@@ -102,23 +102,22 @@ pub fn print(out: &mut Out, outcome: &Outcome) -> Result<()> {
         out.line(&format!("bits per byte  {:.4} -> {:.4} on {} held-out documents", g.before, g.after, g.documents))?;
         let [share, low, high] = [g.share(), g.low / g.before, g.high / g.before].map(|x| 100.0 * x);
         out.line(&format!("better by      {share:.1} % (95 % interval {low:.1} to {high:.1} %)"))?;
-        out.line(&format!(
-            "own answers    loss {:+.4} of {} nats per token, KL {:.4} of {}, largest change of a matrix {:.4} of {}",
-            h.anchor_rise, b.anchor_rise, h.divergence, b.divergence, h.norm, b.norm
-        ))?;
+        out.line(&format!("own answers    loss {:+.4} nats per token, {:.4} allowed", h.anchor_rise, b.anchor_rise))?;
+        out.line(&format!("divergence     {:.4} nats per token, {:.4} allowed", h.divergence, b.divergence))?;
+        out.line(&format!("change         {:.4} of a matrix at most, {:.4} allowed", h.norm, b.norm))?;
         if outcome.shrunk < 1.0 {
             out.line(&format!("shrunk to      {:.2}, to keep that within its bounds", outcome.shrunk))?;
         }
     }
     if let Some(recall) = &outcome.recall {
-        let facts = count(recall.facts, "fact");
-        let share = recall.share().map_or("the text is of no help with them".to_owned(), |s| {
-            format!("{:.0} % of what reading the text gives", 100.0 * s)
-        });
-        out.line(&format!(
-            "recall         {:.3} -> {:.3} nats per token for {facts}, {:.3} with the text at hand: {share}",
-            recall.base, recall.learned, recall.ceiling
-        ))?;
+        let (facts, r) = (count(recall.facts, "fact"), recall);
+        out.line(&format!("recall         {:.3} -> {:.3} nats per token for {facts}", r.base, r.learned))?;
+        out.line(&match r.share() {
+            Some(share) => {
+                format!("               {:.3} with the text at hand: {:.0} % of that", r.ceiling, 100.0 * share)
+            }
+            None => format!("               {:.3} with the text at hand, which is of no help", r.ceiling),
+        })?;
     }
     let took = match outcome.steps {
         0 => String::new(),

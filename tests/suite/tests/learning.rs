@@ -55,9 +55,9 @@ fn pages() -> String {
 fn what_helps_is_committed_used_and_undone_without_a_trace() {
     let tern = Tern { store: tempfile::tempdir().unwrap() };
     let model = text(&smollm2());
-    let report = tern.path("report.html");
+    let (report, pages) = (tern.path("report.html"), pages());
     let learn = ["--steps", "10", "--batch", "2", "--context", "128", "--lr", "2e-3", "--report", &report, "--json"];
-    let flags = [&["adapt", &model, "--data", &pages(), "--name", "manual"], &learn[..]].concat();
+    let flags = [&["adapt", &model, "--data", &pages, "--name", "manual"], &learn[..]].concat();
     let (outcome, exit) = tern.json(&flags);
     assert_eq!((outcome["verdict"].as_str(), exit), (Some("commit"), 0), "{outcome}");
     assert!(outcome["gain"]["low"].as_f64().unwrap() > 0.0, "{outcome}");
@@ -72,7 +72,7 @@ fn what_helps_is_committed_used_and_undone_without_a_trace() {
     assert!(again.0["verdict"]["not_enough"].is_object() && again.1 == 1, "{}", again.0);
 
     let prompt = tern.path("page.md");
-    let first: Value = serde_json::from_str(std::fs::read_to_string(pages()).unwrap().lines().next().unwrap()).unwrap();
+    let first: Value = serde_json::from_str(std::fs::read_to_string(&pages).unwrap().lines().next().unwrap()).unwrap();
     std::fs::write(&prompt, first["text"].as_str().unwrap()).unwrap();
     let score = |delta: &[&str]| {
         let (score, exit) = tern.json(&[&["score", &model, "--file", &prompt, "--json"], delta].concat());
@@ -114,8 +114,8 @@ fn what_helps_is_committed_used_and_undone_without_a_trace() {
 #[test]
 fn what_strangers_wrote_is_refused_with_the_bound() {
     let tern = Tern { store: tempfile::tempdir().unwrap() };
-    let model = text(&smollm2());
-    let flags = ["adapt", &model, "--data", &pages(), "--name", "web", "--origin", "web", "--json"];
+    let (model, pages) = (text(&smollm2()), pages());
+    let flags = ["adapt", &model, "--data", &pages, "--name", "web", "--origin", "web", "--json"];
     let (outcome, exit) = tern.json(&flags);
     assert_eq!((&outcome["verdict"]["refused"]["bound"], exit), (&Value::from("origin"), 1), "{outcome}");
     assert_eq!(outcome["generation"], 0);

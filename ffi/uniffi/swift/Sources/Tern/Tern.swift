@@ -93,6 +93,16 @@ extension Model {
         try await blocking { try self.adapterBlocking(path: path) }
     }
 
+    /// Texts as vectors of length 1, near to each other where texts mean alike.
+    public func embed(_ texts: [String], pooling: Pooling? = nil) async throws -> [[Float]] {
+        try await blocking { try self.embedBlocking(texts: texts, pooling: pooling) }
+    }
+
+    /// Compiles a form that text must have. The first one of a model takes longer.
+    public func constraint(_ form: Form) async throws -> Constraint {
+        try await blocking { try self.constraintBlocking(form: form) }
+    }
+
     /// Gives back memory that no session needs, as after a memory warning.
     public func trim() async throws {
         try await blocking { try self.trimBlocking() }
@@ -153,6 +163,13 @@ extension Chat {
         _ messages: [ChatMessage], options: GenerateOptions = GenerateOptions()
     ) -> AsyncThrowingStream<Event, Error> {
         events(cancelHandle()) { try self.sendMessagesBlocking(messages: messages, options: options) }
+    }
+
+    /// Adds what tools gave and generates the answer.
+    public func send(
+        _ results: [ToolResult], options: GenerateOptions = GenerateOptions()
+    ) -> AsyncThrowingStream<Event, Error> {
+        events(cancelHandle()) { try self.sendToolResultsBlocking(results: results, options: options) }
     }
 
     /// Uses adapters from the next answer on, instead of those that it has.

@@ -90,7 +90,7 @@ suspend fun calling(model: Model) {
     }
 }
 
-fun saying(model: Model, text: String): GenerateOptions {
+suspend fun saying(model: Model, text: String): GenerateOptions {
     val literal = text.map { "\\x{%x}".format(it.code) }.joinToString("")
     return GenerateOptions(maxTokens = 1000u, constraint = model.constraint(Form.Regex(literal)))
 }

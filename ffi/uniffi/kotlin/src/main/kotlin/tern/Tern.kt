@@ -83,6 +83,13 @@ suspend fun Model.restore(path: String, options: SessionOptions = SessionOptions
 suspend fun Model.restoreChat(path: String, options: SessionOptions = SessionOptions()): Chat =
     blocking { restoreChatBlocking(path, options) }
 
+/** Texts as vectors of length 1, near to each other where texts mean alike. */
+suspend fun Model.embed(texts: List<String>, pooling: Pooling? = null): List<List<Float>> =
+    blocking { embedBlocking(texts, pooling) }
+
+/** Compiles a form that text must have. The first one of a model takes longer. */
+suspend fun Model.constraint(form: Form): Constraint = blocking { constraintBlocking(form) }
+
 /** Gives back memory that no session needs, as from `onTrimMemory`. */
 suspend fun Model.trim() = blocking { trimBlocking() }
 
@@ -116,6 +123,10 @@ fun Chat.send(text: String, options: GenerateOptions = GenerateOptions()): Flow<
 /** The same with messages of any role, as of a tool's results. */
 fun Chat.send(messages: List<ChatMessage>, options: GenerateOptions = GenerateOptions()): Flow<Event> =
     events(::cancelHandle) { sendMessagesBlocking(messages, options) }
+
+/** Adds what tools gave and generates the answer. */
+fun Chat.sendToolResults(results: List<ToolResult>, options: GenerateOptions = GenerateOptions()): Flow<Event> =
+    events(::cancelHandle) { sendToolResultsBlocking(results, options) }
 
 /** Takes the last message and its answer back; false where there is none. */
 suspend fun Chat.undo(): Boolean = blocking { undoBlocking() }
