@@ -12,13 +12,13 @@ import kotlinx.coroutines.launch
 import tern.*
 
 /** Few and short steps: enough to learn this manual. */
-fun little() = LearnOptions(steps = 10u, batch = 2u, context = 128u, learningRate = 2e-3)
+fun little() = LearnOptions(steps = 10u, batch = 2u, context = 128u, learningRate = 2e-3, heldOut = 0.3)
 
 suspend fun learning(path: String, another: String, pages: String, folder: File) {
     val runtime = TernRuntime()
     val model = runtime.open(path)
     val store = Store(File(folder, "store").path)
-    val documents = readDocuments(pages)
+    val documents = readDocuments(pages).take(24)
     refusals(model, store)
     holding(model, store, documents)
     if (learned(model, store, documents)) used(runtime, model, store, another, folder)
