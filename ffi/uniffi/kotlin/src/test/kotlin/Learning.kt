@@ -104,7 +104,7 @@ suspend fun learned(model: Model, store: Store, documents: List<Document>): Bool
     var committed = false
     check("learning") {
         var steps = 0L
-        val outcome = Learner(model, store, "manual", little()).use { learner ->
+        val outcome = Learner(model, store, "guide", little()).use { learner ->
             learner.learn(documents) { if (it.phase == LearnPhase.LEARN) steps = it.done.toLong() }
         }
         val (gain, harm) = outcome.gain!! to outcome.harm!!
@@ -126,7 +126,7 @@ suspend fun used(runtime: TernRuntime, model: Model, store: Store, another: Stri
         .use { session -> session.generate(prompt, GenerateOptions(maxTokens = 12u, logprobs = true)).toList() }
         .filterIsInstance<Event.Token>().map { it.id to it.logprob }
     val plain = said(emptyList())
-    val delta = store.adapter("manual", model)!!
+    val delta = store.adapter("guide", model)!!
     check("a delta in a session, by weight") {
         val (whole, half) = said(listOf(AdapterWeight(delta))) to said(listOf(AdapterWeight(delta, 0.5f)))
         expect(whole != plain && half != plain && half != whole) { "$plain $half $whole" }
@@ -140,8 +140,8 @@ suspend fun used(runtime: TernRuntime, model: Model, store: Store, another: Stri
     }
     check("export, and the same again from the file") {
         val file = File(folder, "manual.gguf").path
-        store.export("manual", file)
-        store.exportPeft("manual", model, File(folder, "manual-peft").path)
+        store.export("guide", file)
+        store.exportPeft("guide", model, File(folder, "manual-peft").path)
         val exact = said(listOf(AdapterWeight(delta)))
         for (adapter in listOf(model.adapter(file), model.adapter(File(folder, "manual-peft").path))) {
             expect(said(listOf(AdapterWeight(adapter))) == exact) { "it differs" }
@@ -151,18 +151,18 @@ suspend fun used(runtime: TernRuntime, model: Model, store: Store, another: Stri
     }
     check("another model is refused") {
         val other = runtime.open(another)
-        val e = failing<TernException.OtherBase> { store.adapter("manual", other) }
-        expect(e.name == "manual" && e.found != e.expected && e.found.length == 64) { "$e" }
+        val e = failing<TernException.OtherBase> { store.adapter("guide", other) }
+        expect(e.name == "guide" && e.found != e.expected && e.found.length == 64) { "$e" }
         val wrong = failing<TernException.Setting> { other.session(SessionOptions(adapters = listOf(AdapterWeight(delta)))) }
         expect(wrong.setting == "adapters") { "$wrong" }
         other.close()
         e.summary()
     }
     check("undo, and the model is what it was") {
-        val details = store.details("manual")
-        expect(details.generation == 1uL && details.documents.count { it.heldOut } >= 5) { "$details" }
-        expect(store.undo("manual") == 0L && store.adapter("manual", model) == null) { "${store.list()}" }
-        val last = store.details("manual").history.map { it.event }
+        val details = store.details("guide")
+        expect(details.generation == 1uL && details.documents.count { it.heldOut } >= 5) { "generation ${details.generation}, ${details.documents}" }
+        expect(store.undo("guide") == 0L && store.adapter("guide", model) == null) { "${store.list()}" }
+        val last = store.details("guide").history.map { it.event }
         expect(said(emptyList()) == plain) { "the model has changed" }
         "${details.documents.size} documents; $last"
     }
