@@ -218,7 +218,6 @@ MODELS = {
         "Qwen 3 Next: gated delta rule with convolutions, fewer heads of keys than of values and other sizes, every third layer a gated"
         " attention of partial rotation, three of seven experts and one that all tokens take",
         "Qwen3NextForCausalLM",
-        # Values as wide as keys and attention in every layer of a regular row, since llama.cpp knows no others here.
         dict(model_type="qwen3_next", num_hidden_layers=3, head_dim=20, partial_rotary_factor=0.4, attention_bias=False,
              full_attention_interval=3, linear_conv_kernel_dim=4, linear_key_head_dim=12, linear_value_head_dim=12,
              linear_num_key_heads=2, linear_num_value_heads=6, num_experts=7, num_experts_per_tok=3, moe_intermediate_size=20,
@@ -238,7 +237,7 @@ MODELS = {
 LENGTHS = {"tiny-dynamic": None}  # None: that of the prompt, and nothing is generated
 # What GGUF or llama.cpp has no key for, and the window of Phi 3, which llama.cpp reads and leaves out.
 ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi", "tiny-qwen3-moe-layers", "tiny-gpt-oss",
-         "tiny-qwen3-next-wide"}
+         "tiny-qwen3-next", "tiny-qwen3-next-wide"}
 ALONE |= {name for name in MODELS if "bitnet" in name}
 # Families that take the embedding as it is.
 PLAIN = {"llama", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gpt2", "bitnet", "mixtral", "qwen2_moe",

@@ -53,6 +53,8 @@ fn folders() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("tiny-mixtral", json!({"num_experts_per_tok": 6}), &["num_experts_per_tok", "6"]),
         ("tiny-qwen2-moe", json!({"use_sliding_window": true}), &["use_sliding_window", "true"]),
         ("tiny-qwen3-moe", json!({"moe_intermediate_size": null}), &["moe_intermediate_size|expert_feed", "missing"]),
+        ("tiny-qwen3-next", json!({"partial_rotary_factor": null}), &["partial_rotary_factor", "missing"]),
+        ("tiny-qwen3-next", json!({"linear_num_value_heads": 5}), &["ssm.group_count", "5"]),
         ("tiny-olmoe", json!({"clip_qkv": 8.0}), &["clip_qkv", "8.0"]),
         ("tiny-gpt-oss", json!({"attention_bias": false}), &["attention_bias", "false"]),
         ("tiny-gpt-oss", json!({"swiglu_limit": -1.0}), &["swiglu_limit", "-1"]),
