@@ -32,11 +32,11 @@ pub const LAYER_NORM: u32 = 4;
 /// One to four matrix products that share their input, with optional prologue and epilogue. [`LinearParams`].
 ///
 /// Inputs: `[x∂ [T, K], norm_w∂? [K], residual∂? [T, N], adapter_index? i32 [T], adapter_scale? [A]]`, then for each of
-/// `n_weights`: `[w [N, K], bias∂? [N], lora_a∂? [A, r, K], lora_b∂? [A, N, r]]`. Outputs: one `[T, N]` per weight, or a
-/// single one under a GLU epilogue.
+/// `n_weights`: `[w [N, K], bias∂? [N], lora_a∂? [A, r, K], lora_b∂? [A, r, N]]` (B as the transpose of what
+/// adapter files have: its rows are added to `y`). Outputs: one `[T, N]` per weight, or a single one under a GLU epilogue.
 ///
 /// `h = norm(x)` or `x`; `y_i = W_i h + bias_i`; for a token whose `adapter_index` is `a >= 0`:
-/// `y_i += adapter_scale[a] * (B_i[a] (A_i[a] h))`, skipped when the scale is 0; then either, for each i, `y_i += residual`
+/// `y_i += adapter_scale[a] * (B_i[a]ᵀ (A_i[a] h))`, skipped when the scale is 0; then either, for each i, `y_i += residual`
 /// (only with `n_weights` 1), or with a GLU epilogue (`n_weights` 2) the output `act(y_0) * y_1`.
 /// With `quantize` 1, `h` is [`QUANTIZE_TOKENS`] of that; its gradient goes straight through.
 /// A weight is a prepared weight, or an F32/F64 buffer tensor (which is then `∂`).

@@ -22,7 +22,7 @@ pub struct GraphBuilder {
 pub struct LinearExtras {
     /// `[N]`.
     pub bias: Option<Value>,
-    /// `lora_a [A, r, K]` and `lora_b [A, N, r]`.
+    /// `lora_a [A, r, K]` and `lora_b [A, r, N]`.
     pub adapter: Option<(Value, Value)>,
     /// `adapter_index i32 [T]` and `adapter_scale [A]`; needed with `adapter`.
     pub adapter_choice: Option<(Value, Value)>,

@@ -47,7 +47,7 @@ pub struct AdapterBanks {
     pub targets: BTreeSet<String>,
 }
 
-/// Names of the banks of a matrix: A `[count, rank, columns]` and B `[count, rows, rank]`.
+/// Names of the banks of a matrix: A `[count, rank, columns]` and B, turned round, `[count, rank, rows]`.
 pub fn bank_names(tensor: &str) -> [String; 2] {
     let name = tensor.strip_suffix(".weight").unwrap_or(tensor);
     [format!("{name}.lora_a"), format!("{name}.lora_b")]
@@ -363,7 +363,7 @@ impl<'a> Net<'a> {
         let tensor = self.full(&format!("{name}.weight"));
         let Some(banks) = self.options.adapters.as_ref().filter(|b| b.targets.contains(&tensor)) else { return none };
         let (count, rank, [a, b]) = (banks.count, banks.rank, bank_names(&tensor));
-        let (a, b) = (self.g.constant(&a, &[count, rank, k]), self.g.constant(&b, &[count, n, rank]));
+        let (a, b) = (self.g.constant(&a, &[count, rank, k]), self.g.constant(&b, &[count, rank, n]));
         let scale = match self.made.get(inputs::ADAPTER_SCALE) {
             Some(&v) => v,
             None => self.g.constant(inputs::ADAPTER_SCALE, &[count]),
