@@ -41,6 +41,6 @@ pub use pupil::Pupil;
 pub use recall::{Fact, Recall};
 pub use schedule::{Decay, Schedule};
 pub use store::Store;
-pub use training::{Example, Nats, Recompute, StepReport, Training, TrainingOptions, TrainingPlan};
+pub use training::{Example, Held, Nats, Recompute, StepReport, Training, TrainingOptions, TrainingPlan};
 
 use crate::fingerprint::hex;
