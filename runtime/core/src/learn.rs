@@ -37,7 +37,7 @@ pub use error::LearnError;
 pub use learner::{LearnOptions, Learner, Outcome};
 pub use lora::{LoraOptions, LoraPupil};
 pub use optim::OptimizerKind;
-pub use pupil::Pupil;
+pub use pupil::{Answer, Hold, Pupil, Seen};
 pub use recall::{Fact, Recall};
 pub use schedule::{Decay, Schedule};
 pub use store::Store;

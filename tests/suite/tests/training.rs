@@ -281,6 +281,11 @@ fn holding_has_the_gradient_of_the_divergence_from_the_base() {
             let adapter = Adapter::read(&model, golden.folder.join("adapter")).unwrap();
             training.set_adapter(&adapter).unwrap();
             let (_, slope) = training.gradients_holding(&none, &held, 1.0).unwrap();
+            let (told, kl) = (training.step_holding(&golden.examples, &held, 1.0).unwrap().divergence, {
+                training.set_adapter(&adapter).unwrap();
+                training.kl(&golden.examples).unwrap()
+            });
+            assert!((told / kl - 1.0).abs() < 1e-3, "{name} on {backend}: a step tells {told} of {kl}");
             let length = squares(&slope).sqrt();
             let step = 1e-2 / length as f32;
             let mut kl = |factor: f32| {

@@ -27,6 +27,8 @@ pub struct Loss {
     pub nats: Vec<Value>,
     /// Each group's rows of what the head is applied to, `[LOSS_ROWS, K]`.
     pub rows: Vec<Value>,
+    /// What slopes take off each group's loss, `[1]`, negative.
+    pub along: Vec<Value>,
     /// Nodes before the first one of the loss.
     pub body: usize,
 }
@@ -57,7 +59,8 @@ pub fn with_loss(graph: Graph, rows: u64, real: u32) -> Result<Loss, GraphError>
     let mut b = GraphBuilder::resume(Graph { nodes: graph.nodes[..head].to_vec(), ..graph }, real);
     let whole = one_op(&tail, logits);
     let width = b.last(hidden);
-    let (mut total, mut nats, mut heads): (Option<Value>, Vec<Value>, Vec<Value>) = (None, Vec::new(), Vec::new());
+    let mut total: Option<Value> = None;
+    let (mut nats, mut heads, mut alongs) = (Vec::new(), Vec::new(), Vec::new());
     for group in 0..rows.div_ceil(LOSS_ROWS) {
         let [row_input, target_input, slope_input] = loss_inputs(group);
         let chosen = b.input_i32(&row_input, &[Dim::Fixed(LOSS_ROWS)]);
@@ -73,13 +76,14 @@ pub fn with_loss(graph: Graph, rows: u64, real: u32) -> Result<Loss, GraphError>
         let sum = b.add(sum, along);
         nats.push(nll);
         heads.push(rows);
+        alongs.push(along);
         total = Some(match total {
             None => sum,
             Some(so_far) => b.add(so_far, sum),
         });
     }
     let total = total.ok_or_else(|| no_head("there are no rows"))?;
-    Ok(Loss { graph: b.finish(&[total])?, total, nats, rows: heads, body: head })
+    Ok(Loss { graph: b.finish(&[total])?, total, nats, rows: heads, along: alongs, body: head })
 }
 
 /// The loss of logits that `tail` computes of `to.1` as it does of `to.0`.

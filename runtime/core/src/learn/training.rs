@@ -81,6 +81,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Tokens that count.
     pub tokens: usize,
+    /// Of what was held: the mean of `KL(base || adapted)` over its tokens that count, before the step; 0 where nothing was.
+    pub divergence: f64,
     /// Length of the gradient before clipping.
     pub grad_norm: f64,
     /// Learning rate.
@@ -214,13 +216,13 @@ impl Training {
             return Err(Error::Empty);
         }
         let dropped = self.factors.begin(self.step, self.options.dropout, self.options.seed)?;
-        let result = self.objective(micros, weight);
+        let result = self.objective(micros, held, weight);
         if dropped {
             self.factors.upload()?;
         }
-        let loss = result?;
+        let (loss, divergence) = result?;
         let grad_norm = self.factors.gradient_norm();
-        if !grad_norm.is_finite() || !loss.is_finite() {
+        if !grad_norm.is_finite() || !loss.is_finite() || !divergence.is_finite() {
             return Err(Error::Diverged { step: self.step });
         }
         let clip = self.options.clip.map_or(1.0, |limit| (limit / (grad_norm + 1e-6)).min(1.0));
@@ -229,10 +231,10 @@ impl Training {
         self.factors.upload()?;
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
-        Ok(StepReport { step: self.step, loss, tokens, grad_norm, learning_rate, seconds })
+        Ok(StepReport { step: self.step, loss, tokens, divergence, grad_norm, learning_rate, seconds })
     }
 
-    /// Adds the gradient of `factor` times the nats to the factors' gradients; returns the nats.
+    /// Adds the gradient of `factor` times the nats, less what slopes take off them, to the factors' gradients; returns these.
     fn gradient(&mut self, micros: Vec<Micro>, factor: f64) -> Result<f64, Error> {
         let (mut loss, groups) = (0.0, self.graphs.groups());
         for mut micro in micros {
@@ -240,7 +242,12 @@ impl Training {
             let runner = &mut self.trainer;
             runner.run(&micro.rows, &self.cancel)?;
             micro.nats(|group, into| runner.read(group, into), &mut |_, nats| loss += nats)?;
-            self.factors.add_gradients(|output, into| runner.read(groups + output, into))?;
+            for group in groups..2 * groups {
+                let mut along = [0.0];
+                runner.read(group, &mut along)?;
+                loss += f64::from(along[0]);
+            }
+            self.factors.add_gradients(|output, into| runner.read(2 * groups + output, into))?;
         }
         Ok(loss)
     }
@@ -265,21 +272,26 @@ impl Training {
         weight: f64,
     ) -> Result<(f64, Adapter), Error> {
         let micros = (self.pack(examples)?, self.pack_held(held)?);
-        let loss = self.objective(micros, weight)?;
+        let (loss, _) = self.objective(micros, held, weight)?;
         Ok((loss, self.factors.gradients(&Layout::of(&self.model))))
     }
 
-    /// The gradient of the mean loss of the first, and of `weight` times that of the second, goes to the factors; returns the loss of
-    /// the first.
-    fn objective(&mut self, (own, held): (Vec<Micro>, Vec<Micro>), weight: f64) -> Result<f64, Error> {
+    /// The gradient of the mean loss of the first, and of `weight` times the mean divergence of the second, which `held` was packed to, goes
+    /// to the factors. Returns both means.
+    fn objective(
+        &mut self,
+        (own, holding): (Vec<Micro>, Vec<Micro>),
+        held: &[&Held],
+        weight: f64,
+    ) -> Result<(f64, f64), Error> {
         self.factors.clear_gradients();
-        let mean = |micros: &[Micro]| 1.0 / micros.iter().map(Micro::targets).sum::<usize>().max(1) as f64;
-        let (each, each_held) = (mean(&own), weight * mean(&held));
-        let loss = self.gradient(own, each)? * each;
-        if weight > 0.0 {
-            self.gradient(held, each_held)?;
-        }
-        Ok(loss)
+        let each = |micros: &[Micro]| 1.0 / micros.iter().map(Micro::targets).sum::<usize>().max(1) as f64;
+        let (each_own, each_held) = (each(&own), each(&holding));
+        let loss = self.gradient(own, each_own)? * each_own;
+        let ground: f64 = held.iter().map(|h| h.ground()).sum();
+        let above = if weight > 0.0 { self.gradient(holding, weight * each_held)? - ground } else { 0.0 };
+        // Rounding may take what is nothing below it.
+        Ok((loss, (above * each_held).max(0.0)))
     }
 
     /// How well the model with the adapter as it is predicts each example.

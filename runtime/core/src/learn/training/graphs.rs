@@ -51,7 +51,7 @@ impl Graphs {
         let wrt = names.map(|n| external(&n)).collect::<Result<Vec<_>, _>>()?;
         let forward = loss.graph.nodes.len();
         let (mut training, grads) = gradients(loss.graph.clone(), loss.total, &wrt, F32)?;
-        training.outputs = loss.nats.clone();
+        training.outputs = [loss.nats.as_slice(), &loss.along].concat();
         for gradient in grads {
             training
                 .outputs
@@ -73,7 +73,8 @@ impl Graphs {
         self.size
     }
 
-    /// Groups of rows: the training's first outputs are their nats, like the scoring's.
+    /// Groups of rows. The training's first outputs are their nats, as the scoring's are; then come what slopes take off these, then
+    /// gradients.
     pub fn groups(&self) -> usize {
         self.loss.nats.len()
     }
@@ -87,10 +88,12 @@ impl Graphs {
         }
     }
 
-    /// The plan that tells how each group's loss depends on what the head is applied to: its outputs are these gradients.
+    /// The plan that tells how each group's loss depends on what the head is applied to. Its outputs are each group's nats, what the head
+    /// is applied to, and the gradients with respect to that.
     pub fn slopes(&self, model: &Model) -> Result<(Plan, Graph), Error> {
         let (mut graph, slopes) = gradients(self.loss.graph.clone(), self.loss.total, &self.loss.rows, F32)?;
-        graph.outputs = slopes.into_iter().flatten().collect();
+        graph.outputs = [self.loss.nats.clone(), self.loss.rows.clone()].concat();
+        graph.outputs.extend(slopes.into_iter().flatten());
         let plan = Plan::new(model.devices(), &graph, self.size.class())?;
         Ok((plan, graph))
     }

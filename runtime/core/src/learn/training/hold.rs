@@ -13,6 +13,14 @@ pub struct Held {
     example: Example,
     /// Of each token that counts, one after the other.
     slopes: Vec<f32>,
+    /// What the base model's loss is, less its slopes: a divergence is what is above that.
+    ground: f64,
+}
+
+impl Held {
+    pub(super) fn ground(&self) -> f64 {
+        self.ground
+    }
 }
 
 impl AsRef<Example> for Held {
@@ -34,22 +42,30 @@ impl Training {
         let plan = self.graphs.slopes(&self.model)?;
         // Only for as long as it is wanted.
         let mut runner = Runner::new(&self.model, plan, &self.factors.bound(), self.graphs.size())?;
-        let of = |e: &Example| Held { example: e.clone(), slopes: Vec::with_capacity(e.targets() * width) };
+        let of =
+            |e: &Example| Held { example: e.clone(), slopes: Vec::with_capacity(e.targets() * width), ground: 0.0 };
         let mut held: Vec<Held> = examples.iter().map(|e| of(e.as_ref())).collect();
-        let mut group_slopes = vec![0.0; LOSS_ROWS as usize * width];
+        let groups = self.graphs.groups();
+        let (mut rows, mut slopes) = (vec![0.0; LOSS_ROWS as usize * width], vec![0.0; LOSS_ROWS as usize * width]);
         for mut micro in micros {
             micro.set_seed(1.0);
             runner.run(&micro.rows, &self.cancel)?;
-            for (group, examples) in micro.groups_of().enumerate() {
-                runner.read(group, &mut group_slopes)?;
-                for (&example, slopes) in examples.iter().zip(group_slopes.chunks_exact(width)) {
-                    held[example].slopes.extend_from_slice(slopes);
+            micro.nats(|group, into| runner.read(group, into), &mut |example, nats| held[example].ground += nats)?;
+            for (group, examples) in micro.examples().enumerate() {
+                runner.read(groups + group, &mut rows)?;
+                runner.read(2 * groups + group, &mut slopes)?;
+                let each = rows.chunks_exact(width).zip(slopes.chunks_exact(width));
+                for (&example, (row, slope)) in examples.iter().zip(each) {
+                    let along: f64 = row.iter().zip(slope).map(|(&h, &s)| f64::from(h) * f64::from(s)).sum();
+                    held[example].ground -= along;
+                    held[example].slopes.extend_from_slice(slope);
                 }
             }
         }
         Ok(held)
     }
 
+    /// Examples as the adapted model is to see them.
     pub(super) fn pack_held(&self, held: &[&Held]) -> Result<Vec<Micro>, Error> {
         let width = self.graphs.width();
         if let Some(wrong) = held.iter().find(|h| h.slopes.len() != h.example.targets() * width) {

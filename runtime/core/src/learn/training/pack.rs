@@ -110,8 +110,8 @@ impl Micro {
         }
     }
 
-    /// For each group, the examples of its targets.
-    pub fn groups_of(&self) -> impl Iterator<Item = Vec<usize>> + '_ {
+    /// For each group, the example of each of its targets.
+    pub fn examples(&self) -> impl Iterator<Item = Vec<usize>> + '_ {
         self.targets.chunks(LOSS_ROWS as usize).map(|own| own.iter().map(|&(example, _)| example).collect())
     }
 
