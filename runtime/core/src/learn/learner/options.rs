@@ -22,7 +22,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { seconds: 240.0, steps: 2000, tokens: 2_000_000, epochs: 3 }
+        Self { seconds: 200.0, steps: 2000, tokens: 2_000_000, epochs: 3 }
     }
 }
 
