@@ -1,9 +1,8 @@
 //! The graphs of a training: the model's forward pass without a cache, with its loss; and the gradients of that.
 
 use super::options::{Recompute, TrainingOptions, TrainingPlan};
-use super::runner::Runner;
 use crate::banks::Banks;
-use crate::context::ContextSize;
+use crate::context::{ContextSize, Runner};
 use crate::error::Error;
 use crate::graph::{Graph, Loss, gradients, with_loss};
 use crate::learn::Layout;
