@@ -50,10 +50,13 @@ fn written(from: &Path, to: &Path, wish: Wish) -> PathBuf {
     to.to_owned()
 }
 
-/// A copy of the golden `name` in `to` with `settings` in its configuration.
+/// A copy of the golden `name`, without folders in it, in `to` with `settings` in its configuration.
 pub fn changed(name: &str, to: &Path, settings: &serde_json::Value) {
     for entry in std::fs::read_dir(goldens().join(name)).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
     let path = to.join("config.json");

@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::models::ConfigError;
 use std::path::{Component, Path};
 use tern_formats::gguf::{ARCHITECTURE_KEY, Metadata};
-use tern_formats::hf::{self, Config};
-use tern_formats::{Opener, folder_opener};
+use tern_formats::hf;
+use tern_formats::{FormatError, Opener, folder_opener};
 
 /// How a text's rows become its embedding, as far as the files say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,19 +52,19 @@ impl Stated {
     /// # Errors
     /// [`Error::Config`] for a module or a way of pooling that is not supported, [`Error::Format`], [`Error::Io`].
     pub fn in_folder(folder: &Path) -> Result<Self, Error> {
-        let Some(list) = json(folder, MODULES)? else {
+        let Some(list) = in_place(folder, |open| hf::optional_list(open, MODULES))? else {
             return Ok(Self { pooling: pooling(&folder.join(POOLING_FOLDER))?, normalize: None });
         };
         let mut stated = Self { pooling: None, normalize: Some(false) };
-        for module in list.value().as_array().into_iter().flatten() {
-            let text = |key: &str| module.get(key).and_then(|v| v.as_str()).unwrap_or_default();
-            match text("type").rsplit('.').next().unwrap_or_default() {
+        for module in &list {
+            let (class, path) = (module.require_str("type")?, module.str("path")?.unwrap_or_default());
+            match class.rsplit('.').next().unwrap_or_default() {
                 "Transformer" => {}
-                "Pooling" => stated.pooling = pooling(&folder.join(inside(text("path"))?))?,
+                "Pooling" => stated.pooling = pooling(&folder.join(inside(path)?))?,
                 "Normalize" => stated.normalize = Some(true),
                 _ => {
                     let supported = "Transformer, Pooling and Normalize".to_owned();
-                    let found = text("type").chars().take(64).collect();
+                    let found = class.chars().take(64).collect();
                     return Err(ConfigError::Unsupported { key: format!("type in {MODULES}"), found, supported }.into());
                 }
             }
@@ -90,20 +90,23 @@ fn inside(path: &str) -> Result<&str, Error> {
     }
 }
 
-fn json(folder: &Path, name: &'static str) -> Result<Option<Config>, Error> {
+/// Reads a file of `folder`, if there is such a folder.
+fn in_place<T>(
+    folder: &Path,
+    read: impl FnOnce(&Opener<'_>) -> Result<Option<T>, FormatError>,
+) -> Result<Option<T>, Error> {
     if !folder.is_dir() {
         return Ok(None);
     }
     let io = |error| Error::Io { path: folder.display().to_string(), error };
     let open = |file: &Path, _| open_file(file, false);
     let opener = folder_opener(folder, &open).map_err(io)?;
-    let opener: &Opener<'_> = &opener;
-    Ok(hf::optional_json(opener, name)?)
+    Ok(read(&opener)?)
 }
 
 /// `config.json` in a folder of its own.
 fn pooling(folder: &Path) -> Result<Option<Pooling>, Error> {
-    let Some(config) = json(folder, "config.json")? else { return Ok(None) };
+    let Some(config) = in_place(folder, |open| hf::optional_json(open, "config.json"))? else { return Ok(None) };
     let modes = [
         ("pooling_mode_mean_tokens", Some(Pooling::Mean)),
         ("pooling_mode_cls_token", Some(Pooling::Cls)),
