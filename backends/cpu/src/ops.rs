@@ -62,6 +62,7 @@ fn gradient(id: u32) -> Result<Compile> {
         ops::MOE_ROUTE => moe::grad::compile_route,
         ops::EXPERT_LINEAR => expert_linear::grad::compile,
         ops::MOE_COMBINE => moe::grad::compile_combine,
+        ops::FAST_WEIGHT => fast_weight::grad::compile,
         ops::CROSS_ENTROPY => loss::grad::compile_cross_entropy,
         ops::SUM => loss::grad::compile_sum,
         ops::LINEAR_CROSS_ENTROPY => linear_cross_entropy::grad::compile,

@@ -305,7 +305,7 @@ fn unsuitable_graphs_are_errors() {
     };
     let p = ScaleParams::default;
     refuse(&|net| net.op(999, &[], &[], p()), status::UNSUPPORTED);
-    refuse(&|net| net.op(ops::FAST_WEIGHT | ops::GRAD, &[], &[], p()), status::UNSUPPORTED);
+    refuse(&|net| net.op(ops::QUANTIZE_TOKENS | ops::GRAD, &[], &[], p()), status::UNSUPPORTED);
     refuse(&|net| net.op(ops::SCALE, &[], &[], p()), status::ARGUMENT);
     refuse(
         &|net| {

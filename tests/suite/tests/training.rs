@@ -1,12 +1,14 @@
-//! Training against PyTorch: gradients of every factor, and ten steps (`tests/goldens/learn/make_training.py`); and what training
-//! promises of itself.
+//! Training against PyTorch: gradients of every factor, and ten steps (`tests/goldens/learn/make_training.py`, for fast weights
+//! `make_ttt_training.py`); and what training promises of itself.
 
 use std::path::PathBuf;
 use tern::learn::{Adapter, Example, Recompute, Training, TrainingOptions};
 use tern::{CancelFlag, Model, ModelOptions};
-use tern_tests::{converted, goldens, json, runtime};
+use tern_tests::{converted, goldens, json, runtime, tiers};
 
-const NAMES: [&str; 2] = ["tiny-llama", "tiny-qwen3"];
+const NAMES: [&str; 3] = ["tiny-llama", "tiny-qwen3", FAST];
+/// Weights that learn along the text: the gradient goes through their updates.
+const FAST: &str = "tiny-ttt-gated";
 
 struct Golden {
     json: serde_json::Value,
@@ -30,6 +32,7 @@ impl Golden {
             learning_rate: json["lr"].as_f64().unwrap(),
             clip: None,
             context: 64,
+            targets: json["targets"].as_array().into_iter().flatten().map(|t| t.as_str().unwrap().into()).collect(),
             ..Default::default()
         };
         Self { json, folder, examples, options }
@@ -101,6 +104,25 @@ fn gradients_are_pytorchs() {
                     "{name}: {score:?} {nats}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn fast_weights_train_on_every_tier() {
+    let golden = Golden::read(FAST);
+    for tier in tiers() {
+        let model = tern_tests::open(&goldens().join(FAST), tier, 2);
+        let mut training = golden.training(&model);
+        let (loss, gradient) = training.gradients(&golden.examples).unwrap();
+        assert!((loss - golden.number("loss")).abs() < 1e-4, "{tier}: {loss}");
+        let expected = Adapter::read(&model, golden.folder.join("gradient")).unwrap();
+        let error = difference(&gradient, &expected);
+        println!("{tier}: gradient differs by {error:e}");
+        assert!(error < 1e-4, "{tier}: {error}");
+        for (step, expected) in golden.numbers("losses").into_iter().enumerate() {
+            let report = training.step(&golden.examples).unwrap();
+            assert!((report.loss - expected).abs() < 2e-3 * expected, "{tier} step {step}: {} {expected}", report.loss);
         }
     }
 }

@@ -111,6 +111,8 @@ pub(super) fn gradients() -> Vec<Case> {
         setup("odd sizes", 1, 5, 3, &[(0, 8)]),
         setup("many", 1, 4, 4, &[(0, 3), (0, 5)]),
         setup("wide", 1, 16, 16, &[(0, 33)]),
+        setup("groups of mini-batches", 2, 8, 2, &[(0, 25)]),
+        setup("from the midst of a mini-batch", 2, 4, 4, &[(3, 6), (2, 1), (5, 9)]),
     ];
     small.iter().map(|s| backward(fast_weight(s))).collect()
 }

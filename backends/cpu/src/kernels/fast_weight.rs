@@ -1,6 +1,8 @@
 //! One row of fast weights: an inner linear model of a head that learns along a sequence.
 //! See [`tern_abi::ops::FAST_WEIGHT`] for the mathematics.
 
+pub mod grad;
+
 use super::vector::{load, map_over, sum, sum_of_squares, sum_over};
 use crate::simd::{LANES, Simd};
 
@@ -53,16 +55,15 @@ impl Row {
 
 /// `out = x W + b`.
 #[inline(always)]
-unsafe fn apply<S: Simd>(x: *const f32, row: &Row, out: *mut f32) {
-    let f = row.f;
+unsafe fn apply<S: Simd>(x: *const f32, w: *const f32, b: *const f32, f: usize, out: *mut f32) {
     // SAFETY: partial loads stay within a row of W.
     unsafe {
         map_over!(S, f, out, |i, lanes| {
             let mut acc = S::zero();
             for a in 0..f {
-                acc = S::fma(S::splat(*x.add(a)), load::<S>(row.w.add(a * f + i), lanes), acc);
+                acc = S::fma(S::splat(*x.add(a)), load::<S>(w.add(a * f + i), lanes), acc);
             }
-            S::add(acc, load::<S>(row.b.add(i), lanes))
+            S::add(acc, load::<S>(b.add(i), lanes))
         });
     }
 }
@@ -93,8 +94,21 @@ unsafe fn take_in<S: Simd>(row: &Row) {
     let f = row.f;
     // SAFETY: as the fields say.
     unsafe {
-        let (normal, e) = (row.work, row.work.add(f));
-        apply::<S>(row.k, row, normal);
+        let place = row.place(row.at);
+        inner_gradient::<S>(row, row.work, row.work.add(f), place.add(f));
+        place.copy_from_nonoverlapping(row.k, f);
+        *place.add(2 * f) = row.lr;
+    }
+}
+
+/// The gradient at the inner model's output, with what it is made of: the output standardized, and the loss's derivative by
+/// that. Yields the root of the variance.
+#[inline(always)]
+unsafe fn inner_gradient<S: Simd>(row: &Row, normal: *mut f32, e: *mut f32, gradient: *mut f32) -> f32 {
+    let f = row.f;
+    // SAFETY: as the fields say.
+    unsafe {
+        apply::<S>(row.k, row.w, row.b, f, normal);
         let root = standardize::<S>(normal, f, row.eps);
         map_over!(S, f, e, |i, lanes| {
             let w = load::<S>(row.ln_w.add(i), lanes);
@@ -105,14 +119,11 @@ unsafe fn take_in<S: Simd>(row: &Row) {
         let total = S::splat(sum::<S>(e, f));
         let along = S::splat(dot::<S>(e, normal, f));
         let (n, below) = (S::splat(f as f32), S::splat(f as f32 * root));
-        let place = row.place(row.at);
-        let gradient = place.add(f);
         map_over!(S, f, gradient, |i, lanes| {
             let left = S::sub(S::mul(n, load::<S>(e.add(i), lanes)), total);
             S::div(S::sub(left, S::mul(load::<S>(normal.add(i), lanes), along)), below)
         });
-        place.copy_from_nonoverlapping(row.k, f);
-        *place.add(2 * f) = row.lr;
+        root
     }
 }
 
@@ -123,7 +134,7 @@ unsafe fn output<S: Simd>(row: &Row) {
     // SAFETY: as the fields say.
     unsafe {
         let (z, learned) = (row.work, row.work.add(f));
-        apply::<S>(row.q, row, z);
+        apply::<S>(row.q, row.w, row.b, f, z);
         map_over!(S, f, learned, |_i, _lanes| S::zero());
         for j in row.first..=row.at {
             let place = row.place(j);
@@ -188,7 +199,22 @@ unsafe fn one_row<S: Simd>(row: &Row) {
     }
 }
 
+/// # Safety
+/// As the fields say, but for `q`, `out` and `scale` before the mini-batch's last place; see [`Simd`].
+#[inline(always)]
+unsafe fn one_row_again<S: Simd>(row: &Row) {
+    // SAFETY: passed on.
+    unsafe {
+        take_in::<S>(row);
+        if row.at + 1 == row.chunk {
+            commit::<S>(row);
+        }
+    }
+}
+
 crate::tier::tier_fn! {
     /// Learns from a token and writes its output.
     pub fn learn(row: &Row) = one_row;
+    /// Learns from a token without an output.
+    pub fn relearn(row: &Row) = one_row_again;
 }

@@ -1,18 +1,17 @@
 //! FAST_WEIGHT. A head of a sequence is one worker's, row after row.
 
+pub mod grad;
+mod shape;
+
 use super::sequences::Sequences;
-use crate::check::{Checker, fixed};
+use crate::check::Checker;
 use crate::kernels::fast_weight::{self as kernel, Row};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::state::fast_head_len;
+use shape::Shape;
 use tern_abi::graph::place;
-use tern_abi::ops::FastWeightParams;
 use tern_abi::plugin::{GraphView, OpView, PluginError, Result};
-
-/// Bounds that keep sizes far from overflow.
-const MAX_HEAD_DIM: usize = 1024;
-const MAX_CHUNK: usize = 1 << 14;
 
 /// Rows between two looks at the cancel flag.
 const POLL: usize = 16;
@@ -35,28 +34,7 @@ struct FastWeight {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "FAST_WEIGHT");
-    let p: FastWeightParams = op.params();
-    let (heads, f, chunk) = (p.heads as usize, p.head_dim as usize, p.chunk as usize);
-    c.ensure(heads > 0 && f > 0 && chunk > 0, "heads, head_dim or chunk is 0")?;
-    if p.inner != 0 || f > MAX_HEAD_DIM || chunk > MAX_CHUNK || heads > MAX_CHUNK {
-        return Err(c.lacking(format!("inner model {}, {heads} heads of {f}, chunk {chunk}", p.inner)));
-    }
-    let names = ["q", "k", "v", "lr", "w0", "b0", "ln_w", "ln_b", "token_scale"];
-    let mut real = [0; 9];
-    for (i, what) in names.iter().enumerate() {
-        real[i] = c.f32_in(i, what)?;
-    }
-    let (tokens, h) = (c.first(real[0]), fixed(heads));
-    for (i, what) in names.iter().enumerate() {
-        match i {
-            0..=2 => c.shaped(real[i], &[tokens, fixed(heads * f)], what)?,
-            3 => c.shaped(real[i], &[tokens, h], what)?,
-            4 => c.shaped(real[i], &[h, fixed(f), fixed(f)], what)?,
-            5..=7 => c.shaped(real[i], &[h, fixed(f)], what)?,
-            _ => c.shaped(real[i], &[fixed(chunk)], what)?,
-        }
-    }
-    let sequences = Sequences::new(&c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
+    let Shape { real, sequences, heads, f, chunk, eps } = Shape::new(&c, op)?;
     let state = match c.state(11, 1)? {
         None => None,
         Some(state) => {
@@ -66,14 +44,12 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
             Some((state, slots))
         }
     };
-    for i in [9, 10, 12] {
-        if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-            return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
-        }
+    if op.input(12).is_some_and(|t| c.tensor(t).place == place::ARENA) {
+        return Err(c.lacking("state_slots is computed by the graph"));
     }
     let out = c.f32_out(0, "output")?;
     c.same(real[0], out, "output")?;
-    let (eps, threads, kernel) = (p.eps, ctx.threads, kernel::learn(ctx.tier));
+    let (threads, kernel) = (ctx.threads, kernel::learn(ctx.tier));
     Ok(Box::new(FastWeight { real, sequences, state, out, heads, f, chunk, eps, threads, kernel }))
 }
 

@@ -1,0 +1,154 @@
+"""LoRA on a tiny TTT-Linear model with PyTorch in float64: the gradient of every factor, and ten steps of AdamW.
+
+    python3 tests/goldens/learn/make_ttt_training.py      # torch, safetensors
+
+The published recurrence (arXiv 2407.04620, primal form) is written out and differentiated by autograd, with nothing detached: the
+outer gradient goes through the inner gradient, which is made by autograd as well, and through weights from one mini-batch to the next.
+"""
+import json
+import pathlib
+import random
+
+import torch
+from safetensors.torch import load_file, save_file
+
+HERE = pathlib.Path(__file__).parent
+NAME = "tiny-ttt-gated"
+RANK, ALPHA, STEPS = 4, 6.0, 10
+EPS = 1e-6
+TARGETS = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "g_proj": "attn_gate",
+           "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down"}
+
+
+def rms_norm(x, w):
+    return x / (x.square().mean(-1, keepdim=True) + EPS).sqrt() * w
+
+
+def layer_norm(x, w, b):
+    return torch.nn.functional.layer_norm(x, x.shape[-1:], w, b, EPS)
+
+
+def rotate(x, place, theta):
+    f = x.shape[-1]
+    angle = place * theta ** (-torch.arange(0, f, 2, dtype=x.dtype) / f)
+    even, odd = x[..., 0::2], x[..., 1::2]
+    turned = (even * angle.cos() - odd * angle.sin(), even * angle.sin() + odd * angle.cos())
+    return torch.stack(turned, -1).flatten(-2)
+
+
+def inner_loss(k, v, w, b, norm):
+    return 0.5 * (layer_norm(k @ w + b, *norm) - (v - k)).square().sum()
+
+
+def head(w, b, norm, shares, q, k, v, rates, theta):
+    """Outputs of one head; rows of q, k and v are tokens."""
+    out, batch = [], len(shares)
+    for t in range(len(q)):
+        place = t % batch
+        if place == 0:
+            sum_w, sum_b = torch.zeros_like(w), torch.zeros_like(b)
+        turned_q, turned_k = rotate(q[t], place, theta), rotate(k[t], place, theta)
+        loss = inner_loss(turned_k, v[t], w, b, norm)
+        grad_w, grad_b = torch.autograd.grad(loss, (w, b), create_graph=True)
+        sum_w, sum_b = sum_w + rates[t] * grad_w, sum_b + rates[t] * grad_b
+        share = shares[place].clamp(min=0)
+        now_w, now_b = w - share * sum_w, b - share * sum_b
+        if place + 1 == batch:
+            w, b = now_w, now_b
+        out.append(turned_q + layer_norm(turned_q @ now_w + now_b, *norm))
+    return torch.stack(out)
+
+
+def logits(t, factors, config, tokens):
+    def linear(x, name):
+        y = x @ t[name + ".weight"].T
+        if name in factors:
+            a, b = factors[name]
+            y = y + ALPHA / RANK * (x @ a.T @ b.T)
+        return y
+
+    heads, batch, theta = config["num_attention_heads"], config["mini_batch_size"], config["rope_theta"]
+    x = t["model.embed_tokens.weight"][tokens]
+    for i in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
+        block = layer + "seq_modeling_block."
+        h = rms_norm(x, t[layer + "seq_norm.weight"])
+        q, k, v = (linear(h, f"{block}{n}_proj").unflatten(-1, (heads, -1)) for n in "qkv")
+        shares = 1 / torch.arange(1, batch + 1, dtype=x.dtype) + t[block + "learnable_token_idx"]
+        raw = h @ t[block + "learnable_ttt_lr_weight"][:, 0].T + t[block + "learnable_ttt_lr_bias"][:, 0]
+        rates = config["ttt_base_lr"] * raw.sigmoid() / q.shape[-1]
+        part = []
+        for j in range(heads):
+            norm = (t[block + "ttt_norm_weight"][j], t[block + "ttt_norm_bias"][j])
+            w, b = t[block + "W1"][j].requires_grad_(), t[block + "b1"][j, 0].requires_grad_()
+            part.append(head(w, b, norm, shares, q[:, j], k[:, j], v[:, j], rates[:, j], theta))
+        y = layer_norm(torch.cat(part, -1), t[block + "post_norm.weight"], t[block + "post_norm.bias"])
+        if config["use_gate"]:
+            y = torch.nn.functional.gelu(linear(h, block + "g_proj"), approximate="tanh") * y
+        x = x + linear(y, block + "o_proj")
+        h = rms_norm(x, t[layer + "ffn_norm.weight"])
+        y = torch.nn.functional.silu(linear(h, layer + "mlp.gate_proj")) * linear(h, layer + "mlp.up_proj")
+        x = x + linear(y, layer + "mlp.down_proj")
+    table = t["model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"]
+    return rms_norm(x, t["model.norm.weight"]) @ table.T
+
+
+def main():
+    folder, out = HERE.parent / NAME, HERE / NAME
+    config = json.loads((folder / "config.json").read_text())
+    t = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
+    generator = torch.Generator().manual_seed(7)
+    factors = {}
+    for name, tensor in sorted(t.items()):
+        module = name.removesuffix(".weight")
+        if module.rsplit(".")[-1] in TARGETS:
+            rows, columns = tensor.shape
+            a = torch.randn(RANK, columns, generator=generator) / columns**0.5
+            b = torch.randn(rows, RANK, generator=generator) * 0.05
+            factors[module] = [f.double().requires_grad_() for f in (a, b)]
+    chance, examples = random.Random(3), []
+    for length in (37, 20, 64):
+        tokens = [chance.randrange(3, config["vocab_size"]) for _ in range(length)]
+        # Half of the second example is a prompt, whose tokens do not count.
+        counts = [i >= length // 2 if length == 20 else i > 0 for i in range(length)]
+        examples.append({"tokens": tokens, "counts": counts})
+
+    def save(part, which):
+        (out / part).mkdir(parents=True, exist_ok=True)
+        tensors = {f"base_model.model.{module}.lora_{side}.weight": which(f).float().contiguous()
+                   for module, pair in factors.items() for side, f in zip("AB", pair)}
+        save_file(tensors, out / part / "adapter_model.safetensors", metadata={"format": "pt"})
+        peft = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": list(TARGETS), "bias": "none",
+                "base_model_name_or_path": NAME, "task_type": "CAUSAL_LM"}
+        (out / part / "adapter_config.json").write_text(json.dumps(peft, indent=1) + "\n")
+
+    def gradient():
+        parts = []
+        for e in examples:
+            nats = torch.nn.functional.cross_entropy(logits(t, factors, config, e["tokens"])[:-1],
+                                                     torch.tensor(e["tokens"][1:]), reduction="none")
+            parts.append((nats * torch.tensor(e["counts"][1:])).sum())
+        loss = sum(parts) / sum(sum(e["counts"][1:]) for e in examples)
+        for pair in factors.values():
+            for f in pair:
+                f.grad = None
+        loss.backward()
+        return loss.item(), [p.item() for p in parts]
+
+    save("adapter", lambda f: f.detach().clone())
+    loss, nats = gradient()
+    save("gradient", lambda f: f.grad.clone())
+    every = [f for pair in factors.values() for f in pair]
+    optimizer = torch.optim.AdamW(every, lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    losses = []
+    for _ in range(STEPS):
+        losses.append(gradient()[0])
+        optimizer.step()
+    golden = {"examples": examples, "rank": RANK, "alpha": ALPHA, "targets": list(TARGETS.values()), "loss": loss, "nats": nats,
+              "lr": 1e-2, "losses": losses}
+    (out / "training.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+    print(NAME, loss, losses[-1])
+
+
+if __name__ == "__main__":
+    main()
