@@ -1,10 +1,12 @@
 //! Flags. What several commands share is here, the rest is with its command.
 
 use crate::commands::{
-    adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, learn, plan, quantize,
-    run, score, tokenize,
+    adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, plan, quantize, run,
+    score, tokenize,
 };
 use crate::failure::{EXIT_CODES, Result as Outcome};
+use crate::store;
+use crate::terminal::note;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use tern::learn::Adapter;
@@ -52,12 +54,10 @@ pub enum Command {
     Convert(convert::ConvertArgs),
     /// Make a randomly initialised model of a configuration, for experiments
     Create(create::CreateArgs),
-    /// Learn from text files into a store, if it helps and harms nothing
-    Learn(learn::LearnArgs),
+    /// Learn from text files: into a store, if it helps and harms nothing, or an adapter without such checks
+    Adapt(adapt::AdaptArgs),
     /// Look at what was learned, take it back, forget a source, export it
     Delta(delta::DeltaArgs),
-    /// Learn an adapter from text files
-    Adapt(adapt::AdaptArgs),
     /// Show backends, processor, memory and folders, and what is wrong with them
     Doctor(doctor::DoctorArgs),
 }
@@ -205,21 +205,34 @@ pub struct AdapterArgs {
     /// LoRA adapter to use, a .gguf file or a PEFT folder, with a weight other than 1 behind a colon; may be repeated
     #[arg(long, value_name = "FILE[:WEIGHT]")]
     pub adapter: Vec<String>,
+    /// Delta to use, as it counts in the store, with a weight other than 1 behind a colon; may be repeated
+    #[arg(long, value_name = "NAME[:WEIGHT]")]
+    pub delta: Vec<String>,
+    /// Folder of the store with the deltas; $TERN_STORE, else a folder in the user's data if not given
+    #[arg(long, value_name = "DIR", requires = "delta")]
+    pub store: Option<PathBuf>,
 }
 
 impl AdapterArgs {
-    /// Reads them; sessions from here on have them.
-    pub fn apply(&self, model: &Model) -> Outcome<()> {
+    /// Reads them; sessions from here on have them. `path` is the model's.
+    pub fn apply(&self, model: &Model, path: &Path) -> Outcome<()> {
         let mut chosen = Vec::new();
         for text in &self.adapter {
-            let (path, weight) = weighted(text);
-            chosen.push((model.add_adapter(Adapter::read(model, path)?)?, weight));
+            let (file, weight) = weighted(text);
+            chosen.push((model.add_adapter(Adapter::read(model, file)?)?, weight));
+        }
+        for text in &self.delta {
+            let (name, weight) = weighted(text);
+            match store::existing(&store::open(self.store.as_deref())?, name)? {
+                Some(delta) => chosen.push((model.add_adapter(store::adapter(&delta, model, path)?)?, weight)),
+                None => note(&format!("{name}: nothing that was learned counts, so this is the model as it is")),
+            }
         }
         Ok(model.choose_adapters(&chosen)?)
     }
 }
 
-/// A path and a weight; without a number behind its last colon, all of it is the path.
+/// A path or a name, and a weight; without a number behind its last colon, all of it is the path.
 fn weighted(text: &str) -> (&str, f32) {
     let number = |(path, weight): (_, &str)| Some((path, weight.parse().ok()?));
     text.rsplit_once(':').and_then(number).unwrap_or((text, 1.0))
@@ -336,6 +349,20 @@ pub fn bytes(text: &str) -> std::result::Result<u64, String> {
     parsed.ok_or_else(|| "expected a size, as 512MiB, 2GB or a number of bytes".to_owned())
 }
 
+/// A time: a number and s, m or h.
+pub fn seconds(text: &str) -> std::result::Result<f64, String> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()));
+    let factor = match unit.trim() {
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => 0.0,
+    };
+    let seconds = number.parse::<f64>().ok().map(|n| n * factor).filter(|s| s.is_finite() && *s > 0.0);
+    seconds.ok_or_else(|| "expected a time, as 90s, 2m or 1h".to_owned())
+}
+
 fn i2_s_order(text: &str) -> Result<tern::I2sOrder, String> {
     match text {
         "x86" => Ok(tern::I2sOrder::X86),
@@ -371,6 +398,14 @@ mod tests {
         }
         for text in ["", "GB", "-1", "1.2.3GB", "2XB", "two", "1e9", "18446744073709551616", "99999999999TB"] {
             assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!((seconds("90s"), seconds("1.5m"), seconds("1h")), (Ok(90.0), Ok(90.0), Ok(3600.0)));
+        for text in ["", "2 days", "-1s", "0s", "m"] {
+            assert!(seconds(text).is_err(), "{text}");
         }
     }
 

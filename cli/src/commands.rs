@@ -12,7 +12,6 @@ pub mod doctor;
 pub mod embed;
 pub mod imatrix;
 pub mod inspect;
-pub mod learn;
 pub mod plan;
 pub mod quantize;
 pub mod run;
@@ -41,9 +40,8 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Imatrix(args) => imatrix::imatrix(&cli.backend, args),
         Command::Convert(args) => convert::convert(&cli.backend, args),
         Command::Create(args) => create::create(&cli.backend, args),
-        Command::Learn(args) => learn::learn(&cli.backend, args),
-        Command::Delta(args) => delta::delta(&cli.backend, args),
         Command::Adapt(args) => adapt::adapt(&cli.backend, args),
+        Command::Delta(args) => delta::delta(&cli.backend, args),
         Command::Doctor(args) => doctor::doctor(&cli.backend, args),
     }
 }

@@ -6,6 +6,7 @@
 //! setup.rs       flags -> backends -> an opened model
 //! form.rs        flags for text of a given form
 //! answer.rs      a generation -> text as it comes, and a record of it
+//! store.rs       where deltas are kept; learning.rs: what adapt and delta share
 //! terminal.rs    results to stdout, everything else to stderr
 //! interrupt.rs   Ctrl-C
 //! failure.rs     errors and exit codes
@@ -23,9 +24,11 @@ mod fetch;
 mod form;
 mod input;
 mod interrupt;
+mod learning;
 mod machine;
 mod setup;
 mod stats;
+mod store;
 mod terminal;
 
 use clap::Parser;

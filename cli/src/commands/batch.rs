@@ -84,7 +84,7 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
         return Err(Failure::new(Exit::Usage, "--resume needs files as --in and --out"));
     }
     let model = backend.open_for(&args.model, args.context.ctx)?;
-    args.adapters.apply(&model)?;
+    args.adapters.apply(&model, &args.model)?;
     let settings = Settings::new(&model, args, options);
     let (results, written) = Results::open(&args.output, args.resume)?;
     let total = input.check(&written, |line| settings.hash(line))?;

@@ -75,7 +75,7 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
         return Err(Failure::new(Exit::Usage, "--speculate needs tokens to decode: -n must be 2 or more"));
     }
     let model = backend.open(&args.model)?;
-    args.adapters.apply(&model)?;
+    args.adapters.apply(&model, &args.model)?;
     let speculation = args.speculate.open(backend)?;
     let context = args.prompt.max(args.depth.saturating_add(args.tokens));
     let session = model.session(args.session(context))?;

@@ -81,7 +81,7 @@ pub fn chat(backend: &BackendArgs, args: &ChatArgs) -> Result<()> {
     let interactive = is_interactive();
     let mut editor = Editor::new(interactive, args.history.as_deref())?;
     let model = backend.open_for(&args.model, args.context.ctx)?;
-    args.adapters.apply(&model)?;
+    args.adapters.apply(&model, &args.model)?;
     let speculation = args.speculate.open(backend)?;
     let constraint = args.constraint.compile(&model)?;
     let session = SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() };

@@ -4,7 +4,7 @@ use crate::args::BackendArgs;
 use crate::commands::inspect::size;
 use crate::failure::{Exit, Failure, Result};
 use crate::terminal::{Out, Progress, bold, printable};
-use crate::{bandwidth, cache, fetch, machine, terminal};
+use crate::{bandwidth, cache, fetch, machine, store, terminal};
 use clap::Args;
 use serde_json::{Value, json};
 use tern::backend::{ENV_PATH, MemoryInfo, Outcome, Registry, Report};
@@ -89,6 +89,7 @@ fn as_json(registry: &Registry, chosen: &Result<Chosen>, threads: u32, bandwidth
         "bandwidth_threads": threads,
         "cache": cache.map(|c| c.display().to_string()),
         "demo_model_cached": fetch::DEMO.is_cached(),
+        "store": store::default_folder().ok().map(|s| s.display().to_string()),
     })
 }
 
@@ -157,6 +158,11 @@ fn print(
             let demo = if fetch::DEMO.is_cached() { "has" } else { "does not have" };
             out.text(&format!("  {}, which {demo} the model of `tern demo`\n", folder.display()))?;
         }
+        Err(failure) => out.line(&format!("  {}", failure.message))?,
+    }
+    out.line(&bold("store of deltas"))?;
+    match store::default_folder() {
+        Ok(folder) => out.text(&format!("  {}\n", folder.display()))?,
         Err(failure) => out.line(&format!("  {}", failure.message))?,
     }
     out.flush()

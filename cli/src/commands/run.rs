@@ -81,7 +81,7 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         (prompt, _) => prompt.clone().unwrap_or_default(),
     };
     let model = backend.open_for(&args.model, args.context.ctx)?;
-    args.adapters.apply(&model)?;
+    args.adapters.apply(&model, &args.model)?;
     let prompt_tokens = encode(&model, args, &prompt)?;
     let speculation = args.speculate.open(backend)?;
     let session = model.session(SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() })?;

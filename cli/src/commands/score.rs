@@ -69,7 +69,7 @@ struct Counted {
 pub fn score(backend: &BackendArgs, args: &ScoreArgs) -> Result<()> {
     let text = input::read_text(&args.file)?;
     let model = backend.open_for(&args.model, args.context.ctx)?;
-    args.adapters.apply(&model)?;
+    args.adapters.apply(&model, &args.model)?;
     let tokens = args.encode.encode(model.tokenizer(), &text)?;
     if tokens.len() < 2 {
         let what = format!("{}: {} tokens; a score needs at least 2", args.file.display(), tokens.len());

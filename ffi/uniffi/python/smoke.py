@@ -5,21 +5,16 @@ import sys
 import tempfile
 
 import tern
-
-
-def check(name, condition, detail):
-    print("ok  " if condition else "FAIL", f"{name}: {detail}")
-    if not condition:
-        sys.exit(1)
+from checking import check
 
 
 runtime = tern.TernRuntime()
 try:
     runtime.open("/nowhere/model.gguf")
-    check("Python: missing file", False, "no error")
+    check("missing file", False, "no error")
 except tern.TernError.Io as e:
     found = e.path == "/nowhere/model.gguf" and e.reason == tern.IoReason.NOT_FOUND and e.kind() == tern.ErrorKind.IO
-    check("Python: missing file", found, e.summary())
+    check("missing file", found, e.summary())
 
 model = runtime.open(sys.argv[1])
 generation = model.session(tern.SessionOptions(context=64)).generate(
@@ -28,16 +23,16 @@ generation = model.session(tern.SessionOptions(context=64)).generate(
 text = ""
 while (event := generation.next()) is not None:
     text += event.text
-check("Python: stream", "Paris" in text and event is None, repr(text))
+check("stream", "Paris" in text and event is None, repr(text))
 
 with tempfile.TemporaryFile() as package, open(sys.argv[2], "rb") as another:
     asset = another.read()
     package.write(b"before" + asset + b"behind")
     package.flush()
     inside = runtime.open_descriptor("asset", package.fileno(), offset=6, length=len(asset))
-    check("Python: model inside an open file", inside.info().parameters > 0, f"{inside.info().parameters} parameters")
+    check("model inside an open file", inside.info().parameters > 0, f"{inside.info().parameters} parameters")
     try:
         runtime.open_descriptor("asset", package.fileno(), offset=6, length=len(asset) + 7)
-        check("Python: range beyond the file", False, "no error")
+        check("range beyond the file", False, "no error")
     except tern.TernError.Io as e:
-        check("Python: range beyond the file", e.path == "asset" and os.fstat(package.fileno()), e.summary())
+        check("range beyond the file", e.path == "asset" and os.fstat(package.fileno()), e.summary())

@@ -1,5 +1,6 @@
 //! A conversation.
 
+use crate::adapter::{self, AdapterWeight};
 use crate::error::TernError;
 use crate::runtime::CancelHandle;
 use crate::session::{GenerateOptions, Generation, Slot};
@@ -151,6 +152,13 @@ impl Chat {
         let message =
             |r: ToolResult| tern::Message::new("tool", r.text).with("name", r.name).with("tool_call_id", r.id);
         self.answer(results.into_iter().map(message).collect(), options)
+    }
+
+    /// Uses adapters from the next answer on, instead of those that it has; none gives the model itself, bit for bit.
+    ///
+    /// Fails as `set_adapters` of a session does.
+    pub fn set_adapters(&self, adapters: Vec<AdapterWeight>) -> Result<(), TernError> {
+        guarded(|| adapter::set(self.settled().chat.session(), &adapters))
     }
 
     /// Takes the last message and its answer back; false where there is none.

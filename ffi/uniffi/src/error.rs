@@ -1,5 +1,7 @@
 //! tern's errors as one enum with fields. `text` is always the one line that the Rust error prints.
 
+mod learning;
+
 use tern::ErrorKind as Kind;
 use tern::backend::{BackendError, status_name};
 use tern_formats::{FormatError, Problem};
@@ -269,6 +271,113 @@ pub enum TernError {
         /// The call that failed.
         call: Option<String>,
     },
+    /// A file of text, or a record in it, cannot be learned from.
+    BadDocument {
+        /// One line for people.
+        text: String,
+        /// The file, or the document's source.
+        path: String,
+        /// Its line, from 1.
+        line: Option<u64>,
+        /// The field of the record.
+        field: Option<String>,
+        /// What is there.
+        found: String,
+        /// What should be there.
+        expected: Option<String>,
+    },
+    /// Somebody else changes the store; try again when it is done.
+    StoreLocked {
+        /// One line for people.
+        text: String,
+        /// The store.
+        path: String,
+    },
+    /// A file of a store is not what it was.
+    StoreDamaged {
+        /// One line for people.
+        text: String,
+        /// The file.
+        path: String,
+        /// What is wrong.
+        found: String,
+    },
+    /// There is no delta of that name.
+    NoDelta {
+        /// One line for people.
+        text: String,
+        /// The store.
+        store: String,
+        /// The name.
+        name: String,
+    },
+    /// A generation is not, or no longer, there.
+    NoGeneration {
+        /// One line for people.
+        text: String,
+        /// The delta.
+        name: String,
+        /// The generation.
+        generation: u64,
+    },
+    /// The base model as it is counts already.
+    NothingToUndo {
+        /// One line for people.
+        text: String,
+        /// The delta.
+        name: String,
+    },
+    /// Nothing in the delta came from there.
+    NoSource {
+        /// One line for people.
+        text: String,
+        /// The delta.
+        name: String,
+        /// What was to be forgotten.
+        source_name: String,
+    },
+    /// A document that is needed to learn again is neither in the store nor did the listener have it.
+    MissingSource {
+        /// One line for people.
+        text: String,
+        /// The delta.
+        name: String,
+        /// The document's source.
+        source_name: String,
+    },
+    /// A delta that was learned on another model: `rebuild` learns it for this one.
+    OtherBase {
+        /// One line for people.
+        text: String,
+        /// The delta.
+        name: String,
+        /// The name of the model that it was learned on.
+        found_name: Option<String>,
+        /// That model's fingerprint.
+        found: String,
+        /// This model's.
+        expected: String,
+    },
+    /// An adapter that does not fit the model.
+    BadAdapter {
+        /// One line for people.
+        text: String,
+        /// A name for what is wrong, such as `Shape`.
+        problem: String,
+        /// The matrix it is about.
+        tensor: Option<String>,
+        /// What the adapter has.
+        found: Option<String>,
+        /// What the model has.
+        expected: Option<String>,
+    },
+    /// Learning went wrong: a smaller learning rate may help.
+    Diverged {
+        /// One line for people.
+        text: String,
+        /// In which step, from 0.
+        step: u64,
+    },
     /// The application's own callback failed.
     Callback {
         /// One line for people.
@@ -389,6 +498,17 @@ impl TernError {
             | Self::Interrupted { text, .. }
             | Self::Cancelled { text, .. }
             | Self::Backend { text, .. }
+            | Self::BadDocument { text, .. }
+            | Self::StoreLocked { text, .. }
+            | Self::StoreDamaged { text, .. }
+            | Self::NoDelta { text, .. }
+            | Self::NoGeneration { text, .. }
+            | Self::NothingToUndo { text, .. }
+            | Self::NoSource { text, .. }
+            | Self::MissingSource { text, .. }
+            | Self::OtherBase { text, .. }
+            | Self::BadAdapter { text, .. }
+            | Self::Diverged { text, .. }
             | Self::Callback { text, .. }
             | Self::Other { text, .. }
             | Self::Internal { text, .. } => text.clone(),
@@ -448,6 +568,9 @@ impl From<tern::Error> for TernError {
                 Self::Setting { text, setting: setting.to_owned(), found, expected: expected.to_owned() }
             }
             E::Constraint { what } => Self::Constraint { text, line: None, column: None, reason: what },
+            E::Learn(error) => learning::learn(text, error),
+            E::Adapter(error) => learning::adapter(text, error),
+            E::Diverged { step } => Self::Diverged { text, step },
             E::Empty => Self::Empty { text },
             E::Interrupted => Self::Interrupted { text },
             E::Internal { what } => Self::Internal { text, what },
@@ -679,6 +802,9 @@ mod tests {
             call(B::DeviceLost { backend: of("b"), call: "f", message: of("m") }),
             call(B::Cancelled { backend: of("b"), call: "f" }),
             TextError::NoTokens { limit: 3 }.into(),
+            tern::learn::LearnError::Locked { path: "s".into() }.into(),
+            tern::learn::AdapterError::Tensor { tensor: "t".into() }.into(),
+            tern::Error::Diverged { step: 3 },
         ];
         for error in errors {
             let (kind, text) = (ErrorKind::from(error.kind()), error.to_string());

@@ -6,6 +6,8 @@
 //! session.rs   a sequence of tokens, and text generated from it
 //! chat.rs      a conversation
 //! constraint.rs  text of a given form
+//! adapter.rs   what changes a model
+//! learn.rs     learning on the device, and what was learned
 //! error.rs     tern's errors as one enum with fields
 //! ```
 //! Every function here blocks. `../kotlin` and `../swift` have the hand-written files that make suspend functions and
@@ -14,16 +16,24 @@
 // UniFFI takes errors whole, and a box would be one more thing in the generated code.
 #![allow(clippy::result_large_err)]
 
+mod adapter;
 mod chat;
 mod constraint;
 mod error;
+mod learn;
 mod model;
 mod runtime;
 mod session;
 
+pub use adapter::{Adapter, AdapterWeight};
 pub use chat::{Chat, ChatMessage, Overflow, ToolCall, ToolResult};
 pub use constraint::{Constraint, Form};
 pub use error::{BackendReason, ErrorKind, IoReason, TernError};
+pub use learn::{
+    Bound, Bounds, Condition, Content, DeltaDetails, DeltaInfo, Document, Fact, Gain, Harm, LearnListener,
+    LearnOptions, LearnPhase, LearnProgress, LearnedDocument, Learner, Origin, Outcome, Recall, Store, StoreEvent,
+    Turn, Verdict, read_documents,
+};
 pub use model::{DtypeBytes, MemoryUse, Model, ModelInfo, Pooling};
 pub use runtime::{
     CallbackError, CancelHandle, LoadListener, LogLevel, LogSink, MemoryPlan, ModelOptions, TernRuntime,

@@ -1,5 +1,6 @@
 //! A model.
 
+use crate::adapter;
 use crate::chat::Chat;
 use crate::error::TernError;
 use crate::guarded;
@@ -19,6 +20,20 @@ pub struct Model {
 impl Model {
     pub(crate) fn of(inner: tern::Model) -> Arc<Self> {
         Arc::new(Self { inner, grammars: OnceLock::new() })
+    }
+
+    /// A session that `make` makes, with the adapters of `options`.
+    fn made(
+        &self,
+        options: SessionOptions,
+        make: impl FnOnce(tern::SessionOptions) -> Result<tern::Session, tern::Error>,
+    ) -> Result<tern::Session, TernError> {
+        let (adapters, options) = options.split();
+        let session = make(options)?;
+        if !adapters.is_empty() {
+            adapter::set(&session, &adapters)?;
+        }
+        Ok(session)
     }
 }
 
@@ -163,7 +178,7 @@ impl Model {
     /// Fails with `Memory`, `Setting`, and with `Unsupported` where the model is an encoder.
     #[uniffi::method(default(options))]
     pub fn session(&self, options: SessionOptions) -> Result<Arc<Session>, TernError> {
-        guarded(|| Ok(Session::new(self.inner.session(options.into())?)))
+        guarded(|| self.made(options, |o| self.inner.session(o)).map(Session::new))
     }
 
     /// A conversation in a session of its own.
@@ -172,7 +187,7 @@ impl Model {
     #[uniffi::method(default(system = None, options))]
     pub fn chat(&self, system: Option<String>, options: SessionOptions) -> Result<Arc<Chat>, TernError> {
         guarded(|| {
-            let session = self.inner.session(options.into())?;
+            let session = self.made(options, |o| self.inner.session(o))?;
             Ok(Chat::of(tern::Chat::new(&self.inner, session, system)?))
         })
     }
@@ -182,7 +197,7 @@ impl Model {
     /// Fails with `OtherModel`, `SessionFile`, `Io`, and as `session` does.
     #[uniffi::method(default(options))]
     pub fn restore(&self, path: String, options: SessionOptions) -> Result<Arc<Session>, TernError> {
-        guarded(|| Ok(Session::new(self.inner.restore(path, options.into())?)))
+        guarded(|| self.made(options, |o| self.inner.restore(path, o)).map(Session::new))
     }
 
     /// A conversation from a file that one was saved to.
@@ -190,7 +205,14 @@ impl Model {
     /// Fails as `restore` does.
     #[uniffi::method(default(options))]
     pub fn restore_chat(&self, path: String, options: SessionOptions) -> Result<Arc<Chat>, TernError> {
-        guarded(|| Ok(Chat::of(tern::Chat::restore(&self.inner, path, options.into())?)))
+        guarded(|| {
+            let (adapters, options) = options.split();
+            let chat = tern::Chat::restore(&self.inner, path, options)?;
+            if !adapters.is_empty() {
+                adapter::set(chat.session(), &adapters)?;
+            }
+            Ok(Chat::of(chat))
+        })
     }
 
     /// Gives back memory that no session needs. For an app that is told to save memory.

@@ -194,7 +194,7 @@ impl TernRuntime {
         session: SessionOptions,
         sessions: u64,
     ) -> Result<MemoryPlan, TernError> {
-        guarded(|| Ok(self.inner.plan(path, &options.into(), &session.into(), sessions)?.into()))
+        guarded(|| Ok(self.inner.plan(path, &options.into(), &session.split().1, sessions)?.into()))
     }
 }
 

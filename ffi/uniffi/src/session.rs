@@ -1,5 +1,6 @@
 //! A sequence of tokens, and text generated from it.
 
+use crate::adapter::{self, AdapterWeight};
 use crate::constraint::Constraint;
 use crate::error::TernError;
 use crate::model::Model;
@@ -32,6 +33,9 @@ pub struct SessionOptions {
     /// made when a generation asks for it.
     #[uniffi(default = false)]
     pub speculate: bool,
+    /// Adapters that it begins with.
+    #[uniffi(default)]
+    pub adapters: Vec<AdapterWeight>,
 }
 
 /// Element types of cached keys and values.
@@ -230,6 +234,14 @@ impl Session {
         guarded(|| Ok(self.inner.rollback(usize::try_from(count).unwrap_or(usize::MAX))?))
     }
 
+    /// Uses adapters instead of those that it has; none gives the model itself, bit for bit. Its tokens stay, and are computed
+    /// again when they are needed.
+    ///
+    /// Fails with `Setting`, `Memory`: the session is as it was then.
+    pub fn set_adapters(&self, adapters: Vec<AdapterWeight>) -> Result<(), TernError> {
+        guarded(|| adapter::set(&self.inner, &adapters))
+    }
+
     /// Another session with the same tokens, which goes its own way from here.
     ///
     /// Fails with `Memory`.
@@ -302,14 +314,16 @@ impl Generation {
     }
 }
 
-impl From<SessionOptions> for tern::SessionOptions {
-    fn from(o: SessionOptions) -> Self {
-        let kv = match o.kv {
+impl SessionOptions {
+    /// Adapters, and what the library knows as options of a session.
+    pub(crate) fn split(self) -> (Vec<AdapterWeight>, tern::SessionOptions) {
+        let kv = match self.kv {
             None | Some(KvType::F16) => tern::KvType::F16,
             Some(KvType::F32) => tern::KvType::F32,
             Some(KvType::I8) => tern::KvType::I8,
         };
-        Self { context: o.context, kv, isolated: o.isolated, speculate: o.speculate, ..Default::default() }
+        let Self { context, isolated, speculate, .. } = self;
+        (self.adapters, tern::SessionOptions { context, kv, isolated, speculate, ..Default::default() })
     }
 }
 

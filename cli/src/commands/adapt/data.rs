@@ -1,6 +1,6 @@
-//! Documents to stretches of tokens.
+//! Documents to samples of tokens.
 
-use crate::failure::Result;
+use crate::failure::{Exit, Failure, Result};
 use tern::learn::corpus::{Encoder, Sample};
 use tern::learn::{Corpus, CorpusOptions, Document, Random};
 use tern::{Error, Model};
@@ -15,18 +15,28 @@ pub struct Data {
 }
 
 impl Data {
-    /// Stretches of at most `context` tokens, those to learn from in an order that `seed` decides, as it does which documents
-    /// are held out.
-    pub fn new(model: &Model, documents: Vec<Document>, context: usize, seed: u64) -> Result<Self> {
-        let options = CorpusOptions { seed, ..CorpusOptions::default() };
-        let corpus = Corpus::new(documents, &options);
+    /// Samples of at most `context` tokens, those to learn from in an order that the seed of `options` decides, as it does which
+    /// documents are held out. There is something to learn from.
+    pub fn new(model: &Model, documents: Vec<Document>, context: usize, options: &CorpusOptions) -> Result<Self> {
+        let corpus = Corpus::new(documents, options);
         let encoder = Encoder::new(model, context, &options.origins)?;
         let samples = |documents: &[Document]| -> std::result::Result<Vec<Sample>, Error> {
             let each = documents.iter().map(|d| encoder.encode(d)).collect::<std::result::Result<Vec<_>, _>>()?;
             Ok(each.concat())
         };
         let (mut learn, held_out) = (samples(&corpus.train)?, samples(&corpus.held_out)?);
-        Random::new(seed).shuffle(&mut learn);
+        if learn.is_empty() {
+            let refused: Vec<&str> = corpus.left.origins.keys().map(|o| o.as_str()).collect();
+            let what = match refused.is_empty() {
+                true => "there is too little text to learn from".to_owned(),
+                false => format!(
+                    "all text is of origins that are not learned from ({}); --allow WHO allows one",
+                    refused.join(", ")
+                ),
+            };
+            return Err(Failure::new(Exit::Input, what));
+        }
+        Random::new(options.seed).shuffle(&mut learn);
         let held_out_bytes = held_out.iter().map(|s| s.bytes).sum();
         Ok(Self { learn, held_out, held_out_documents: corpus.held_out.len(), held_out_bytes })
     }

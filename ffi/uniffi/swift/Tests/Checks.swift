@@ -1,4 +1,4 @@
-// What an app does with Tern, end to end: checks MODEL ANOTHER-MODEL FOLDER. One line per check; exits with 1 where one
+// What an app does with Tern, end to end: checks MODEL ANOTHER-MODEL PAGES FOLDER. One line per check; exits with 1 where one
 // fails.
 
 import Foundation
@@ -50,10 +50,11 @@ struct Checks {
         let runtime = try TernRuntime { level, line in print("    ", level, line) }
         await errors(runtime, arguments[1])
         let model = try await runtime.open(arguments[1])
-        await streaming(model, arguments[3])
+        await streaming(model, arguments[4])
         await cancelling(runtime, model, arguments[1])
-        await conversation(model, arguments[3])
+        await conversation(model, arguments[4])
         await loading(runtime, arguments[2])
+        await learning(model, arguments[3], arguments[4])
         exit(failures > 0 ? 1 : 0)
     }
 
@@ -95,6 +96,34 @@ struct Checks {
             let two = try await runtime.open("file", descriptor: file.fileDescriptor)
             try expect(one.info().parameters == two.info().parameters, "\(one.info()), \(two.info())")
             return "\(one.info().parameters) parameters"
+        }
+    }
+
+    static func learning(_ model: Model, _ pages: String, _ folder: String) async {
+        await check("learning") {
+            let store = Store(path: "\(folder)/swift-store")
+            let options = LearnOptions(steps: 10, batch: 2, context: 128, learningRate: 2e-3)
+            let learner = try Learner(model: model, store: store, name: "manual", options: options)
+            let documents = try await readDocuments(pages)
+            let outcome = try await learner.learn(documents)
+            if case .refused = outcome.verdict { return outcome.summary }
+            try expect(outcome.generation == 1, outcome.summary)
+            let delta = try await store.adapter("manual", model: model)!
+            let session = try await model.session(options: SessionOptions(context: 128))
+            try await session.setAdapters([AdapterWeight(adapter: delta)])
+            let answer = try await text(session.generate("# kestrel watch rain", options: greedy(12)))
+            try await store.export("manual", to: "\(folder)/swift-manual.gguf")
+            let left = try await store.undo("manual")
+            try expect(left == 0, "\(left)")
+            return "\(outcome.summary); \(answer.debugDescription)"
+        }
+        await check("no such delta") {
+            do {
+                _ = try await Store(path: folder).details("none")
+            } catch TernError.NoDelta(let text, _, "none") {
+                return text
+            }
+            throw Failure(description: "no error")
         }
     }
 

@@ -126,7 +126,9 @@ pub enum LearnError {
     },
     /// A delta that was learned on another base model.
     #[error(
-        "delta {name:?} was learned on another model ({found_name:?}, {found}), not on this one ({expected}); rebuild it"
+        "delta {name:?} was learned on another model ({}fingerprint {found}), not on this one (fingerprint {expected}); \
+         rebuild it for this one",
+        found_name.as_ref().map(|n| format!("{n}, ")).unwrap_or_default()
     )]
     OtherBase {
         /// The delta.

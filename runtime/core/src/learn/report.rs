@@ -162,16 +162,20 @@ impl Page {
         if o.held_out.is_empty() {
             return;
         }
+        let folder = folder(o.held_out.iter().map(|s| s.source.as_str()));
+        self.put(format_args!("<h2>Document by document</h2>\n"));
+        if !folder.is_empty() {
+            self.put(format_args!("<p class=\"small\">All of {}</p>\n", escape(folder)));
+        }
         self.put(format_args!(
-            "<h2>Document by document</h2>\n<table>\n<tr><th>Held out</th><th class=\"n\">Before</th>\
-             <th class=\"n\">After</th></tr>\n"
+            "<table>\n<tr><th>Held out</th><th class=\"n\">Before</th><th class=\"n\">After</th></tr>\n"
         ));
         for scored in o.held_out.iter().take(ROWS) {
             let m = &scored.measure;
             let bits = |nats: f64| nats / std::f64::consts::LN_2 / m.bytes.max(1) as f64;
             self.put(format_args!(
                 "<tr><td class=\"w\">{}</td><td class=\"n\">{:.3}</td><td class=\"n\">{:.3}</td></tr>\n",
-                escape(&scored.source),
+                escape(scored.source.strip_prefix(folder).unwrap_or(&scored.source)),
                 bits(m.before),
                 bits(m.after)
             ));
@@ -181,6 +185,18 @@ impl Page {
             self.put(format_args!("<p class=\"small\">and {} more</p>\n", o.held_out.len() - ROWS));
         }
     }
+}
+
+/// The folder that all sources are in, with its separator; empty where there is none.
+fn folder<'a>(mut sources: impl Iterator<Item = &'a str>) -> &'a str {
+    let parent = |path: &'a str| path.rfind(['/', '\\']).and_then(|end| path.get(..=end)).unwrap_or_default();
+    let mut common = sources.next().map(parent).unwrap_or_default();
+    for source in sources {
+        while !source.starts_with(common) {
+            common = parent(common.get(..common.len() - 1).unwrap_or_default());
+        }
+    }
+    common
 }
 
 fn headline(o: &Outcome) -> (&'static str, &'static str) {
@@ -272,6 +288,20 @@ mod tests {
             assert!(!page.contains(word), "{word}");
         }
         assert!(page.contains("16.7%") && page.contains("1.500") && page.contains("Learned"));
+    }
+
+    #[test]
+    fn a_folder_is_named_once() {
+        assert_eq!(folder(["/a/b/c.md", "/a/b/d/e.md", "/a/bc.md"].into_iter()), "/a/");
+        assert_eq!(folder(["notes/a", "notes/b"].into_iter()), "notes/");
+        assert_eq!(folder(["note 1", "note 2"].into_iter()), "");
+        assert_eq!(folder(["/x", "y"].into_iter()), "");
+        assert_eq!(folder(std::iter::empty()), "");
+        let mut o = outcome(Verdict::Commit);
+        o.held_out =
+            ["/home/me/a.md", "/home/me/b.md"].map(|s| Scored { source: s.into(), measure: Measure::default() }).into();
+        let page = html(&o);
+        assert!(page.contains("All of /home/me/") && page.contains(">a.md<") && !page.contains(">/home/me/a.md<"));
     }
 
     #[test]

@@ -88,6 +88,21 @@ extension Model {
         try await blocking { try self.restoreChatBlocking(path: path, options: options) }
     }
 
+    /// Reads an adapter: a GGUF file, or a PEFT folder. Sessions take it with `setAdapters` or in their options.
+    public func adapter(_ path: String) async throws -> Adapter {
+        try await blocking { try self.adapterBlocking(path: path) }
+    }
+
+    /// Texts as vectors of length 1, near to each other where texts mean alike.
+    public func embed(_ texts: [String], pooling: Pooling? = nil) async throws -> [[Float]] {
+        try await blocking { try self.embedBlocking(texts: texts, pooling: pooling) }
+    }
+
+    /// Compiles a form that text must have. The first one of a model takes longer.
+    public func constraint(_ form: Form) async throws -> Constraint {
+        try await blocking { try self.constraintBlocking(form: form) }
+    }
+
     /// Gives back memory that no session needs, as after a memory warning.
     public func trim() async throws {
         try await blocking { try self.trimBlocking() }
@@ -107,6 +122,11 @@ extension Session {
         tokens: [UInt32], options: GenerateOptions = GenerateOptions()
     ) -> AsyncThrowingStream<Event, Error> {
         events(cancelHandle()) { try self.generateTokensBlocking(tokens: tokens, options: options) }
+    }
+
+    /// Uses adapters instead of those that it has; none gives the model itself, bit for bit.
+    public func setAdapters(_ adapters: [AdapterWeight]) async throws {
+        try await blocking { try self.setAdaptersBlocking(adapters: adapters) }
     }
 
     /// All tokens so far: prompts and what was generated.
@@ -145,6 +165,18 @@ extension Chat {
         events(cancelHandle()) { try self.sendMessagesBlocking(messages: messages, options: options) }
     }
 
+    /// Adds what tools gave and generates the answer.
+    public func send(
+        _ results: [ToolResult], options: GenerateOptions = GenerateOptions()
+    ) -> AsyncThrowingStream<Event, Error> {
+        events(cancelHandle()) { try self.sendToolResultsBlocking(results: results, options: options) }
+    }
+
+    /// Uses adapters from the next answer on, instead of those that it has.
+    public func setAdapters(_ adapters: [AdapterWeight]) async throws {
+        try await blocking { try self.setAdaptersBlocking(adapters: adapters) }
+    }
+
     /// Takes the last message and its answer back; false where there is none.
     public func undo() async throws -> Bool {
         try await blocking { try self.undoBlocking() }
@@ -158,6 +190,87 @@ extension Chat {
     /// Writes the conversation to a file; `restoreChat` of the model goes on from there.
     public func save(_ path: String) async throws {
         try await blocking { try self.saveBlocking(path: path) }
+    }
+}
+
+extension Store {
+    /// All deltas, by name.
+    public func list() async throws -> [DeltaInfo] {
+        try await blocking { try self.listBlocking() }
+    }
+
+    /// What is known about a delta: its documents, measurements and history.
+    public func details(_ name: String) async throws -> DeltaDetails {
+        try await blocking { try self.detailsBlocking(name: name) }
+    }
+
+    /// The delta as it counts, as an adapter of `model`; none where the base model as it is counts.
+    public func adapter(_ name: String, model: Model) async throws -> Adapter? {
+        try await blocking { try self.adapterBlocking(name: name, model: model) }
+    }
+
+    /// Goes back to the generation before, or to the base model. Returns what counts now.
+    public func undo(_ name: String) async throws -> UInt64 {
+        try await blocking { try self.undoBlocking(name: name) }
+    }
+
+    /// Writes the delta as a GGUF adapter.
+    public func export(_ name: String, to path: String) async throws {
+        try await blocking { try self.exportBlocking(name: name, path: path) }
+    }
+
+    /// Writes the delta as a PEFT folder.
+    public func exportPeft(_ name: String, model: Model, to folder: String) async throws {
+        try await blocking { try self.exportPeftBlocking(name: name, model: model, folder: folder) }
+    }
+}
+
+/// Reads a file or a folder of text: one document each, or one for each line of a `.jsonl` file.
+public func readDocuments(_ path: String, origin: Origin? = nil) async throws -> [Document] {
+    try await blocking { try readDocumentsBlocking(path: path, origin: origin) }
+}
+
+/// What an application says while a model learns. Each is called on the thread that learns.
+public struct LearnCallbacks: Sendable {
+    /// Is told how far it is.
+    public var progress: @Sendable (LearnProgress) throws -> Void
+    /// Is asked before every step: heat and battery can hold it up, or end it in good order.
+    public var condition: @Sendable () throws -> Condition
+    /// Gives documents that the store does not keep.
+    public var supply: @Sendable (LearnedDocument) throws -> Document?
+
+    public init(
+        progress: @escaping @Sendable (LearnProgress) throws -> Void = { _ in },
+        condition: @escaping @Sendable () throws -> Condition = { .go },
+        supply: @escaping @Sendable (LearnedDocument) throws -> Document? = { _ in nil }
+    ) {
+        self.progress = progress
+        self.condition = condition
+        self.supply = supply
+    }
+}
+
+extension Learner {
+    /// Learns from documents, if it helps and harms nothing.
+    public func learn(_ documents: [Document], callbacks: LearnCallbacks = LearnCallbacks()) async throws -> Outcome {
+        let (listener, cancel) = (LearnClosures(callbacks), CancelHandle())
+        return try await blocking(cancel) {
+            try self.learnBlocking(documents: documents, listener: listener, cancel: cancel)
+        }
+    }
+
+    /// Forgets what came from `source`.
+    public func forget(_ source: String, callbacks: LearnCallbacks = LearnCallbacks()) async throws -> Outcome {
+        let (listener, cancel) = (LearnClosures(callbacks), CancelHandle())
+        return try await blocking(cancel) {
+            try self.forgetBlocking(source: source, listener: listener, cancel: cancel)
+        }
+    }
+
+    /// Learns the documents of the delta anew for this learner's model.
+    public func rebuild(callbacks: LearnCallbacks = LearnCallbacks()) async throws -> Outcome {
+        let (listener, cancel) = (LearnClosures(callbacks), CancelHandle())
+        return try await blocking(cancel) { try self.rebuildBlocking(listener: listener, cancel: cancel) }
     }
 }
 
@@ -223,6 +336,18 @@ private final class ProgressClosure: LoadListener {
     init(_ closure: @escaping @Sendable (UInt64, UInt64) throws -> Void) { self.closure = closure }
 
     func progress(doneBytes: UInt64, totalBytes: UInt64) throws { try closure(doneBytes, totalBytes) }
+}
+
+private final class LearnClosures: LearnListener {
+    private let callbacks: LearnCallbacks
+
+    init(_ callbacks: LearnCallbacks) { self.callbacks = callbacks }
+
+    func progress(progress: LearnProgress) throws { try callbacks.progress(progress) }
+
+    func condition() throws -> Condition { try callbacks.condition() }
+
+    func supply(document: LearnedDocument) throws -> Document? { try callbacks.supply(document) }
 }
 
 private final class LogClosure: LogSink {

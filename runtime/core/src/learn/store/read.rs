@@ -3,12 +3,15 @@
 use super::disk::{Disk, SystemDisk};
 use super::manifest::Manifest;
 use super::state::State;
+use crate::error::Error;
 use crate::learn::corpus::Document;
-use crate::learn::{LearnError, hex};
+use crate::learn::{Adapter, LearnError, hex};
+use crate::model::Model;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tern_formats::BytesSource;
 
 pub(super) const MANIFEST: &str = "manifest.json";
 pub(super) const DELTA: &str = "delta.gguf";
@@ -29,10 +32,27 @@ pub struct Store {
 /// A generation of a delta, in memory: it stays what it is whatever happens to the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delta {
+    /// Its name in the store.
+    pub name: String,
     /// What is known about it.
     pub manifest: Manifest,
     /// A GGUF adapter.
     pub bytes: Vec<u8>,
+}
+
+impl Delta {
+    /// What changes `model`, which must be the one that it was learned on.
+    ///
+    /// # Errors
+    /// [`LearnError::OtherBase`]; [`Error::Format`] and [`Error::Adapter`] where it is not what a delta is.
+    pub fn adapter(&self, model: &Model) -> Result<Adapter, Error> {
+        let (base, expected) = (&self.manifest.base, model.fingerprint()?);
+        if base.fingerprint != expected {
+            let (name, found_name, found) = (self.name.clone(), base.name.clone(), base.fingerprint.clone());
+            return Err(LearnError::OtherBase { name, found_name, found, expected }.into());
+        }
+        Adapter::read_gguf(model, Arc::new(BytesSource::new(self.name.as_str(), self.bytes.clone())))
+    }
 }
 
 /// A delta in a list.
@@ -236,7 +256,7 @@ impl Store {
         if hex(blake3::hash(&bytes).as_bytes()) != manifest.delta_hash {
             return Err(LearnError::damaged(&path, "its hash is not the one in its manifest".to_owned()));
         }
-        Ok(Delta { manifest, bytes })
+        Ok(Delta { name: name_of(folder), manifest, bytes })
     }
 
     /// Looks again where somebody's change removed what was being read.
@@ -251,6 +271,10 @@ impl Store {
         }
         read()
     }
+}
+
+fn name_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Names become folders.

@@ -1,5 +1,5 @@
-// What an app does with Tern, end to end: ChecksKt MODEL ANOTHER-MODEL FOLDER. One line per check; exits with 1 where one
-// fails.
+// What an app does with Tern, end to end: ChecksKt MODEL ANOTHER-MODEL TOOLS-MODEL PAGES FOLDER. One line per check; exits
+// with 1 where one fails.
 
 import java.io.File
 import kotlin.system.exitProcess
@@ -54,8 +54,12 @@ fun List<Event>.done() = last() as Event.Done
 fun greedy(tokens: Int) = GenerateOptions(maxTokens = tokens.toUInt())
 
 fun main(arguments: Array<String>) {
-    val (model, another, folder) = arguments
-    runBlocking(Dispatchers.Default) { checks(model, another, File(folder)) }
+    val (model, another, tools, pages, folder) = arguments
+    runBlocking(Dispatchers.Default) {
+        checks(model, another, File(folder))
+        forms(model, tools)
+        learning(model, another, pages, File(folder))
+    }
     if (failures > 0) println("$failures checks failed")
     exitProcess(if (failures > 0) 1 else 0)
 }

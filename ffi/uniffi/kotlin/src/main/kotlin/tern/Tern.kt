@@ -61,11 +61,8 @@ private suspend fun loading(
 ): Model = CancelHandle().use { cancel ->
     val listener = progress?.let {
         object : LoadListener {
-            override fun progress(doneBytes: ULong, totalBytes: ULong) = try {
-                it(doneBytes.toLong(), totalBytes.toLong())
-            } catch (e: Exception) {
-                throw CallbackException.Failed(e.toString())
-            }
+            override fun progress(doneBytes: ULong, totalBytes: ULong) =
+                told { it(doneBytes.toLong(), totalBytes.toLong()) }
         }
     }
     blocking(cancel) { open(listener, cancel) }
@@ -85,6 +82,13 @@ suspend fun Model.restore(path: String, options: SessionOptions = SessionOptions
 /** A conversation from a file that one was saved to. */
 suspend fun Model.restoreChat(path: String, options: SessionOptions = SessionOptions()): Chat =
     blocking { restoreChatBlocking(path, options) }
+
+/** Texts as vectors of length 1, near to each other where texts mean alike. */
+suspend fun Model.embed(texts: List<String>, pooling: Pooling? = null): List<List<Float>> =
+    blocking { embedBlocking(texts, pooling) }
+
+/** Compiles a form that text must have. The first one of a model takes longer. */
+suspend fun Model.constraint(form: Form): Constraint = blocking { constraintBlocking(form) }
 
 /** Gives back memory that no session needs, as from `onTrimMemory`. */
 suspend fun Model.trim() = blocking { trimBlocking() }
@@ -120,6 +124,10 @@ fun Chat.send(text: String, options: GenerateOptions = GenerateOptions()): Flow<
 fun Chat.send(messages: List<ChatMessage>, options: GenerateOptions = GenerateOptions()): Flow<Event> =
     events(::cancelHandle) { sendMessagesBlocking(messages, options) }
 
+/** Adds what tools gave and generates the answer. */
+fun Chat.sendToolResults(results: List<ToolResult>, options: GenerateOptions = GenerateOptions()): Flow<Event> =
+    events(::cancelHandle) { sendToolResultsBlocking(results, options) }
+
 /** Takes the last message and its answer back; false where there is none. */
 suspend fun Chat.undo(): Boolean = blocking { undoBlocking() }
 
@@ -128,6 +136,81 @@ suspend fun Chat.fork(): Chat = blocking { forkBlocking() }
 
 /** Writes the conversation to a file; [Model.restoreChat] goes on from there. */
 suspend fun Chat.save(path: String) = blocking { saveBlocking(path) }
+
+/** Reads an adapter: a GGUF file, or a PEFT folder. Sessions take it with [setAdapters] or [SessionOptions.adapters]. */
+suspend fun Model.adapter(path: String): Adapter = blocking { adapterBlocking(path) }
+
+/** Uses adapters instead of those that it has; none gives the model itself, bit for bit. */
+suspend fun Session.setAdapters(adapters: List<AdapterWeight>) = blocking { setAdaptersBlocking(adapters) }
+
+/** Uses adapters from the next answer on, instead of those that it has. */
+suspend fun Chat.setAdapters(adapters: List<AdapterWeight>) = blocking { setAdaptersBlocking(adapters) }
+
+/** All deltas, by name. */
+suspend fun Store.list(): List<DeltaInfo> = blocking { listBlocking() }
+
+/** What is known about a delta: its documents, measurements and history. */
+suspend fun Store.details(name: String): DeltaDetails = blocking { detailsBlocking(name) }
+
+/** The delta as it counts, as an adapter of [model]; none where the base model as it is counts. */
+suspend fun Store.adapter(name: String, model: Model): Adapter? = blocking { adapterBlocking(name, model) }
+
+/** Goes back to the generation before, or to the base model. Returns what counts now. */
+suspend fun Store.undo(name: String): Long = blocking { undoBlocking(name) }.toLong()
+
+/** Writes the delta as a GGUF adapter. */
+suspend fun Store.export(name: String, path: String) = blocking { exportBlocking(name, path) }
+
+/** Writes the delta as a PEFT folder. */
+suspend fun Store.exportPeft(name: String, model: Model, folder: String) =
+    blocking { exportPeftBlocking(name, model, folder) }
+
+/** Reads a file or a folder of text: one document each, or one for each line of a `.jsonl` file. */
+suspend fun readDocuments(path: String, origin: Origin? = null): List<Document> =
+    blocking { readDocumentsBlocking(path, origin) }
+
+/** [condition] is asked before every step, on another thread: heat and battery can hold it up, or end it in good order. */
+suspend fun Learner.learn(
+    documents: List<Document>,
+    condition: () -> Condition = { Condition.GO },
+    progress: (LearnProgress) -> Unit = {},
+): Outcome = learning(condition, { null }, progress) { listener, cancel -> learnBlocking(documents, listener, cancel) }
+
+/** Forgets what came from [source]. [supply] is asked for documents that the store does not keep. */
+suspend fun Learner.forget(
+    source: String,
+    condition: () -> Condition = { Condition.GO },
+    supply: (LearnedDocument) -> Document? = { null },
+    progress: (LearnProgress) -> Unit = {},
+): Outcome = learning(condition, supply, progress) { listener, cancel -> forgetBlocking(source, listener, cancel) }
+
+/** Learns the documents of the delta anew for this learner's model. */
+suspend fun Learner.rebuild(
+    condition: () -> Condition = { Condition.GO },
+    supply: (LearnedDocument) -> Document? = { null },
+    progress: (LearnProgress) -> Unit = {},
+): Outcome = learning(condition, supply, progress) { listener, cancel -> rebuildBlocking(listener, cancel) }
+
+private suspend fun learning(
+    ask: () -> Condition,
+    find: (LearnedDocument) -> Document?,
+    tell: (LearnProgress) -> Unit,
+    work: (LearnListener, CancelHandle) -> Outcome,
+): Outcome = CancelHandle().use { cancel ->
+    val listener = object : LearnListener {
+        override fun progress(progress: LearnProgress) = told { tell(progress) }
+        override fun condition() = told(ask)
+        override fun supply(document: LearnedDocument) = told { find(document) }
+    }
+    blocking(cancel) { work(listener, cancel) }
+}
+
+/** What an application's own code throws reaches the one who called. */
+private fun <T> told(work: () -> T): T = try {
+    work()
+} catch (e: Exception) {
+    throw CallbackException.Failed(e.toString())
+}
 
 /** The event's text: whole characters, often none; in order the generated text. */
 val Event.text: String

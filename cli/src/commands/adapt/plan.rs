@@ -1,0 +1,79 @@
+//! `--plan`: bytes and time, before anything is learned.
+
+use super::AdaptArgs;
+use super::data::Data;
+use crate::args::BackendArgs;
+use crate::commands::quantize::clock;
+use crate::failure::Result;
+use crate::learning::documents;
+use crate::terminal::{Out, count};
+use serde_json::json;
+use tern::learn::{Training, TrainingPlan};
+
+/// Plans.
+pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
+    let documents = documents(&args.data, args.origin)?;
+    let model = backend.open(&args.model)?;
+    let (learning, options) = (args.learn_options(), args.lora_options().training);
+    let data = Data::new(&model, documents, options.context as usize, &learning.corpus)?;
+    let plan = Training::plan(&model, &options)?;
+    // How long a step takes is found out by one; the first run pays for what later ones find warm.
+    let seconds = if plan.fits() {
+        let mut training = Training::new(&model, options)?;
+        training.probe()?;
+        Some(training.probe()? * learning.batch as f64)
+    } else {
+        None
+    };
+    let (fresh, times) = match &args.name {
+        // The rest of a step are the base's own answers.
+        Some(_) => ((learning.batch as f64 * (1.0 - learning.replay)).round(), learning.budget.epochs),
+        None => (learning.batch as f64, args.epochs.unwrap_or(1)),
+    };
+    let once = data.learn.len().div_ceil((fresh as usize).max(1)) as u64;
+    let all = once.saturating_mul(times);
+    let limit = args.budget.or(args.name.as_ref().map(|_| learning.budget.seconds));
+    let mut steps = match (&args.name, args.steps) {
+        (Some(_), steps) => steps.unwrap_or(learning.budget.steps).min(all),
+        (None, Some(steps)) => steps,
+        (None, None) if args.budget.is_some() && args.epochs.is_none() => u64::MAX,
+        (None, None) => all,
+    };
+    if let (Some(limit), Some(each)) = (limit, seconds) {
+        steps = steps.min((limit / each) as u64).max(1);
+    }
+    let TrainingPlan { parameters, recompute, layers, factor_bytes, host_bytes, total_bytes, .. } = plan;
+    let working_bytes = plan.working_bytes + plan.scoring_bytes;
+    let mut out = Out::new();
+    if args.json {
+        return out.json(&json!({
+            "parameters": parameters,
+            "layers": layers,
+            "layers_computed_twice": recompute.0,
+            "factor_bytes": factor_bytes,
+            "working_bytes": working_bytes,
+            "host_bytes": host_bytes,
+            "total_bytes": total_bytes,
+            "model_bytes": model.memory().used,
+            "available_bytes": plan.available_bytes,
+            "fits": plan.fits(),
+            "steps": steps,
+            "seconds": seconds.map(|s| s * steps as f64),
+        }));
+    }
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    out.line(&format!("parameters     {parameters}"))?;
+    out.line(&format!("working        {}, {} of {layers} layers computed twice", mb(working_bytes), recompute.0))?;
+    out.line(&format!("adapter        {}", mb(factor_bytes)))?;
+    out.line(&format!("optimizer      {}", mb(host_bytes)))?;
+    out.line(&format!("total          {} beside the model's {}", mb(total_bytes), mb(model.memory().used)))?;
+    match seconds {
+        Some(s) => {
+            let what = count(steps as usize, "step");
+            let more = if args.name.is_some() { "; measuring before and after comes on top" } else { "" };
+            out.line(&format!("time           {} for {what}{more}", clock(s * steps as f64)))?;
+        }
+        None => out.line("does not fit: choose a smaller --context or --rank")?,
+    }
+    out.flush()
+}
