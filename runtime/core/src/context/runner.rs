@@ -2,13 +2,12 @@
 
 use super::memory::{DeviceMemory, Step, run};
 use super::{ContextSize, Rows};
-use crate::backend::{Bound, CancelFlag, Device};
+use crate::backend::{Bound, CancelFlag};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph};
 use crate::model::Model;
 use crate::plan::{Plan, externals};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// See the module.
 pub struct Runner {
@@ -47,13 +46,6 @@ impl Runner {
             memory.push(own);
         }
         Ok(Self { plan, memory })
-    }
-
-    /// Bytes that `plan` takes on the devices that it runs on, inputs aside.
-    pub fn bytes(devices: &[Arc<Device>], plan: &Plan) -> u64 {
-        let each = (0..devices.len())
-            .filter_map(|d| plan.segments.iter().filter(|s| s.device == d).map(|s| s.exec.scratch_bytes()).max());
-        each.map(|scratch| scratch + plan.arena_bytes + plan.crossing_bytes).sum()
     }
 
     /// One run.

@@ -374,7 +374,7 @@ impl GraphBuilder {
         self.graph.info(v).shape.get(i).copied().unwrap_or(Dim::Fixed(0))
     }
 
-    fn last(&self, v: Value) -> Dim {
+    pub(super) fn last(&self, v: Value) -> Dim {
         self.graph.info(v).shape.last().copied().unwrap_or(Dim::Fixed(0))
     }
 
