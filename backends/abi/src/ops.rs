@@ -48,7 +48,7 @@ pub const ROPE_TABLE: u32 = 6;
 /// Rotates pairs of each head. `[x∂ [T, heads*head_dim], table [T, n_rot]] -> [same]`. [`RopeParams`].
 /// Dimensions from `n_rot` on pass through.
 pub const ROPE: u32 = 7;
-/// Causal attention with grouped queries over many sequences. [`AttentionParams`].
+/// Attention with grouped queries over many sequences, causal unless `bidirectional`. [`AttentionParams`].
 ///
 /// Inputs: `[q∂ [T, heads*head_dim], k∂ [T, kv_heads*head_dim], v∂ [T, kv_heads*head_dim], rope_table? [T, n_rot],
 /// positions i32 [T], seq_start i32 [S+1], state?, slots? i32 [T], page_table? i32 [S, P], sinks∂? [heads]]`.
@@ -59,7 +59,8 @@ pub const ROPE: u32 = 7;
 /// written to place `slots[t]` (page index times page size plus offset), and row t attends to positions
 /// `0 ..= positions[t]` of its sequence, read from the pages `page_table[s][position / page_size]`, fresh ones included, after
 /// rounding. Without a state it attends to the rows of its own sequence up to itself.
-/// With `window` w > 0 only positions `> positions[t] - w`. Scores are `scale * q·k`, under `softcap` c > 0
+/// With `bidirectional` 1, which goes without a state only, a row attends to all rows of its own sequence.
+/// With `window` w > 0 only positions `> positions[t] - w`, and `< positions[t] + w`. Scores are `scale * q·k`, under `softcap` c > 0
 /// `c * tanh(score / c)`; a sink is one more score in the softmax with no value.
 /// Entries of `page_table` for positions that no row of the step sees (past the end, passed by the window) are not read.
 /// `seq_start` has shape `[max S + 1]`; its first S+1 entries are valid.
@@ -247,6 +248,8 @@ params! {
         rope_layout: u32,
         /// Of the rope table, where given.
         n_rot: u32,
+        /// 1: rows see what comes after them, too.
+        bidirectional: u32,
     }
 }
 params! {

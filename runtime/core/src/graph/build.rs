@@ -192,7 +192,7 @@ impl GraphBuilder {
         self.one(Op::Rope(params), &[Some(x), Some(table)], self.shape(x))
     }
 
-    /// Causal attention; the state's successor comes second.
+    /// Attention; the state's successor comes second.
     pub fn attention(
         &mut self,
         q: Value,

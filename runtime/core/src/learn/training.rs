@@ -18,7 +18,6 @@ mod hold;
 mod kl;
 mod options;
 mod pack;
-mod runner;
 mod state;
 
 pub use hold::Held;
@@ -28,12 +27,12 @@ use super::adapter::{Adapter, Layout};
 use super::optim::Optimizer;
 use super::schedule::Schedule;
 use crate::backend::{CancelFlag, Reserved};
+use crate::context::Runner;
 use crate::error::Error;
 use crate::model::Model;
 use factors::FactorSet;
 use graphs::Graphs;
 use pack::{Micro, Packing, pack};
-use runner::Runner;
 use web_time::Instant;
 
 /// Tokens to learn from or to score. A token is predicted from those before it in the same example.

@@ -19,6 +19,8 @@ pub mod inputs {
     pub const SEQ_START: &str = "seq_start";
     /// Place in the KV pages of each row `[T]`.
     pub const KV_SLOTS: &str = "kv_slots";
+    /// What kind of text each token is of, where a model tells kinds apart `[T]`.
+    pub const TOKEN_TYPES: &str = "token_types";
     /// Pages of each sequence `[S, P]`.
     pub const KV_PAGES: &str = "kv_pages";
     /// Rows whose logits are wanted `[R]`.
@@ -71,7 +73,7 @@ pub struct NetOptions {
 }
 
 /// Heads and their sizes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AttentionShape {
     /// Query heads.
     pub heads: u32,
@@ -89,6 +91,8 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Scores are `c * tanh(score / c)`; 0 for none.
     pub softcap: f32,
+    /// Do rows see what comes after them, too? Then there is no cache.
+    pub bidirectional: bool,
 }
 
 impl AttentionShape {
@@ -310,14 +314,14 @@ impl<'a> Net<'a> {
         self.g.fast_weight(inputs, state, params).0
     }
 
-    /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one, with
-    /// sinks where the file has them.
+    /// Attention of the current layer, rotated where there is a rotation, over its cache where the graph has one, with sinks
+    /// where the file has them.
     pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Option<Value>, shape: &AttentionShape) -> Value {
         let (q, k) = match rope {
             Some(table) => (self.rotated(q, table, shape.heads, shape), self.rotated(k, table, shape.kv_heads, shape)),
             None => (q, k),
         };
-        let cache = self.options.pages.map(|_| {
+        let cache = self.options.pages.filter(|_| !shape.bidirectional).map(|_| {
             let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim, self.options.kv_dtype));
             (state, self.input(inputs::KV_SLOTS), self.input(inputs::KV_PAGES))
         });
@@ -337,6 +341,7 @@ impl<'a> Net<'a> {
             scale: shape.scale,
             window: shape.window,
             softcap: shape.softcap,
+            bidirectional: shape.bidirectional.into(),
             ..Default::default()
         };
         self.g.attention(q, k, v, with, params).0

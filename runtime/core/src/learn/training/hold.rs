@@ -2,8 +2,8 @@
 //! [`with_loss`](crate::graph::with_loss).
 
 use super::pack::{Micro, pack};
-use super::runner::Runner;
 use super::{Example, Training};
+use crate::context::Runner;
 use crate::error::Error;
 use crate::graph::LOSS_ROWS;
 

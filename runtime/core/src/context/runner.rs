@@ -1,7 +1,8 @@
 //! A compiled graph with its memory.
 
+use super::memory::{DeviceMemory, Step, run};
+use super::{ContextSize, Rows};
 use crate::backend::{Bound, CancelFlag};
-use crate::context::{ContextSize, DeviceMemory, Rows, Step, run_plan};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph};
 use crate::model::Model;
@@ -55,7 +56,7 @@ impl Runner {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        run_plan(&self.plan, &mut self.memory, &Step { rows, cancel, profile: None })
+        run(&self.plan, &mut self.memory, &Step { rows, cancel, profile: None })
             .map_err(|e| if e.is_cancelled() { Error::Cancelled } else { e })
     }
 
