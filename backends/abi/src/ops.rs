@@ -32,11 +32,11 @@ pub const LAYER_NORM: u32 = 4;
 /// One to four matrix products that share their input, with optional prologue and epilogue. [`LinearParams`].
 ///
 /// Inputs: `[x∂ [T, K], norm_w∂? [K], residual∂? [T, N], adapter_index? i32 [T], adapter_scale? [A]]`, then for each of
-/// `n_weights`: `[w [N, K], bias∂? [N], lora_a∂? [A, r, K], lora_b∂? [A, N, r]]`. Outputs: one `[T, N]` per weight, or a
-/// single one under a GLU epilogue.
+/// `n_weights`: `[w [N, K], bias∂? [N], lora_a∂? [A, r, K], lora_b∂? [A, r, N]]` (B as the transpose of what
+/// adapter files have: its rows are added to `y`). Outputs: one `[T, N]` per weight, or a single one under a GLU epilogue.
 ///
 /// `h = norm(x)` or `x`; `y_i = W_i h + bias_i`; for a token whose `adapter_index` is `a >= 0`:
-/// `y_i += adapter_scale[a] * (B_i[a] (A_i[a] h))`, skipped when the scale is 0; then either, for each i, `y_i += residual`
+/// `y_i += adapter_scale[a] * (B_i[a]ᵀ (A_i[a] h))`, skipped when the scale is 0; then either, for each i, `y_i += residual`
 /// (only with `n_weights` 1), or with a GLU epilogue (`n_weights` 2) the output `act(y_0) * y_1`.
 /// With `quantize` 1, `h` is [`QUANTIZE_TOKENS`] of that; its gradient goes straight through.
 /// A weight is a prepared weight, or an F32/F64 buffer tensor (which is then `∂`).
@@ -48,7 +48,7 @@ pub const ROPE_TABLE: u32 = 6;
 /// Rotates pairs of each head. `[x∂ [T, heads*head_dim], table [T, n_rot]] -> [same]`. [`RopeParams`].
 /// Dimensions from `n_rot` on pass through.
 pub const ROPE: u32 = 7;
-/// Causal attention with grouped queries over many sequences. [`AttentionParams`].
+/// Attention with grouped queries over many sequences, causal unless `bidirectional`. [`AttentionParams`].
 ///
 /// Inputs: `[q∂ [T, heads*head_dim], k∂ [T, kv_heads*head_dim], v∂ [T, kv_heads*head_dim], rope_table? [T, n_rot],
 /// positions i32 [T], seq_start i32 [S+1], state?, slots? i32 [T], page_table? i32 [S, P], sinks∂? [heads]]`.
@@ -59,7 +59,8 @@ pub const ROPE: u32 = 7;
 /// written to place `slots[t]` (page index times page size plus offset), and row t attends to positions
 /// `0 ..= positions[t]` of its sequence, read from the pages `page_table[s][position / page_size]`, fresh ones included, after
 /// rounding. Without a state it attends to the rows of its own sequence up to itself.
-/// With `window` w > 0 only positions `> positions[t] - w`. Scores are `scale * q·k`, under `softcap` c > 0
+/// With `bidirectional` 1, which goes without a state only, a row attends to all rows of its own sequence.
+/// With `window` w > 0 only positions `> positions[t] - w`, and `< positions[t] + w`. Scores are `scale * q·k`, under `softcap` c > 0
 /// `c * tanh(score / c)`; a sink is one more score in the softmax with no value.
 /// Entries of `page_table` for positions that no row of the step sees (past the end, passed by the window) are not read.
 /// `seq_start` has shape `[max S + 1]`; its first S+1 entries are valid.
@@ -266,6 +267,8 @@ params! {
         rope_layout: u32,
         /// Of the rope table, where given.
         n_rot: u32,
+        /// 1: rows see what comes after them, too.
+        bidirectional: u32,
     }
 }
 params! {

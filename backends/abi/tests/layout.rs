@@ -64,6 +64,7 @@ fn described() -> String {
         RopeParams { heads, head_dim, n_rot, layout, inverse }
         AttentionParams {
             heads, kv_heads, head_dim, page_size, kv_dtype, scale, window, softcap, rope_layout, n_rot,
+            bidirectional,
         }
         GluParams { activation, alpha, limit, offset }
         ActivationParams { activation }

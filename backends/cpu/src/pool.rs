@@ -37,6 +37,9 @@ struct Shared {
     done: Gate,
     barrier: Gate,
     arrived: Line<AtomicUsize>,
+    /// The same for what workers announce between two barriers.
+    announcements: Gate,
+    announced: Line<AtomicUsize>,
     claimed: Line<AtomicUsize>,
     running: Line<AtomicUsize>,
     stopped: AtomicBool,
@@ -65,6 +68,10 @@ pub struct Worker<'a> {
     shared: &'a Shared,
     stop: &'a Stop<'a>,
 }
+
+/// That a worker has announced.
+#[derive(Clone, Copy)]
+pub struct Announced(u32);
 
 impl Pool {
     /// A pool of `threads` workers; 0 means one per processor. Where threads cannot be started there are
@@ -122,6 +129,7 @@ impl Pool {
             shared.waited.fetch_add(shared.done.wait(finished), Ordering::Relaxed);
         }
         shared.arrived.0.store(0, Ordering::Relaxed);
+        shared.announced.0.store(0, Ordering::Relaxed);
         crew.learn(began.nanoseconds(), shared.waited.load(Ordering::Relaxed));
         if shared.broken.swap(false, Ordering::Relaxed) {
             return Err(PluginError::new(tern_abi::status::PANIC, "a kernel panicked; the step is void"));
@@ -150,6 +158,8 @@ impl Shared {
             done: Gate::default(),
             barrier: Gate::default(),
             arrived: Line(AtomicUsize::new(0)),
+            announcements: Gate::default(),
+            announced: Line(AtomicUsize::new(0)),
             claimed: Line(AtomicUsize::new(0)),
             running: Line(AtomicUsize::new(0)),
             stopped: AtomicBool::new(false),
@@ -189,6 +199,7 @@ impl Shared {
             std::mem::forget(payload);
             self.broken.store(true, Ordering::SeqCst);
             self.barrier.advance();
+            self.announcements.advance();
         }
     }
 }
@@ -218,6 +229,26 @@ impl Worker<'_> {
         } else {
             self.waited.set(self.waited.get() + shared.barrier.wait(round));
         }
+        self.leave_if_broken();
+    }
+
+    /// The first half of a barrier, at most once between two of them: what this worker wrote so far is visible to all who have
+    /// waited for [`all_announced`](Self::all_announced). Between the halves there is work to do instead of waiting.
+    pub fn announce(&self) -> Announced {
+        let shared = self.shared;
+        // As in `barrier`.
+        let round = shared.announcements.value();
+        self.leave_if_broken();
+        if shared.announced.0.fetch_add(1, Ordering::AcqRel) + 1 == self.count {
+            shared.announced.0.store(0, Ordering::Relaxed);
+            shared.announcements.advance();
+        }
+        Announced(round)
+    }
+
+    /// The second half: waits until all workers have announced.
+    pub fn all_announced(&self, own: Announced) {
+        self.waited.set(self.waited.get() + self.shared.announcements.wait(own.0));
         self.leave_if_broken();
     }
 
@@ -306,6 +337,30 @@ mod tests {
         assert_eq!(wrong.into_inner(), 0);
     }
 
+    /// The same with barriers in two halves.
+    #[test]
+    fn announcements_order_memory() {
+        let pool = Pool::new(8);
+        let cells: Vec<AtomicU64> = (0..8).map(|_| AtomicU64::new(0)).collect();
+        let wrong = AtomicUsize::new(0);
+        pool.run(&Stop::never(), &|worker| {
+            for round in 1..=2000u64 {
+                cells[worker.index()].store(round, Ordering::Relaxed);
+                let announced = worker.announce();
+                // Some never wait.
+                if worker.index() % 3 != 2 {
+                    worker.all_announced(announced);
+                    if cells.iter().any(|c| c.load(Ordering::Relaxed) != round) {
+                        wrong.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                worker.barrier();
+            }
+        })
+        .unwrap();
+        assert_eq!(wrong.into_inner(), 0);
+    }
+
     #[test]
     fn all_stop_at_the_same_barrier() {
         for threads in [1, 2, 8] {
@@ -332,16 +387,21 @@ mod tests {
         for threads in [1, 2, 8] {
             for culprit in [0, threads - 1] {
                 let pool = Pool::new(threads);
-                let result = pool.run(&Stop::never(), &|worker| {
-                    worker.barrier();
-                    if worker.index() == culprit {
-                        // Unwinds without a message in the test's output.
-                        resume_unwind(Box::new(()));
-                    }
-                    worker.barrier();
-                });
-                assert_eq!(result.unwrap_err().status, tern_abi::status::PANIC);
-                pool.run(&Stop::never(), &|worker| worker.barrier()).unwrap();
+                for halves in [false, true] {
+                    let result = pool.run(&Stop::never(), &|worker| {
+                        worker.barrier();
+                        if worker.index() == culprit {
+                            // Unwinds without a message in the test's output.
+                            resume_unwind(Box::new(()));
+                        }
+                        if halves {
+                            worker.all_announced(worker.announce());
+                        }
+                        worker.barrier();
+                    });
+                    assert_eq!(result.unwrap_err().status, tern_abi::status::PANIC);
+                    pool.run(&Stop::never(), &|worker| worker.all_announced(worker.announce())).unwrap();
+                }
             }
         }
     }

@@ -201,6 +201,52 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The sums, for the `bias` of [`Simd::dot_start`], as floats; exact below 2^24, which 32 products are.
     unsafe fn dot_finish<const BITS: u32>(acc: Self::Acc, bias: i32) -> Self::F;
 
+    /// Two-bit codes as bytes: those in bits 0, 2, 4 and 6 of 64 bytes.
+    #[inline(always)]
+    unsafe fn two_bits(p: *const u8) -> [Self::B; 4] {
+        // SAFETY: as the caller's: 64 bytes at `p`.
+        unsafe {
+            let all = Self::load_bytes(p);
+            let mask = Self::splat_bytes(3);
+            [
+                Self::and_bytes(all, mask),
+                Self::and_bytes(Self::shr_bytes::<2>(all), mask),
+                Self::and_bytes(Self::shr_bytes::<4>(all), mask),
+                Self::and_bytes(Self::shr_bytes::<6>(all), mask),
+            ]
+        }
+    }
+    /// Dot products of 256 two-bit codes per lane with the 256 numbers at `x`, plus `bias`, for each of `P` runs of 1024 bytes: vector
+    /// `v` of a run has quads `4v` to `4v + 3`, as [`two_bits`](Self::two_bits) has them. Asks for what lies `AHEAD` bytes further on.
+    #[inline(always)]
+    unsafe fn dots_of_two_bits<const P: usize, const AHEAD: usize>(
+        w: [*const u8; P],
+        x: *const i8,
+        bias: i32,
+    ) -> [Self::F; P] {
+        // SAFETY: as the caller's: `P` runs, 256 numbers.
+        unsafe {
+            let mut sums = [Self::zero(); P];
+            // Where sums are kept in 16 bits, half a run is 64 products each, at most 64 * 3 * 127 = 24384 < 2^15.
+            for half in 0..2 {
+                let bias = if half == 0 { bias } else { 0 };
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    let mut acc = Self::dot_start::<2>(bias);
+                    for v in 8 * half..8 * half + 8 {
+                        let from = w.add(64 * v);
+                        Self::prefetch(from.wrapping_add(AHEAD));
+                        let quads = Self::two_bits(from);
+                        let x = x.add(16 * v);
+                        acc = Self::dot::<2>(acc, quads[0], quads[1], x, x.add(4));
+                        acc = Self::dot::<2>(acc, quads[2], quads[3], x.add(8), x.add(12));
+                    }
+                    *sum = Self::add(*sum, Self::dot_finish::<2>(acc, bias));
+                }
+            }
+            sums
+        }
+    }
+
     /// Asks for the cache line at `p`, which may be any address, into the second-level cache: what is asked for long enough
     /// before it is read does not fit the first.
     unsafe fn prefetch(p: *const u8);

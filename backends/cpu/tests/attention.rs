@@ -115,7 +115,9 @@ impl Case {
                 let q = head(&data.q, t, h, i, true);
                 let kv = i / (h / kvh);
                 let from = if self.p.window > 0 { (t + 1).saturating_sub(self.p.window as usize) } else { 0 };
-                let mut scores: Vec<f64> = (from..=t)
+                let reach = if self.p.window > 0 { self.p.window as usize } else { self.lengths[s] };
+                let end = if self.p.bidirectional == 1 { (t + reach).min(self.lengths[s]) } else { t + 1 };
+                let mut scores: Vec<f64> = (from..end)
                     .map(|j| {
                         let k = round(head(&data.k, j, kvh, kv, true));
                         let dot: f64 = q.iter().zip(&k).map(|(a, b)| f64::from(*a) * b).sum();
@@ -130,7 +132,7 @@ impl Case {
                 let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let total: f64 = scores.iter().map(|x| (x - top).exp()).sum();
                 let mut sums = vec![0.0; d];
-                for j in from..=t {
+                for j in from..end {
                     let v = round(head(&data.v, j, kvh, kv, false));
                     sums.iter_mut().zip(v).for_each(|(sum, v)| *sum += (scores[j - from] - top).exp() * v);
                 }
@@ -277,6 +279,49 @@ fn agrees_without_a_state() {
             assert!(worst(&got, &want) < 2e-5, "{tier} {:?}: {}", case.p, worst(&got, &want));
         }
     }
+}
+
+fn both_ways() -> Vec<Case> {
+    let of = |p| AttentionParams { bidirectional: 1, ..p };
+    let case =
+        |p, lengths: &[usize]| Case { p: of(p), lengths: lengths.to_vec(), rope: false, sinks: false, change: |_| () };
+    let window = AttentionParams { window: 37, softcap: 2.0, ..params(8, 2, 20, 0) };
+    let rotated = AttentionParams { n_rot: 32, rope_layout: rope_layout::HALVES, ..params(12, 12, 32, 0) };
+    vec![
+        case(params(9, 3, 64, 0), &[150, 0, 1, 64]),
+        Case { sinks: true, ..case(window, &[33, 200]) },
+        Case { rope: true, ..case(rotated, &[70, 131]) },
+        case(params(2, 1, 16, 0), &[1200]),
+    ]
+}
+
+#[test]
+fn rows_that_see_both_ways_agree_with_plain_code() {
+    for tier in tiers() {
+        let rigs = [1, 2, 3, 8].map(|n| Rig::new(tier, n));
+        for case in both_ways() {
+            let rows: Vec<_> = case.lengths.iter().map(|&n| 0..n).collect();
+            let (net, out) = case.net(&rows, None);
+            let all = rigs.each_ref().map(|rig| rig.run(&net, &[out]).unwrap().remove(0));
+            let want: Vec<f32> = (0..case.lengths.len()).flat_map(|s| case.expected(s, false)).collect();
+            assert!(worst(&all[0], &want) < 2e-5, "{tier} {:?}: {}", case.p, worst(&all[0], &want));
+            assert!(all.iter().all(|got| bits(got) == bits(&all[0])), "{tier} {:?}: threads", case.p);
+            // Alone as in company.
+            let (net, out) = case.net(&rows[..1], None);
+            let alone = rigs[1].run(&net, &[out]).unwrap().remove(0);
+            assert!(bits(&alone) == bits(&all[0][..alone.len()]), "{tier} {:?}: company", case.p);
+        }
+    }
+}
+
+#[test]
+fn rows_that_see_both_ways_have_no_state() {
+    let rig = Rig::new("", 1);
+    let p = AttentionParams { bidirectional: 1, ..params(2, 1, 16, 64) };
+    let case = Case { p, lengths: vec![5], rope: false, sinks: false, change: |_| () };
+    let state = case.fresh_state(&rig);
+    let (net, out) = case.net(std::slice::from_ref(&(0..5)), Some(state));
+    assert!(rig.run(&net, &[out]).is_err());
 }
 
 #[test]

@@ -27,10 +27,13 @@ pub struct EmbedArgs {
     /// How a text's tokens become one vector; as the model's files say if not given, else their mean
     #[arg(long, value_enum)]
     pub pooling: Option<PoolingArg>,
-    /// Leave vectors as long as they are; they are scaled to length 1 otherwise
+    /// Scale vectors to length 1; as the model's files say if neither this nor --raw is given, else scaled
+    #[arg(long, conflicts_with = "raw")]
+    pub normalize: bool,
+    /// Leave vectors as long as they are
     #[arg(long)]
     pub raw: bool,
-    /// Leave out what does not fit the model's context, rather than refuse the text
+    /// Leave out what does not fit the model's context, rather than refuse the text; what closes a text, such as [SEP], stays
     #[arg(long)]
     pub truncate: bool,
     /// Tokens that fit
@@ -84,7 +87,7 @@ pub fn embed(backend: &BackendArgs, args: &EmbedArgs) -> Result<()> {
     let model = backend.open_for(&args.model, args.ctx)?;
     let options = EmbedOptions {
         pooling: args.pooling.map(Pooling::from),
-        normalize: !args.raw,
+        normalize: if args.raw { Some(false) } else { args.normalize.then_some(true) },
         truncate: args.truncate,
         ..EmbedOptions::default()
     };

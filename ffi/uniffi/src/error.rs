@@ -543,6 +543,13 @@ impl From<tern::Error> for TernError {
             E::SessionFile { path, what } => Self::SessionFile { text, path, found: what },
             E::Vocabulary { tokens, rows } => Self::Vocabulary { text, tokens: tokens as u64, rows },
             E::NoTemplate => Self::NoTemplate { text },
+            E::Encoder { architecture } => Self::Unsupported {
+                text,
+                what: "an encoder".into(),
+                tensor: None,
+                found: architecture,
+                supported: None,
+            },
             E::Text(error) => text_error(text, &error),
             E::Plan(tern::plan::PlanError::Unsupported { backend, op, .. }) => {
                 Self::Unsupported { text, what: op, tensor: None, found: backend, supported: None }

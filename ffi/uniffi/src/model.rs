@@ -59,6 +59,8 @@ pub struct ModelInfo {
     pub name: Option<String>,
     /// Has it a chat template?
     pub chat: bool,
+    /// Does it embed texts and nothing else?
+    pub encoder: bool,
     /// Longest context the model was made for, in tokens.
     pub context_length: u64,
     /// Tokens of the tokenizer.
@@ -115,6 +117,7 @@ impl Model {
             architecture: i.architecture,
             name: i.name,
             chat: self.inner.template_source().is_some(),
+            encoder: i.encoder,
             context_length: i.context_length,
             vocab: i.vocab,
             layers: i.layers,
@@ -165,12 +168,14 @@ impl Model {
             Pooling::Last => tern::Pooling::Last,
         });
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        guarded(|| Ok(self.inner.embed(&texts, &EmbedOptions { pooling, ..Default::default() })?))
+        guarded(|| {
+            Ok(self.inner.embed(&texts, &EmbedOptions { pooling, normalize: Some(true), ..Default::default() })?)
+        })
     }
 
     /// An empty session.
     ///
-    /// Fails with `Memory`, `Setting`.
+    /// Fails with `Memory`, `Setting`, and with `Unsupported` where the model is an encoder.
     #[uniffi::method(default(options))]
     pub fn session(&self, options: SessionOptions) -> Result<Arc<Session>, TernError> {
         guarded(|| self.made(options, |o| self.inner.session(o)).map(Session::new))

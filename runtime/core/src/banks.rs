@@ -50,7 +50,6 @@ impl Banks {
 
     /// Writes adapter number `slot`: `factors` in the graph's rows. The matrices of the banks that it does not name get zeros.
     pub fn write(&self, slot: u64, factors: &[Factors]) -> Result<(), Error> {
-        let rank = self.shape.rank as usize;
         for tensor in &self.shape.targets {
             let own = factors.iter().find(|f| f.tensor == *tensor);
             let [a, b] = bank_names(tensor);
@@ -58,9 +57,7 @@ impl Banks {
             let (mut wide_a, mut wide_b) = (vec![0.0; length(&a)], vec![0.0; length(&b)]);
             if let Some(f) = own {
                 wide_a.iter_mut().zip(&f.a).for_each(|(to, from)| *to = *from);
-                for (to, from) in wide_b.chunks_exact_mut(rank).zip(f.b.chunks_exact(f.rank)) {
-                    to.iter_mut().zip(from).for_each(|(to, from)| *to = from * f.scale);
-                }
+                wide_b.iter_mut().zip(turned(&f.b, f.rank)).for_each(|(to, from)| *to = from * f.scale);
             }
             self.put(&a, slot, &wide_a)?;
             self.put(&b, slot, &wide_b)?;
@@ -78,6 +75,16 @@ impl Banks {
         }
         self.buffers.iter().try_for_each(|b| Ok(b.write_f32(at + slot * part, values)?))
     }
+}
+
+/// The transpose of a matrix of so many columns: from B as files have it, a row per row of the weight, to banks, and back.
+pub fn turned(matrix: &[f32], columns: usize) -> Vec<f32> {
+    let rows = matrix.len() / columns.max(1);
+    let mut turned = vec![0.0; rows * columns];
+    for (r, row) in matrix.chunks_exact(columns.max(1)).enumerate() {
+        row.iter().enumerate().for_each(|(c, &v)| turned[c * rows + r] = v);
+    }
+    turned
 }
 
 /// Every constant's place, and the bytes of all.

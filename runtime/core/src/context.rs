@@ -10,6 +10,7 @@
 //! cost.rs        what a context takes, before it does
 //! step.rs        which rows a step computes
 //! memory.rs      what lies on each device; a step's way through the segments of a plan
+//! runner.rs      a graph without sequences, which learning and encoders run
 //! states.rs      state buffers
 //! pages.rs       which KV pages are free, and who uses them
 //! prefix.rs      full pages by the tokens that led to them
@@ -25,6 +26,7 @@ mod memory;
 mod pages;
 mod prefix;
 mod recurrent;
+mod runner;
 mod sequence;
 mod snapshot;
 mod states;
@@ -37,10 +39,11 @@ use crate::models::PAGE_SIZE;
 use crate::plan::{Plan, ShapeClass, externals};
 pub use cost::{ContextCost, MAX_POSITIONS};
 pub(crate) use inputs::Rows;
-pub(crate) use memory::{DeviceMemory, Step, run as run_plan};
+use memory::DeviceMemory;
 use pages::Pages;
 use prefix::PrefixCache;
 use recurrent::Recurrent;
+pub(crate) use runner::Runner;
 use sequence::Sequence;
 pub use snapshot::StoredState;
 use states::State;

@@ -1,13 +1,15 @@
 //! Embeddings: a text as one vector, near to those of texts that mean alike.
 //!
-//! The vector is made of the hidden states that the head would get, one per token ([`Pooling`]). Each text is a sequence of
-//! its own; several share steps, which changes no result.
+//! The vector is made of the hidden states that an encoder yields, or that a decoder's head would get, one per token
+//! ([`Pooling`]). Each text is a sequence of its own; several share steps, which changes no result.
+
+mod decoder;
+mod encoder;
 
 use crate::backend::CancelFlag;
-use crate::context::{ContextSize, Want};
 use crate::error::Error;
 use crate::model::Model;
-use crate::session::{KvType, SessionOptions};
+pub(crate) use encoder::size as encoder_size;
 use tern_text::{Bos, EncodeOptions};
 
 /// How a text's hidden states become one vector.
@@ -33,28 +35,19 @@ impl Pooling {
 }
 
 /// How to embed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct EmbedOptions {
     /// How to pool; as the model's files say, and the mean where they say nothing.
     pub pooling: Option<Pooling>,
-    /// Scale to length 1, so that the dot product of two is the cosine of their angle.
-    pub normalize: bool,
-    /// Leave out what is behind the model's context; otherwise such a text is an error.
+    /// Scale to length 1, so that the dot product of two is the cosine of their angle? As the model's files say, and yes where they
+    /// say nothing.
+    pub normalize: Option<bool>,
+    /// Leave out what is behind the model's context; otherwise such a text is an error. What the model's files put behind a text
+    /// stays there ([`Model::embed`]).
     pub truncate: bool,
     /// Ends the work.
     pub cancel: CancelFlag,
 }
-
-impl Default for EmbedOptions {
-    fn default() -> Self {
-        Self { pooling: None, normalize: true, truncate: false, cancel: CancelFlag::new() }
-    }
-}
-
-/// Texts of a step.
-const SEQUENCES: usize = 16;
-/// Rows of a step.
-const CHUNK: u64 = 256;
 
 impl Model {
     /// Embeds texts: a vector of [`ModelInfo::width`](crate::ModelInfo::width) numbers for each. Tokens that the model's files
@@ -64,7 +57,16 @@ impl Model {
     /// [`Error::ContextFull`] for a text that is too long, [`Error::Empty`] for one without tokens, [`Error::Cancelled`],
     /// [`Error::Memory`], backend errors.
     pub fn embed(&self, texts: &[&str], options: &EmbedOptions) -> Result<Vec<Vec<f32>>, Error> {
-        let encode = |text: &&str| self.tokenizer().encode(text, EncodeOptions { special: false, bos: Bos::Auto });
+        let capacity = self.default_context() as usize;
+        let encode = |text: &&str| {
+            let mut tokens = self.tokenizer().encode(text, EncodeOptions { special: false, bos: Bos::Auto })?;
+            if options.truncate && tokens.len() > capacity {
+                let after = self.tokenizer().after();
+                tokens.truncate(capacity.saturating_sub(after.len()));
+                tokens.extend_from_slice(after);
+            }
+            Ok::<_, Error>(tokens)
+        };
         let texts = texts.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
         self.embed_tokens(&texts, options)
     }
@@ -74,48 +76,37 @@ impl Model {
     /// # Errors
     /// As [`Model::embed`]; [`Error::Token`].
     pub fn embed_tokens(&self, texts: &[Vec<u32>], options: &EmbedOptions) -> Result<Vec<Vec<f32>>, Error> {
-        let (vocab, capacity) = (self.tokenizer().vocab_size(), self.default_context() as usize);
-        let mut fitting = Vec::new();
-        for text in texts {
-            let fits = if options.truncate { text.len().min(capacity) } else { text.len() };
+        let texts = self.fitting(texts, options.truncate)?;
+        let stated = self.stated();
+        let pooling = options.pooling.or(stated.pooling).unwrap_or(Pooling::Mean);
+        let normalize = options.normalize.or(stated.normalize).unwrap_or(true);
+        let pools = match texts.is_empty() {
+            true => Vec::new(),
+            false if self.info().encoder => encoder::pools(self, &texts, pooling, &options.cancel)?,
+            false => decoder::pools(self, &texts, pooling, &options.cancel)?,
+        };
+        Ok(pools.into_iter().map(|p| p.vector(normalize)).collect())
+    }
+
+    /// The texts as they are embedded.
+    fn fitting<'a>(&self, texts: &'a [Vec<u32>], truncate: bool) -> Result<Vec<&'a [u32]>, Error> {
+        let (vocab, context) = (self.tokenizer().vocab_size(), self.default_context());
+        if self.info().encoder && context > self.reach() {
+            let (found, expected) = (context.to_string(), "no more than the model has positions for");
+            return Err(Error::Setting { setting: "context", found, expected });
+        }
+        let capacity = context as usize;
+        let fitting = |text: &'a Vec<u32>| {
+            let fits = if truncate { text.len().min(capacity) } else { text.len() };
             let text = text.get(..fits).unwrap_or(text);
             match text.iter().find(|&&id| id as usize >= vocab) {
-                Some(&id) => return Err(Error::Token { id, vocab }),
-                None if text.is_empty() => return Err(Error::Empty),
-                None if fits > capacity => return Err(Error::ContextFull { used: 0, wanted: fits, capacity }),
-                None => fitting.push(text),
+                Some(&id) => Err(Error::Token { id, vocab }),
+                None if text.is_empty() => Err(Error::Empty),
+                None if fits > capacity => Err(Error::ContextFull { used: 0, wanted: fits, capacity }),
+                None => Ok(text),
             }
-        }
-        let Some(longest) = fitting.iter().map(|t| t.len()).max() else { return Ok(Vec::new()) };
-        let session = SessionOptions {
-            context: Some(longest as u64),
-            chunk: Some(CHUNK.min(longest as u64)),
-            ..SessionOptions::default()
         };
-        // Checked as a session's sizes are.
-        let one = session.size(self, CHUNK)?;
-        let sequences = fitting.len().min(SEQUENCES);
-        let size = ContextSize::full(sequences as u64, one.positions, CHUNK, CHUNK);
-        let (mut context, stated) = self.hidden_context(size, KvType::F32.dtype())?;
-        let pooling = options.pooling.or(stated).unwrap_or(Pooling::Mean);
-        let want = if pooling == Pooling::Last { Want::Last } else { Want::All };
-        let mut pools = Vec::with_capacity(fitting.len());
-        for group in fitting.chunks(sequences) {
-            for (i, text) in group.iter().enumerate() {
-                context.reset(i)?;
-                // Every row is wanted, and what others have computed is not looked at.
-                context.configure(i, None, true)?;
-                context.push(i, text)?;
-            }
-            let mut found = vec![Pool::default(); group.len()];
-            let all: Vec<usize> = (0..group.len()).collect();
-            context.compute(&all, want, &options.cancel, &mut |i, position, row| match pooling {
-                Pooling::Cls if position > 0 => {}
-                _ => found[i].add(row),
-            })?;
-            pools.append(&mut found);
-        }
-        Ok(pools.into_iter().map(|p| p.vector(options.normalize)).collect())
+        texts.iter().map(fitting).collect()
     }
 }
 

@@ -78,6 +78,12 @@ pub enum Error {
         /// Rows.
         rows: u64,
     },
+    /// The model embeds texts, and something else was asked of it.
+    #[error("{architecture} is an encoder: it embeds texts, and can neither write nor score them")]
+    Encoder {
+        /// The architecture's name in the file.
+        architecture: String,
+    },
     /// The model has no chat template.
     #[error("the model has no chat template; use plain text prompts")]
     NoTemplate,
@@ -272,7 +278,7 @@ impl Error {
             Self::Config(ConfigError::UnknownArchitecture { .. } | ConfigError::Unsupported { .. }) => {
                 ErrorKind::Unsupported
             }
-            Self::Plan(PlanError::Unsupported { .. }) => ErrorKind::Unsupported,
+            Self::Plan(PlanError::Unsupported { .. }) | Self::Encoder { .. } => ErrorKind::Unsupported,
             Self::Plan(PlanError::Backend(e)) | Self::Backend(e) => backend_kind(e),
             Self::Plan(PlanError::Overflow { .. }) | Self::Memory { .. } => ErrorKind::Memory,
             Self::ContextFull { .. } => ErrorKind::Context,

@@ -37,10 +37,10 @@ pub use error::LearnError;
 pub use learner::{LearnOptions, Learner, Outcome};
 pub use lora::{LoraOptions, LoraPupil};
 pub use optim::OptimizerKind;
-pub use pupil::Pupil;
+pub use pupil::{Answer, Hold, Pupil, Seen};
 pub use recall::{Fact, Recall};
 pub use schedule::{Decay, Schedule};
 pub use store::Store;
-pub use training::{Example, Nats, Recompute, StepReport, Training, TrainingOptions, TrainingPlan};
+pub use training::{Example, Held, Nats, Recompute, StepReport, Training, TrainingOptions, TrainingPlan};
 
 use crate::fingerprint::hex;

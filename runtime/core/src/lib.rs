@@ -51,7 +51,9 @@ pub use chat::{Chat, Overflow, Reply};
 pub use constraint::{Constraint, Form, Matcher};
 pub use embed::{EmbedOptions, Pooling};
 pub use error::{Error, ErrorKind};
-pub use load::{Codes, StackSource, chat_template, find_tensors, tokenizer_keys, tokenizer_spec};
+pub use load::{
+    Codes, NORMALIZE_KEY, StackSource, Stated, chat_template, find_tensors, tokenizer_keys, tokenizer_spec,
+};
 pub use model::{MemoryUse, Model, ModelInfo, TensorSummary};
 pub use opening::MemoryPlan;
 pub use package::{Package, open_tokenizer};

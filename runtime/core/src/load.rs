@@ -2,6 +2,7 @@
 
 pub mod gguf;
 pub mod hf;
+mod sentences;
 mod source;
 mod stack;
 mod stored;
@@ -10,13 +11,13 @@ mod weights;
 
 pub use gguf::tokenizer_keys;
 pub use hf::{template as chat_template, tokenizer_spec};
+pub use sentences::{NORMALIZE_KEY, Stated};
 pub use source::{open_file, open_part};
 pub use stack::StackSource;
 pub use stored::{Resolved, find_tensors, resolve};
 pub use ternary::Codes;
 pub use weights::{Destination, constant_bytes, load};
 
-use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::Identity;
 use crate::models::{Definition, Hyper, read};
@@ -42,7 +43,7 @@ pub struct ModelFile {
     /// The tokenizer.
     pub tokenizer: Arc<Tokenizer>,
     /// How a text's rows become its embedding.
-    pub pooling: Option<Pooling>,
+    pub stated: Stated,
     /// The chat template's source.
     pub template: Option<String>,
     /// The configuration, where it is in a file of its own.
@@ -63,10 +64,10 @@ impl ModelFile {
         let (architecture, definition) = package.definition()?;
         let tokenizer = Arc::new(package.tokenizer()?);
         check_vocabulary(&*definition, &tokenizer)?;
-        let (name, template, pooling) = (package.name()?, package.template()?, package.pooling()?);
+        let (name, template, stated) = (package.name()?, package.template()?, package.stated()?);
         let (format, path) = (package.format(), package.path().to_owned());
         let (config, checkpoint) = package.into_parts();
-        Ok(Self { format, architecture, name, path, definition, checkpoint, tokenizer, pooling, template, config })
+        Ok(Self { format, architecture, name, path, definition, checkpoint, tokenizer, stated, template, config })
     }
 }
 

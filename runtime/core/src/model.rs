@@ -4,11 +4,10 @@ use crate::adapters::Adapters;
 use crate::backend::{Bound, Device, Reserved};
 use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
-use crate::embed::Pooling;
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
 use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
-use crate::load::{self, Destination, ModelFile, Resolved};
+use crate::load::{self, Destination, ModelFile, Resolved, Stated};
 use crate::models::{AdapterBanks, Definition, NetOptions, TensorTable, find};
 use crate::opening::{Opening, build, net_options, resident_pages};
 use crate::runtime::{LoadPhase, LoadProgress, ModelOptions};
@@ -40,7 +39,7 @@ struct Inner {
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
     /// How the files say that a text's rows become its embedding.
-    pooling: Option<Pooling>,
+    stated: Stated,
     /// Tokens that attention looks back, where every layer has a limit; else 0.
     window: u64,
     /// Length of the texts that it was opened for.
@@ -63,6 +62,8 @@ pub struct ModelInfo {
     pub architecture: String,
     /// The model's own name.
     pub name: Option<String>,
+    /// Does it embed texts and nothing else?
+    pub encoder: bool,
     /// Longest context the model was made for, in tokens.
     pub context_length: u64,
     /// Tokens of the tokenizer.
@@ -158,7 +159,7 @@ impl Model {
                 fixed: loaded.fixed,
                 tokenizer: file.tokenizer,
                 template: file.template,
-                pooling: file.pooling,
+                stated: file.stated,
                 window: crate::context::window(&graph),
                 length,
                 engines: Mutex::default(),
@@ -241,6 +242,7 @@ impl Model {
     /// # Errors
     /// As [`Model::session`].
     pub fn reserve(&self, options: &SessionOptions, sequences: usize) -> Result<(), Error> {
+        self.check_decoder()?;
         self.engine(options.kv.dtype()).reserve(self, options, sequences)
     }
 
@@ -332,15 +334,29 @@ impl Model {
         Context::new(&self.inner.devices, &graph, &self.fixed_with(Some(banks)), size)
     }
 
-    /// A context that yields what goes into the head, and how the files say that a text's embedding is made of it.
-    pub(crate) fn hidden_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Option<Pooling>), Error> {
+    /// A context that yields what goes into the head.
+    pub(crate) fn hidden_context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
         let mut graph = self.graph(size, kv_dtype)?;
         graph.cut_head();
-        Ok((Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)?, self.inner.pooling))
+        Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)
+    }
+
+    /// How the files say that a text's embedding is made.
+    pub(crate) fn stated(&self) -> Stated {
+        self.inner.stated
+    }
+
+    /// Refuses an encoder: it has no logits, and a text of it cannot go on.
+    pub(crate) fn check_decoder(&self) -> Result<(), Error> {
+        match self.inner.info.encoder {
+            true => Err(Error::Encoder { architecture: self.inner.info.architecture.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// A context whose matrices' inputs are outputs.
     pub(crate) fn tapped_context(&self, size: ContextSize, kv_dtype: u32) -> Result<(Context, Vec<Tap>), Error> {
+        self.check_decoder()?;
         let mut graph = self.graph(size, kv_dtype)?;
         let mut taps = graph.tap_linears();
         // Matrices that files have as one share their input, and in a file there is one name for them.
@@ -357,7 +373,7 @@ impl Model {
     }
 
     /// The graph of a context without adapters.
-    fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
+    pub(crate) fn graph(&self, size: ContextSize, kv_dtype: u32) -> Result<Graph, Error> {
         self.graph_with(size, kv_dtype, None)
     }
 
@@ -377,6 +393,7 @@ impl Model {
 
     /// The graph without caches, for training the factors in `banks`.
     pub(crate) fn training_graph(&self, banks: &AdapterBanks, sequences: u64) -> Result<Graph, Error> {
+        self.check_decoder()?;
         let i = &*self.inner;
         let size = ContextSize::full(sequences, 1, 1, 1);
         let options = NetOptions { pages: None, adapters: Some(banks.clone()), ..net_options(size, F32, i.length) };
@@ -449,6 +466,7 @@ fn describe(file: &ModelFile, graph: &Graph, resolved: &Resolved) -> ModelInfo {
         format: file.format.to_owned(),
         architecture: file.architecture.clone(),
         name: file.name.clone(),
+        encoder: file.definition.is_encoder(),
         context_length: common.context_length,
         vocab: file.tokenizer.vocab_size() as u64,
         layers: common.layers,

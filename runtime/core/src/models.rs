@@ -3,6 +3,7 @@
 //! A file states hyper-parameters with their legal ranges, the tensor table with GGUF and Hugging Face names,
 //! and the block. Loader, exporter and trainer read the same table, so a name is written once.
 
+mod bert;
 mod bit_linear;
 mod bitnet;
 mod blocks;
@@ -67,7 +68,11 @@ pub trait Definition: Send + Sync {
     fn reach(&self, length: u64) -> u64 {
         self.rope().map_or(u64::MAX, |rope| rope.reach(length))
     }
-    /// The forward graph, from token ids to logits `[R, vocab_rows]`.
+    /// Does it embed texts and nothing else: its rows see what comes after them, and it has no logits?
+    fn is_encoder(&self) -> bool {
+        false
+    }
+    /// The forward graph, from token ids to logits `[R, vocab_rows]`; that of an encoder, to hidden states `[R, width]`.
     fn build(&self, net: &mut Net<'_>) -> Value;
 }
 
@@ -102,6 +107,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gpt_oss::ARCHITECTURE,
     bitnet::ARCHITECTURE,
     ttt::ARCHITECTURE,
+    bert::ARCHITECTURE,
 ];
 
 /// Reads and checks the hyper-parameters of the architecture that a file names.

@@ -2,6 +2,7 @@
 
 use crate::backend::{Budget, Device, Registry, Reserved, WeightSpec};
 use crate::context::{ContextCost, ContextSize, pages_for, window};
+use crate::embed;
 use crate::error::Error;
 use crate::graph::{Dim, ExternalKind, Graph};
 use crate::load::{self, ModelFile, Resolved};
@@ -179,12 +180,15 @@ impl Opening {
     pub fn plan(&self, session: &SessionOptions, sequences: u64, limit: Option<u64>) -> Result<MemoryPlan, Error> {
         let weights = self.weights()?;
         let one = session.sized(self.length, self.file.definition.reach(self.length), 1)?;
-        let size = ContextSize {
-            sequences,
-            outputs: (sequences + session.drafts()).min(one.chunk.max(sequences)),
-            chunk: one.chunk.max(sequences),
-            pages: resident_pages(window(&self.graph), one.positions, one.chunk).saturating_mul(sequences),
-            ..one
+        let size = match self.file.definition.is_encoder() {
+            true => embed::encoder_size(one.positions, u64::MAX, sequences),
+            false => ContextSize {
+                sequences,
+                outputs: (sequences + session.drafts()).min(one.chunk.max(sequences)),
+                chunk: one.chunk.max(sequences),
+                pages: resident_pages(window(&self.graph), one.positions, one.chunk).saturating_mul(sequences),
+                ..one
+            },
         };
         let cost = self.context(size, session.kv)?;
         let host = host_bytes(&self.file);

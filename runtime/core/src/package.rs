@@ -1,8 +1,7 @@
 //! A model's files, opened and checked as files: what is in them, whether or not this version can run it.
 
-use crate::embed::Pooling;
 use crate::error::Error;
-use crate::load::{self, open_file};
+use crate::load::{self, Stated, open_file};
 use crate::model::TensorSummary;
 use crate::models::{Common, Definition};
 use crate::runtime::ModelOptions;
@@ -17,12 +16,9 @@ use tern_text::Tokenizer;
 pub struct Package {
     path: String,
     contents: Contents,
-    /// What a folder says of it in files of its own.
-    pooling: Option<Pooling>,
+    /// What a folder says of embeddings in files of its own.
+    stated: Stated,
 }
-
-/// Where folders of sentence-transformers say how they pool.
-const POOLING_FOLDER: &str = "1_Pooling";
 
 /// What the files are.
 enum Contents {
@@ -40,14 +36,9 @@ impl Package {
         let io = |error| Error::Io { path: path.display().to_string(), error };
         if std::fs::metadata(path).map_err(io)?.is_dir() {
             let folder = hf::open_dir_with(path, &|target, _| open_file(target, map))?;
-            let own = path.join(POOLING_FOLDER);
-            let open_own = |file: &Path, _| open_file(file, false);
-            let pooling = match own.is_dir() {
-                true => load::hf::pooling(&folder_opener(&own, &open_own).map_err(io)?)?,
-                false => None,
-            };
+            let stated = Stated::in_folder(path)?;
             let contents = Contents::Folder(Box::new(folder));
-            return Ok(Self { path: path.display().to_string(), contents, pooling });
+            return Ok(Self { path: path.display().to_string(), contents, stated });
         }
         let source: Arc<dyn Source> = Arc::from(open_file(path, map).map_err(io)?);
         let folder = match path.parent() {
@@ -84,7 +75,11 @@ impl Package {
     }
 
     fn from_gguf(file: Gguf) -> Self {
-        Self { path: file.metadata.file().to_owned(), contents: Contents::Gguf(Box::new(file)), pooling: None }
+        Self {
+            path: file.metadata.file().to_owned(),
+            contents: Contents::Gguf(Box::new(file)),
+            stated: Stated::default(),
+        }
     }
 
     /// The path, or the name that the caller gave.
@@ -172,10 +167,10 @@ impl Package {
     ///
     /// # Errors
     /// [`Error`]: it is a way that is not supported.
-    pub fn pooling(&self) -> Result<Option<Pooling>, Error> {
+    pub fn stated(&self) -> Result<Stated, Error> {
         match &self.contents {
-            Contents::Gguf(file) => load::gguf::pooling(&file.metadata),
-            Contents::Folder(_) => Ok(self.pooling),
+            Contents::Gguf(file) => Stated::in_gguf(&file.metadata),
+            Contents::Folder(_) => Ok(self.stated),
         }
     }
 

@@ -46,6 +46,7 @@ impl Model {
         options: &ScoreOptions,
         progress: &mut dyn FnMut(usize, usize),
     ) -> Result<Vec<Scored>, Error> {
+        self.check_decoder()?;
         let vocab = self.tokenizer().vocab_size();
         if let Some(&id) = tokens.iter().find(|&&t| t as usize >= vocab) {
             return Err(Error::Token { id, vocab });

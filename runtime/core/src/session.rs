@@ -163,6 +163,7 @@ pub(crate) struct Shared {
 
 impl Session {
     pub(crate) fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
+        model.check_decoder()?;
         let capacity = options.size(model, 1)?.positions as usize;
         let engine = model.engine(options.kv.dtype());
         let place = engine.open(model, &options)?;

@@ -75,6 +75,11 @@ impl std::fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
+    /// What [`Bos::Auto`] puts behind a text.
+    pub fn after(&self) -> &[u32] {
+        &self.after
+    }
+
     /// Token ids of a text.
     ///
     /// Control tokens written in the text are ordinary characters unless `options.special`; user-defined tokens are always

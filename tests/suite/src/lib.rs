@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tern::backend::Registry;
 use tern::{CancelFlag, Model, ModelOptions, Runtime};
-use tern_convert::{Input, Plan, Wish, WriteOptions};
+use tern_convert::{Input, Mix, Plan, Wish, WriteOptions};
 use tern_cpu::tier::Tier;
 use tern_formats::gguf::{self, ReadOptions, Value};
 use tern_formats::{DType, FileSource};
@@ -34,18 +34,29 @@ pub fn open(path: &Path, tier: &str, threads: u32) -> Model {
 
 /// Makes the GGUF file `to` of a Hugging Face folder, types as they are.
 pub fn converted(folder: &Path, to: &Path) -> PathBuf {
-    let input = Input::open(folder, ReadOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let wish = Wish::default();
+    written(folder, to, Wish::default())
+}
+
+/// Makes the GGUF file `to` of another one, with the types that `tern quantize --type name` chooses.
+pub fn quantized(from: &Path, to: &Path, name: &str) -> PathBuf {
+    written(from, to, Wish { mix: Some(Mix::find(name).unwrap()), ..Wish::default() })
+}
+
+fn written(from: &Path, to: &Path, wish: Wish) -> PathBuf {
+    let input = Input::open(from, ReadOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
     let plan = Plan::new(&input, &wish).unwrap();
     let options = WriteOptions { force: true, threads: 1, imatrix_name: String::new(), cancel: CancelFlag::new() };
     tern_convert::write(&input, &plan, &wish, to, &options, &mut |_| {}).unwrap();
     to.to_owned()
 }
 
-/// A copy of the golden `name` in `to` with `settings` in its configuration.
+/// A copy of the golden `name`, without folders in it, in `to` with `settings` in its configuration.
 pub fn changed(name: &str, to: &Path, settings: &serde_json::Value) {
     for entry in std::fs::read_dir(goldens().join(name)).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
         std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
     }
     let path = to.join("config.json");
@@ -77,6 +88,13 @@ pub fn ids(value: &serde_json::Value) -> Vec<u32> {
 pub fn smollm2() -> PathBuf {
     let path = models().join("SmolLM2-135M-Instruct-Q4_1.gguf");
     assert!(path.exists(), "{} is missing: run tests/fixtures/fetch first", path.display());
+    path
+}
+
+/// The real test encoder, which `tests/fixtures/fetch-minilm` puts into the cache.
+pub fn minilm() -> PathBuf {
+    let path = models().join("all-MiniLM-L6-v2");
+    assert!(path.exists(), "{} is missing: run tests/fixtures/fetch-minilm first", path.display());
     path
 }
 

@@ -12,7 +12,7 @@ fn vectors(value: &serde_json::Value) -> Vec<Vec<f64>> {
 }
 
 fn raw(pooling: Pooling) -> EmbedOptions {
-    EmbedOptions { pooling: Some(pooling), normalize: false, ..Default::default() }
+    EmbedOptions { pooling: Some(pooling), normalize: Some(false), ..Default::default() }
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn normalized_vectors_have_length_one() {
 fn folders_say_how_they_pool() {
     let texts = [vec![1, 2, 3, 4]];
     let embed = |path: &Path| -> Result<Vec<Vec<f32>>, Error> {
-        let options = EmbedOptions { normalize: false, ..Default::default() };
+        let options = EmbedOptions { normalize: Some(false), ..Default::default() };
         let model = runtime().open(path, ModelOptions { backend: Some("cpu".into()), ..Default::default() })?;
         model.embed_tokens(&texts, &options)
     };

@@ -173,11 +173,19 @@ fn greedy_text_equals_that_of_transformers() {
 
 #[test]
 fn every_architecture_has_goldens() {
+    // Those that encoders.rs looks at, too.
+    let encoders = std::fs::read_dir(goldens()).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+    let encoders: Vec<String> = encoders.filter(|name| name.starts_with("encoder-") && !name.contains('.')).collect();
+    for name in &encoders {
+        converted(&goldens().join(name), &made().join(format!("{name}.gguf")));
+    }
     let folders: Vec<(String, String)> = ALL
         .iter()
-        .filter_map(|g| {
-            let config = Some(goldens().join(&g.name).join("config.json")).filter(|p| p.exists()).map(json)?;
-            let made = FileSource::open(made().join(format!("{}.gguf", g.name))).unwrap();
+        .map(|g| &g.name)
+        .chain(&encoders)
+        .filter_map(|name| {
+            let config = Some(goldens().join(name).join("config.json")).filter(|p| p.exists()).map(json)?;
+            let made = FileSource::open(made().join(format!("{name}.gguf"))).unwrap();
             let made = gguf::open(Arc::new(made)).unwrap();
             let name = made.metadata.require_str(gguf::ARCHITECTURE_KEY).unwrap();
             Some((config["architectures"][0].as_str()?.to_owned(), name.to_owned()))

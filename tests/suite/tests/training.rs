@@ -268,3 +268,61 @@ fn it_can_be_cancelled_and_bad_examples_are_refused() {
     assert!(matches!(training.step(&[Example::of(vec![5])]), Err(tern::Error::Empty)));
     assert!(matches!(training.step(&[Example::of(vec![5, 99999])]), Err(tern::Error::Token { .. })));
 }
+
+/// `x` with `factor` times the factors of `d` added.
+fn moved(x: &Adapter, d: &Adapter, factor: f32) -> Adapter {
+    let mut out = x.clone();
+    for f in &mut out.factors {
+        let d = d.get(&f.tensor).unwrap();
+        f.a.iter_mut().zip(&d.a).for_each(|(x, d)| *x += factor * d);
+        f.b.iter_mut().zip(&d.b).for_each(|(x, d)| *x += factor * d);
+    }
+    out
+}
+
+fn squares(x: &Adapter) -> f64 {
+    x.factors.iter().flat_map(|f| f.a.iter().chain(&f.b)).map(|&v| f64::from(v).powi(2)).sum()
+}
+
+#[test]
+fn holding_has_the_gradient_of_the_divergence_from_the_base() {
+    for name in NAMES {
+        let golden = Golden::read(name);
+        let [path, _] = files(name);
+        for backend in ["reference", "cpu"] {
+            let model = open(path.clone(), backend);
+            let mut training = Training::new(&model, golden.options.clone()).unwrap();
+            let none: [Example; 0] = [];
+            let (_, plain) = training.gradients(&golden.examples).unwrap();
+            let held = training.hold(&golden.examples).unwrap();
+            let held: Vec<_> = held.iter().collect();
+            let (_, rest) = training.gradients_holding(&none, &held, 1.0).unwrap();
+            assert!(squares(&rest) < 1e-10 * squares(&plain), "{}: the base holds still", squares(&rest));
+
+            // The adapter is none of the base's: holding does not depend on it, its gradient does.
+            let adapter = Adapter::read(&model, golden.folder.join("adapter")).unwrap();
+            training.set_adapter(&adapter).unwrap();
+            let (_, slope) = training.gradients_holding(&none, &held, 1.0).unwrap();
+            let (told, kl) = (training.step_holding(&golden.examples, &held, 1.0).unwrap().divergence, {
+                training.set_adapter(&adapter).unwrap();
+                training.kl(&golden.examples).unwrap()
+            });
+            assert!((told / kl - 1.0).abs() < 1e-3, "{name} on {backend}: a step tells {told} of {kl}");
+            let length = squares(&slope).sqrt();
+            let step = 1e-2 / length as f32;
+            let mut kl = |factor: f32| {
+                training.set_adapter(&moved(&adapter, &slope, factor)).unwrap();
+                training.kl(&golden.examples).unwrap()
+            };
+            let found = (kl(step) - kl(-step)) / (2.0 * f64::from(step));
+            let ratio = found / length.powi(2);
+            assert!((ratio - 1.0).abs() < 0.02, "{name} on {backend}: {found} for {}", length.powi(2));
+
+            // Held again with another adapter in place: the same.
+            let again = training.hold(&golden.examples).unwrap();
+            training.set_adapter(&adapter).unwrap();
+            let (_, same) = training.gradients_holding(&none, &again.iter().collect::<Vec<_>>(), 1.0).unwrap();
+            assert_eq!(difference(&same, &slope), 0.0);
+        }
+    }
+}

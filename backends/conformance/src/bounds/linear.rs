@@ -78,7 +78,7 @@ fn group(case: &Case, h: &[Vec<f64>], w: usize) -> (Vec<f64>, Vec<f64>) {
             let adapter = index.get(t).filter(|&&i| i >= 0.0).map(|&i| i as usize).filter(|_| rank > 0);
             if let Some(adapter) = adapter {
                 let a = &a[adapter * rank * k..(adapter + 1) * rank * k];
-                let up = &b[(adapter * n + i) * rank..(adapter * n + i + 1) * rank];
+                let up = b[adapter * rank * n + i..].iter().step_by(n);
                 for (a, up) in a.chunks(k).zip(up) {
                     let (e, m) = product(a, h, None);
                     error += scales[adapter].abs() * up.abs() * (e + m * sum_error(rank));

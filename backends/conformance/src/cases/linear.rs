@@ -70,7 +70,7 @@ fn linear(name: &str, t: usize, k: usize, weights: &[(Of, usize)], o: &Options) 
             // One weight without adapters among those with.
             Some((a, rank)) if i != 1 => {
                 inputs.push(noise.fixed(&[a, rank, k], deviation));
-                inputs.push(noise.fixed(&[a, n, rank], 0.5));
+                inputs.push(noise.fixed(&[a, rank, n], 0.5));
             }
             _ => inputs.extend([None, None]),
         }
@@ -192,6 +192,14 @@ pub(super) fn forward() -> Vec<Case> {
     for of in sample() {
         for (t, blocks) in [(1, 2), (7, 1)] {
             out.extend(options(of, t, blocks));
+        }
+    }
+    for of in [DType::F32, DType::Q8_0, DType::TQ2_0].map(Of::Prepared) {
+        // More ranks than fit a few registers or a vector, and as many tokens as are shared out or not.
+        let ranks = norm(&Options { adapters: Some((3, 37)), ..Options::default() });
+        for t in [2, 33, 80] {
+            let k = of.k(256usize.div_ceil(of.k(1)) + 1);
+            out.extend(linear("many ranks", t, k, &[(of, 40), (of, 9), (of, 17)], &ranks));
         }
     }
     for of in [DType::TQ1_0, DType::TQ2_0, DType::I2_S, DType::F32].map(Of::Prepared) {

@@ -86,6 +86,8 @@ pub struct Tile {
     pub position: usize,
     /// 0: none.
     pub window: usize,
+    /// What a row sees from its own position on.
+    pub ahead: Ahead,
     /// Factor on scores.
     pub scale: f32,
     /// 0: none.
@@ -145,6 +147,31 @@ impl Work {
     }
 }
 
+/// How far rows see ahead.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    /// Positions from a row's own on: 1 where attention is causal.
+    pub reach: usize,
+    /// Positions of the sequence.
+    pub end: usize,
+}
+
+impl Ahead {
+    /// Of causal attention.
+    pub const CAUSAL: Self = Self { reach: 1, end: usize::MAX };
+
+    /// Of rows that see all of a sequence of `end` positions, within a window of that many before and after them, if it is not 0.
+    pub fn both_ways(window: usize, end: usize) -> Self {
+        Self { reach: if window > 0 { window } else { end }, end }
+    }
+
+    /// The position after the last one that the token at `position` sees.
+    #[inline(always)]
+    pub fn end_seen(&self, position: usize) -> usize {
+        (position + self.reach).min(self.end)
+    }
+}
+
 impl Tile {
     /// Query rows.
     pub fn rows(&self) -> usize {
@@ -158,13 +185,13 @@ impl Tile {
     pub fn seen_pages(&self) -> std::ops::Range<usize> {
         let page = self.layout.page_size;
         let first = Self::first_seen(self.position, self.window) / page;
-        first..(self.position + self.tokens - 1) / page + 1
+        first..self.ahead.end_seen(self.position + self.tokens - 1).div_ceil(page)
     }
     /// Places in the page at position `start` that row `row` sees: `from..to`.
     #[inline(always)]
     fn seen(&self, row: usize, start: usize) -> (usize, usize) {
         let position = self.position + row / self.group;
-        let to = (position + 1).saturating_sub(start).min(self.layout.page_size);
+        let to = self.ahead.end_seen(position).saturating_sub(start).min(self.layout.page_size);
         (Self::first_seen(position, self.window).saturating_sub(start), to)
     }
 }

@@ -117,6 +117,19 @@ pub unsafe fn max<S: Simd>(x: *const f32, n: usize) -> f32 {
 crate::tier::tier_fn! {
     /// Asks for memory to be brought nearer: where it begins, and how many bytes.
     pub fn ask(from: *const u8, bytes: usize) = ask_for;
+    /// Dot products of `rows` rows of `n` elements with one.
+    pub fn dots(a: *const f32, x: *const f32, rows: usize, n: usize, out: *mut f32) = dots_of;
+}
+#[inline(always)]
+unsafe fn dots_of<S: Simd>(a: *const f32, x: *const f32, rows: usize, n: usize, out: *mut f32) {
+    // SAFETY: sizes as described.
+    unsafe {
+        for r in 0..rows {
+            let a = a.add(r * n);
+            out.add(r)
+                .write(sum_over!(S, n, |i, lanes| S::mul(load::<S>(a.add(i), lanes), load::<S>(x.add(i), lanes))));
+        }
+    }
 }
 #[inline(always)]
 unsafe fn ask_for<S: Simd>(from: *const u8, bytes: usize) {

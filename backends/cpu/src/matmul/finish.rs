@@ -3,6 +3,7 @@
 use crate::kernels::activation::glu_row;
 use crate::simd::{LANES, Simd};
 use crate::tier::tier_fn;
+use crate::weight::STRIP;
 
 /// Results of a tile, and where their rows go.
 pub struct Results {
@@ -57,18 +58,73 @@ unsafe fn add_bias<S: Simd>(r: &Results, bias: *const f32) {
     }
 }
 
-/// `y += scale * (b u)` for one token, in place. `b` is `[rank][32]`, `u` has `rank` values.
+/// An adapter's second matrix beside a strip, and what it is multiplied with.
+pub struct Adapter {
+    /// The strip's rows of B: for each rank a run of them, `stride` elements after that of the rank before.
+    pub b: *const f32,
+    /// From rank to rank.
+    pub stride: usize,
+    /// Inner values with scale, `[token][rank]`, of the tile's first token.
+    pub u: *const f32,
+    /// Ranks.
+    pub rank: usize,
+    /// First token of the tile that has this adapter, and the one behind the last.
+    pub tokens: (usize, usize),
+}
+
+/// `y += b u`, in place: one chain over the ranks in order.
 #[inline(always)]
-unsafe fn add_adapter<S: Simd>(r: &Results, token: usize, b: *const f32, u: *const f32, rank: usize, scale: f32) {
-    // SAFETY: as described.
+unsafe fn add_adapter<S: Simd>(r: &Results, a: &Adapter) {
+    // SAFETY: passed on.
     unsafe {
-        for (v, row, _) in vectors(r.rows) {
-            let mut sum = S::zero();
-            for j in 0..rank {
-                sum = S::fma(S::load(b.add(32 * j + row)), S::splat(*u.add(j)), sum);
+        for (v, row, lanes) in vectors(r.rows) {
+            let mut first = 0;
+            // As many as there are registers for beside the sums.
+            while first + 8 <= a.rank && align_of::<S::F>() >= 64 {
+                add_ranks::<S, 8>(r, a, first, (v, row, lanes));
+                first += 8;
             }
-            let y = r.y.add((v * r.pitch + token) * LANES);
-            S::store(y, S::fma(S::splat(scale), sum, S::load(y)));
+            while first + 4 <= a.rank {
+                add_ranks::<S, 4>(r, a, first, (v, row, lanes));
+                first += 4;
+            }
+            for first in first..a.rank {
+                add_ranks::<S, 1>(r, a, first, (v, row, lanes));
+            }
+        }
+    }
+}
+
+/// `N` ranks from `first` on, for one vector of rows.
+#[inline(always)]
+unsafe fn add_ranks<S: Simd, const N: usize>(
+    r: &Results,
+    a: &Adapter,
+    first: usize,
+    (v, row, lanes): (usize, usize, usize),
+) {
+    // SAFETY: `b` has the rows of each rank, `u` the ranks of each token.
+    unsafe {
+        let b: [S::F; N] = std::array::from_fn(|j| load::<S>(a.b.add((first + j) * a.stride + row), lanes));
+        for t in a.tokens.0..a.tokens.1 {
+            let at = r.y.add((v * r.pitch + t) * LANES);
+            let u = a.u.add(t * a.rank + first);
+            let mut y = S::load(at);
+            for (j, &b) in b.iter().enumerate() {
+                y = S::fma(b, S::splat(*u.add(j)), y);
+            }
+            S::store(at, y);
+        }
+    }
+}
+
+/// Asks for the rows of B that [`add_adapter`] will read.
+#[inline(always)]
+unsafe fn ask_adapter<S: Simd>(b: *const f32, stride: usize, rank: usize) {
+    for j in 0..rank {
+        for line in (0..STRIP * 4).step_by(64) {
+            // SAFETY: any address may be asked for.
+            unsafe { S::prefetch(b.wrapping_add(j * stride).cast::<u8>().wrapping_add(line)) }
         }
     }
 }
@@ -104,42 +160,17 @@ unsafe fn put_gated<S: Simd>(gate: &Results, up: &Results, activation: u32, to: 
     }
 }
 
-/// `u = A h` for one token: `rank` rows of `columns`.
-#[inline(always)]
-unsafe fn project_down<S: Simd>(a: *const f32, h: *const f32, rank: usize, columns: usize, u: *mut f32) {
-    // SAFETY: sizes as described.
-    unsafe {
-        for j in 0..rank {
-            let a = a.add(j * columns);
-            // Two chains: enough for rows this short, and the same for every token.
-            let mut sum = [S::zero(); 2];
-            let mut k = 0;
-            while k + 2 * LANES <= columns {
-                sum[0] = S::fma(S::load(a.add(k)), S::load(h.add(k)), sum[0]);
-                sum[1] = S::fma(S::load(a.add(k + LANES)), S::load(h.add(k + LANES)), sum[1]);
-                k += 2 * LANES;
-            }
-            while k < columns {
-                let lanes = (columns - k).min(LANES);
-                sum[0] = S::fma(load::<S>(a.add(k), lanes), load::<S>(h.add(k), lanes), sum[0]);
-                k += LANES;
-            }
-            u.add(j).write(S::reduce_add(S::add(sum[0], sum[1])));
-        }
-    }
-}
-
 tier_fn! {
     /// Adds one number per row.
     pub fn bias(r: &Results, bias: *const f32) = add_bias;
-    /// Adds an adapter's term for one token.
-    pub fn adapter(r: &Results, token: usize, b: *const f32, u: *const f32, rank: usize, scale: f32) = add_adapter;
+    /// Adds an adapter's term.
+    pub fn adapter(r: &Results, a: &Adapter) = add_adapter;
+    /// Asks for a strip's rows of B: the first, elements from rank to rank, ranks.
+    pub fn ask_ranks(b: *const f32, stride: usize, rank: usize) = ask_adapter;
     /// Writes results, plus a residual.
     pub fn write(r: &Results, to: Target, residual: Target) = put;
     /// Writes `act(gate) * up`.
     pub fn write_gated(gate: &Results, up: &Results, activation: u32, to: Target) = put_gated;
-    /// An adapter's inner values of one token.
-    pub fn down(a: *const f32, h: *const f32, rank: usize, columns: usize, u: *mut f32) = project_down;
 }
 
 /// The functions above for a tier.
@@ -147,10 +178,10 @@ tier_fn! {
 #[allow(missing_docs)] // As above.
 pub struct Finish {
     pub bias: unsafe fn(&Results, *const f32),
-    pub adapter: unsafe fn(&Results, usize, *const f32, *const f32, usize, f32),
+    pub adapter: unsafe fn(&Results, &Adapter),
+    pub ask_ranks: unsafe fn(*const f32, usize, usize),
     pub write: unsafe fn(&Results, Target, Target),
     pub write_gated: unsafe fn(&Results, &Results, u32, Target),
-    pub down: unsafe fn(*const f32, *const f32, usize, usize, *mut f32),
 }
 
 impl Finish {
@@ -159,9 +190,9 @@ impl Finish {
         Self {
             bias: bias(tier),
             adapter: adapter(tier),
+            ask_ranks: ask_ranks(tier),
             write: write(tier),
             write_gated: write_gated(tier),
-            down: down(tier),
         }
     }
 }

@@ -121,10 +121,14 @@ unsafe fn rows<S: Simd, E: Element, const R: usize, const T: usize, const AHEAD:
         for vector in 0..a.panels.div_ceil(LANES) {
             let mut chains = [const { MaybeUninit::<[S::F; LANES]>::uninit() }; T];
             for first in (0..LANES).step_by(R) {
-                // Past the last row come results that nobody wants: of a row that can be read.
+                // Past the last row come results that nobody wants: zeros, or those of a row that can be read.
                 let row = |r: usize| a.w.add((vector * LANES + first + r).min(a.panels - 1) * a.panel_bytes);
                 let ahead = AHEAD.then_some(LEAD + (R - 1) * a.panel_bytes);
-                let sums = dots::<S, E, R, T>(std::array::from_fn(row), x, a.columns, ahead);
+                let sums = if vector * LANES + first < a.panels {
+                    dots::<S, E, R, T>(std::array::from_fn(row), x, a.columns, ahead)
+                } else {
+                    [[S::zero(); T]; R]
+                };
                 for t in 0..T {
                     let to = chains[t].as_mut_ptr().cast::<S::F>().add(first);
                     for r in 0..R {

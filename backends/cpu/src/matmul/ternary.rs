@@ -30,30 +30,23 @@ pub unsafe fn product<S: Simd, const T: usize, const GROUPED: bool>(a: &Product)
     // SAFETY: passed on.
     unsafe {
         let mut first = 0;
-        // With registers for two panels: each activation that is loaded serves both, and with one token the two halves of a
-        // group are chains of their own, because one chain would wait for its own sums.
+        // With registers for two panels each activation that is loaded serves both.
         while S::PAIR && first + 2 <= a.panels {
-            match T {
-                1 => panels::<S, T, 2, 2, GROUPED>(a, first),
-                _ => panels::<S, T, 2, 1, GROUPED>(a, first),
-            }
+            panels::<S, T, 2, GROUPED>(a, first);
             first += 2;
         }
         for panel in first..a.panels {
-            panels::<S, T, 1, 1, GROUPED>(a, panel);
+            panels::<S, T, 1, GROUPED>(a, panel);
         }
     }
 }
 
-/// `P` panels at once, with `C` chains per sum.
+/// `P` panels at once.
 ///
 /// # Safety
 /// As [`product`].
 #[inline(always)]
-unsafe fn panels<S: Simd, const T: usize, const P: usize, const C: usize, const GROUPED: bool>(
-    a: &Product,
-    first: usize,
-) {
+unsafe fn panels<S: Simd, const T: usize, const P: usize, const GROUPED: bool>(a: &Product, first: usize) {
     // SAFETY: reads the panels and the tile, writes the results.
     unsafe {
         let groups = a.columns.div_ceil(GROUP);
@@ -62,40 +55,16 @@ unsafe fn panels<S: Simd, const T: usize, const P: usize, const C: usize, const 
         let stride = const { group_bytes(GROUPED) };
         let mut sum = [[S::zero(); T]; P];
         for group in 0..groups {
-            let mut dot = [[S::zero(); T]; P];
-            for part in 0..PARTS {
-                let bias: [[i32; C]; T] = std::array::from_fn(|t| {
-                    let all = x.minus_sum(group, t).read_unaligned();
-                    std::array::from_fn(|chain| if part + chain == 0 { all } else { 0 })
-                });
-                let mut acc = [[[S::dot_start::<BITS>(0); C]; T]; P];
-                for (acc, t) in acc.iter_mut().flat_map(|acc| acc.iter_mut().zip(0..T)) {
-                    *acc = bias[t].map(|bias| S::dot_start::<BITS>(bias));
-                }
-                for v in part * VECTORS / PARTS..(part + 1) * VECTORS / PARTS {
-                    for p in 0..P {
-                        let from = w[p].add(group * stride + 64 * v);
-                        S::prefetch(from.wrapping_add(AHEAD));
-                        let quads = quads::<S>(from);
-                        for t in 0..T {
-                            let x = x.codes(group, t).add(16 * v);
-                            let sum = S::dot::<BITS>(acc[p][t][v % C], quads[0], quads[1], x, x.add(4));
-                            acc[p][t][v % C] = S::dot::<BITS>(sum, quads[2], quads[3], x.add(8), x.add(12));
-                        }
-                    }
-                }
-                for p in 0..P {
-                    for t in 0..T {
-                        for chain in 0..C {
-                            let finished = S::dot_finish::<BITS>(acc[p][t][chain], bias[t][chain]);
-                            dot[p][t] = S::add(dot[p][t], finished);
-                        }
-                    }
-                }
-            }
+            let w = w.map(|w| w.add(group * stride));
+            let dot = if T == 1 {
+                let bias = x.minus_sum(group, 0).read_unaligned();
+                S::dots_of_two_bits::<P, AHEAD>(w, x.codes(group, 0), bias).map(|dot| [dot; T])
+            } else {
+                many::<S, T, P>(w, x, group)
+            };
             for p in 0..P {
                 if GROUPED {
-                    let scale = S::load_f16(w[p].add(group * stride + GROUP_BYTES).cast());
+                    let scale = S::load_f16(w[p].add(GROUP_BYTES).cast());
                     for t in 0..T {
                         sum[p][t] = S::fma(dot[p][t], scale, sum[p][t]);
                     }
@@ -117,21 +86,40 @@ unsafe fn panels<S: Simd, const T: usize, const P: usize, const C: usize, const 
     }
 }
 
-/// The four quads of a vector.
+/// Dot products of a group of `P` panels with `T` tokens: codes are taken apart once for all.
 ///
 /// # Safety
-/// As for [`Simd`]; `from` has 64 bytes.
+/// As [`product`]; the group's codes begin at `w`.
 #[inline(always)]
-unsafe fn quads<S: Simd>(from: *const u8) -> [S::B; 4] {
+unsafe fn many<S: Simd, const T: usize, const P: usize>(w: [*const u8; P], x: Whole, group: usize) -> [[S::F; T]; P] {
     // SAFETY: passed on.
     unsafe {
-        let all = S::load_bytes(from);
-        let mask = S::splat_bytes(3);
-        [
-            S::and_bytes(all, mask),
-            S::and_bytes(S::shr_bytes::<2>(all), mask),
-            S::and_bytes(S::shr_bytes::<4>(all), mask),
-            S::and_bytes(S::shr_bytes::<6>(all), mask),
-        ]
+        let mut dot = [[S::zero(); T]; P];
+        for part in 0..PARTS {
+            let bias: [i32; T] =
+                std::array::from_fn(|t| if part == 0 { x.minus_sum(group, t).read_unaligned() } else { 0 });
+            let mut acc = [[S::dot_start::<BITS>(0); T]; P];
+            for (acc, t) in acc.iter_mut().flat_map(|acc| acc.iter_mut().zip(0..T)) {
+                *acc = S::dot_start::<BITS>(bias[t]);
+            }
+            for v in part * VECTORS / PARTS..(part + 1) * VECTORS / PARTS {
+                for p in 0..P {
+                    let from = w[p].add(64 * v);
+                    S::prefetch(from.wrapping_add(AHEAD));
+                    let quads = S::two_bits(from);
+                    for t in 0..T {
+                        let x = x.codes(group, t).add(16 * v);
+                        let sum = S::dot::<BITS>(acc[p][t], quads[0], quads[1], x, x.add(4));
+                        acc[p][t] = S::dot::<BITS>(sum, quads[2], quads[3], x.add(8), x.add(12));
+                    }
+                }
+            }
+            for p in 0..P {
+                for t in 0..T {
+                    dot[p][t] = S::add(dot[p][t], S::dot_finish::<BITS>(acc[p][t], bias[t]));
+                }
+            }
+        }
+        dot
     }
 }

@@ -86,6 +86,8 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     c.shaped(k, &[tokens, fixed(kv_heads * d)], "k")?;
     c.shaped(v, &[tokens, fixed(kv_heads * d)], "v")?;
     c.same(q, out, "output")?;
+    c.ensure(p.bidirectional <= 1, format!("bidirectional is {}, expected 0 or 1", p.bidirectional))?;
+    c.ensure(p.bidirectional == 0 || op.input(6).is_none(), "bidirectional with a state")?;
     let rope = c.f32_maybe(3, "rope_table")?;
     if let Some(table) = rope {
         check_rotation(&c, p.n_rot, p.head_dim, p.rope_layout)?;

@@ -2,7 +2,8 @@
 //! after.
 //!
 //! ```text
-//! input.rs      norm, quantization, the adapters' inner values
+//! input.rs      norm, quantization
+//! inner.rs      the adapters' inner values
 //! layout.rs     where they are in the scratch
 //! shape.rs      what is taken, here and by gradients
 //! grad.rs       gradients
@@ -10,9 +11,11 @@
 //! ```
 //!
 //! Few tokens are prepared by every worker for itself, which costs less than a barrier; more are shared out, with one
-//! barrier before the products.
+//! barrier before the products. Adapters' inner values are shared out in any case, since that reads their matrices: with few
+//! tokens each worker computes some of the ranks, and needs those of the others only after its first strip.
 
 pub mod grad;
+mod inner;
 mod input;
 mod layout;
 mod shape;
@@ -26,6 +29,7 @@ use crate::matmul::strip::Multiplier;
 use crate::matmul::tokens::{Form, Put};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
+use inner::Inner;
 use layout::Layout;
 use shape::{Lora, Matrix};
 use tern_abi::graph::place;
@@ -49,6 +53,7 @@ struct Linear {
     gate: Option<u32>,
     max_tokens: usize,
     finish: Finish,
+    inner: Inner,
     /// For [`Form::Blocks`] and [`Form::Whole`].
     quantize: [Put; 2],
     ask: unsafe fn(*const u8, usize),
@@ -126,6 +131,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
             .ok_or_else(|| c.wrong("scratch is larger than the address space"))?;
     let quantize = [Form::Blocks, Form::Whole].map(|form| form.put(ctx.tier));
     let finish = Finish::new(ctx.tier);
+    let inner = Inner::new(columns, ctx.tier);
     let ask = vector::ask(ctx.tier);
     Ok(Box::new(Linear {
         x,
@@ -137,6 +143,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         gate,
         max_tokens,
         finish,
+        inner,
         quantize,
         ask,
         layout,
@@ -191,27 +198,5 @@ impl Linear {
             Some(w) => w.vector().unwrap_or(std::ptr::null()),
             None => step.f32(t),
         }
-    }
-
-    /// Bank and scale of a token's adapter, where it has one that does anything.
-    ///
-    /// # Safety
-    /// The step is of this op's graph.
-    unsafe fn adapter(&self, step: &Step<'_>, token: usize, banks: usize) -> Option<(usize, f32)> {
-        // SAFETY: passed on.
-        unsafe { adapter(step, self.adapters?, token, banks) }
-    }
-}
-
-/// Bank and scale of a token's adapter, of `adapter_index` and `adapter_scale`, where it has one that does anything.
-///
-/// # Safety
-/// Both tensors are vectors of the step, of a length per token and per bank.
-unsafe fn adapter(step: &Step<'_>, (index, scale): (usize, usize), token: usize, banks: usize) -> Option<(usize, f32)> {
-    // SAFETY: passed on.
-    unsafe {
-        let bank = usize::try_from(*step.i32s(index).get(token)?).ok().filter(|&b| b < banks)?;
-        let scale = step.f32(scale).add(bank).read();
-        (scale != 0.0).then_some((bank, scale))
     }
 }

@@ -26,11 +26,12 @@ const PAGES: usize = 8;
 const SINKS: usize = 9;
 
 impl Attention {
-    /// Positions that a row at `position` attends to.
-    fn seen(&self, first: usize, position: usize) -> std::ops::RangeInclusive<usize> {
-        let window = self.0.window as usize;
-        let low = if window > 0 { (position + 1).saturating_sub(window) } else { 0 };
-        low.max(first)..=position
+    /// Positions that a row at `position` attends to, of a sequence that has `first..end` in memory.
+    fn seen(&self, (first, end): (usize, usize), position: usize) -> std::ops::Range<usize> {
+        let window = if self.0.window > 0 { self.0.window as usize } else { usize::MAX };
+        let low = (position + 1).saturating_sub(window);
+        let ahead = if self.0.bidirectional == 1 { window } else { 1 };
+        low.max(first)..position.saturating_add(ahead).min(end)
     }
 
     /// The output of one query head.
@@ -86,11 +87,12 @@ impl Attention {
     }
 }
 
-/// A row's sequence and position, and the first position its sequence has here.
+/// A row's sequence and position, and the first position its sequence has here, and the one after its last.
 struct Row {
     sequence: usize,
     position: usize,
     first: usize,
+    end: usize,
 }
 
 impl Operation for Attention {
@@ -108,6 +110,9 @@ impl Operation for Attention {
         let grouped = p.kv_heads > 0 && p.heads > 0 && p.heads.is_multiple_of(p.kv_heads);
         s.parameter(grouped, "kv_heads", p.kv_heads.into(), "a divisor of heads")?;
         s.parameter(p.softcap >= 0.0, "softcap", p.softcap.into(), "0 or more")?;
+        let most = if s.get(STATE).is_some() { 0 } else { 1 };
+        let rows_alone = p.bidirectional <= most;
+        s.parameter(rows_alone, "bidirectional", p.bidirectional.into(), "0, or 1 without a state")?;
         let [t, _] = s.real(Q, "q")?;
         let width = |heads: u32| (u64::from(heads) * u64::from(p.head_dim)) as usize;
         s.real_is(Q, "q", &[t, width(p.heads)])?;
@@ -159,7 +164,8 @@ impl Operation for Attention {
         let mut rows = Vec::new();
         for (sequence, range) in sequences.iter().enumerate() {
             let first = firsts[sequence];
-            rows.extend((0..range.len()).map(|i| Row { sequence, position: first + i, first }));
+            let end = first + range.len();
+            rows.extend((first..end).map(|position| Row { sequence, position, first, end }));
         }
 
         let state = x.state(STATE)?;
@@ -178,7 +184,7 @@ impl Operation for Attention {
         let sinks = x.optional_real(SINKS)?;
         let mut out = Vec::new();
         for (q, row) in q.iter().zip(&rows) {
-            let seen = self.seen(if state.is_some() { 0 } else { row.first }, row.position);
+            let seen = self.seen((if state.is_some() { 0 } else { row.first }, row.end), row.position);
             for (head, q) in q.chunks(dim).enumerate() {
                 let get = |which, position| past.get(which, row.sequence, head / group, position);
                 let past: Result<Vec<_>> = seen.clone().map(|at| Ok((get(0, at)?, get(1, at)?))).collect();

@@ -60,8 +60,10 @@ impl Linear {
             let Some((a, scale)) = adapters[t] else { continue };
             let down: Result<Vec<R>> = (0..rank).map(|r| Ok(dot(&x.row(w + 2, a * rank + r)?, h))).collect();
             let down = down?;
+            let up: Result<Vec<Vec<R>>> = (0..rank).map(|r| x.row(w + 3, a * rank + r)).collect();
+            let up = up?;
             for out in 0..n {
-                let up = dot(&x.row(w + 3, a * n + out)?, &down);
+                let up = R::dot(up.iter().map(|row| row[out]).zip(down.iter().copied()));
                 y[t * n + out] = y[t * n + out] + scale * up;
             }
         }
@@ -124,7 +126,7 @@ impl Operation for Linear {
                 let a = adapters.ok_or(Error::Missing { op: s.op, tensor: "adapter_index" })?;
                 let [_, rank, _] = s.real(w + 2, "lora_a")?;
                 s.real_is(w + 2, "lora_a", &[a, rank, k])?;
-                s.real_is(w + 3, "lora_b", &[a, n, rank])?;
+                s.real_is(w + 3, "lora_b", &[a, rank, n])?;
             } else if s.get(w + 3).is_some() {
                 return unwanted("lora_b", "lora_a is not");
             }

@@ -10,27 +10,27 @@ use crate::terminal::{Out, count};
 use serde_json::json;
 use tern::learn::{Training, TrainingPlan};
 
+/// Tokens of one of the base's own answers with its prompt, roughly.
+const ANSWER: f64 = 90.0;
+
 /// Plans.
 pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
     let documents = documents(&args.data, args.origin)?;
     let model = backend.open(&args.model)?;
     let (learning, options) = (args.learn_options(), args.lora_options().training);
     let data = Data::new(&model, documents, options.context as usize, &learning.corpus)?;
-    let plan = Training::plan(&model, &options)?;
+    let (plan, context) = (Training::plan(&model, &options)?, options.context as f64);
     // How long a step takes is found out by one; the first run pays for what later ones find warm.
     let seconds = if plan.fits() {
         let mut training = Training::new(&model, options)?;
         training.probe()?;
-        Some(training.probe()? * learning.batch as f64)
+        let held = if args.name.is_some() { learning.held as f64 * ANSWER / context } else { 0.0 };
+        Some(training.probe()? * (learning.batch as f64 + held))
     } else {
         None
     };
-    let (fresh, times) = match &args.name {
-        // The rest of a step are the base's own answers.
-        Some(_) => ((learning.batch as f64 * (1.0 - learning.replay)).round(), learning.budget.epochs),
-        None => (learning.batch as f64, args.epochs.unwrap_or(1)),
-    };
-    let once = data.learn.len().div_ceil((fresh as usize).max(1)) as u64;
+    let times = args.name.as_ref().map_or(args.epochs.unwrap_or(1), |_| learning.budget.epochs);
+    let once = data.learn.len().div_ceil(learning.batch.max(1)) as u64;
     let all = once.saturating_mul(times);
     let limit = args.budget.or(args.name.as_ref().map(|_| learning.budget.seconds));
     let mut steps = match (&args.name, args.steps) {

@@ -160,7 +160,7 @@ fn stated(name: &str, config: &Config) -> Result<bool, ConvertError> {
 
 /// What its numbers are at first: norms do nothing, biases neither.
 fn start(spec: &TensorSpec, name: &str, deviation: f32) -> Start {
-    let norm = name.contains("norm") || name.contains("ln_");
+    let norm = name.to_lowercase().contains("norm") || name.contains("ln_");
     match spec.change {
         _ if name.ends_with("bias") || spec.change == Change::PlusOne => Start::Constant(0.0),
         _ if norm && spec.shape.len() == 1 => Start::Constant(1.0),

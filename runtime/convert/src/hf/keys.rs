@@ -4,6 +4,7 @@ use crate::error::ConvertError;
 use crate::input::Tensor;
 use std::cell::RefCell;
 use std::path::Path;
+use tern::Stated;
 use tern::models::{ConfigError, Definition, Hyper, Recorded, hugging_face};
 use tern_formats::gguf::Value;
 use tern_formats::hf::{Config, Folder};
@@ -48,7 +49,7 @@ impl Hypers {
     /// General keys and those of the architecture. The first is `general.architecture`.
     ///
     /// # Errors
-    /// [`ConvertError::Format`] for a name that is no text.
+    /// [`ConvertError::Format`] for a name that is no text; [`ConvertError::Model`] for a pooling that is not supported.
     pub fn entries(&self, path: &Path, folder: &Folder) -> Result<Vec<(String, Value)>, ConvertError> {
         let stated = folder.config.str("_name_or_path")?.filter(|s| !s.is_empty());
         let stated = stated.and_then(|s| s.rsplit('/').next()).map(str::to_owned);
@@ -62,7 +63,11 @@ impl Hypers {
             entries.push(("general.name".to_owned(), Value::String(name)));
         }
         let llama3 = self.scaling() == Some(LLAMA3);
-        let mut set = |key: &str, value: Value| entries.push((format!("{}.{key}", self.architecture), value));
+        let mut set = |key: &str, value: Value| {
+            // Keys of the tokenizer go without the architecture's name.
+            let own = key.starts_with("tokenizer.");
+            entries.push((if own { key.to_owned() } else { format!("{}.{key}", self.architecture) }, value));
+        };
         set("vocab_size", Value::U32(narrow(self.definition.common().vocab_rows)));
         for (key, value) in &self.read {
             let scaling = key.starts_with("rope.scaling.");
@@ -79,6 +84,13 @@ impl Hypers {
                 Recorded::Text(t) => set(key, text(t)),
                 Recorded::Flag(on) => set(key, Value::Bool(*on)),
             }
+        }
+        let stated = Stated::in_folder(path)?;
+        if let Some(number) = stated.pooling_number() {
+            set("pooling_type", Value::U32(number));
+        }
+        if stated.normalize == Some(false) {
+            entries.push((tern::NORMALIZE_KEY.to_owned(), Value::Bool(false)));
         }
         Ok(entries)
     }

@@ -70,6 +70,8 @@ impl Rows {
             inputs::TOKENS => ints(&self.tokens, out),
             inputs::POSITIONS => ints(&self.positions, out),
             inputs::KV_SLOTS => ints(&self.slots, out),
+            // Texts stand alone: all of the first kind.
+            inputs::TOKEN_TYPES => out.resize(out.len() + self.tokens.len(), 0),
             inputs::OUTPUT_ROWS => ints(&self.outputs, out),
             inputs::SEQ_START => {
                 out.extend(self.sequences.iter().map(|s| s.first as i32));

@@ -22,7 +22,7 @@ pub struct GraphBuilder {
 pub struct LinearExtras {
     /// `[N]`.
     pub bias: Option<Value>,
-    /// `lora_a [A, r, K]` and `lora_b [A, N, r]`.
+    /// `lora_a [A, r, K]` and `lora_b [A, r, N]`.
     pub adapter: Option<(Value, Value)>,
     /// `adapter_index i32 [T]` and `adapter_scale [A]`; needed with `adapter`.
     pub adapter_choice: Option<(Value, Value)>,
@@ -192,7 +192,7 @@ impl GraphBuilder {
         self.one(Op::Rope(params), &[Some(x), Some(table)], self.shape(x))
     }
 
-    /// Causal attention; the state's successor comes second.
+    /// Attention; the state's successor comes second.
     pub fn attention(
         &mut self,
         q: Value,
@@ -399,7 +399,7 @@ impl GraphBuilder {
         self.graph.info(v).shape.get(i).copied().unwrap_or(Dim::Fixed(0))
     }
 
-    fn last(&self, v: Value) -> Dim {
+    pub(super) fn last(&self, v: Value) -> Dim {
         self.graph.info(v).shape.last().copied().unwrap_or(Dim::Fixed(0))
     }
 

@@ -13,8 +13,8 @@ use tern_abi::ops::{ActivationParams, LinearCrossEntropyParams, LinearParams};
 pub const LOSS_ROWS: u64 = 256;
 
 /// Names of the inputs that the loss adds.
-pub fn loss_inputs(group: u64) -> [String; 2] {
-    [format!("loss.rows.{group}"), format!("loss.targets.{group}")]
+pub fn loss_inputs(group: u64) -> [String; 3] {
+    [format!("loss.rows.{group}"), format!("loss.targets.{group}"), format!("loss.slopes.{group}")]
 }
 
 /// A graph with its loss.
@@ -25,6 +25,10 @@ pub struct Loss {
     pub total: Value,
     /// Nats of each group's targets, `[LOSS_ROWS]`.
     pub nats: Vec<Value>,
+    /// Each group's rows of what the head is applied to, `[LOSS_ROWS, K]`.
+    pub rows: Vec<Value>,
+    /// What slopes take off each group's loss, `[1]`, negative.
+    pub along: Vec<Value>,
     /// Nodes before the first one of the loss.
     pub body: usize,
 }
@@ -32,6 +36,11 @@ pub struct Loss {
 /// Replaces `graph`'s head (the last matrix and all after it, whose result are logits `[R, V]`) by the sum of the targets'
 /// negative log-likelihoods, over groups of [`LOSS_ROWS`] of at most `rows` rows. For each group there are two inputs of that many i32:
 /// the output rows in it, and their targets; a negative target does not count.
+///
+/// A third, `[LOSS_ROWS, K]`, are slopes `s`: `s·h` is taken off the loss of a row `h`. Where `s` is the gradient of that loss at some
+/// `h₀`, what remains is flat there, and for a head without a soft cap it is `KL(p(h₀) || p(h))` and a constant: the Bregman divergence
+/// of the logarithm of a sum of exponentials, whatever the target was. So a distribution over the whole vocabulary is learned from
+/// K numbers.
 ///
 /// # Errors
 /// [`GraphError::Shape`] where the graph has no head of this form.
@@ -49,9 +58,11 @@ pub fn with_loss(graph: Graph, rows: u64, real: u32) -> Result<Loss, GraphError>
     }
     let mut b = GraphBuilder::resume(Graph { nodes: graph.nodes[..head].to_vec(), ..graph }, real);
     let whole = one_op(&tail, logits);
-    let (mut total, mut nats): (Option<Value>, Vec<Value>) = (None, Vec::new());
+    let width = b.last(hidden);
+    let mut total: Option<Value> = None;
+    let (mut nats, mut heads, mut alongs) = (Vec::new(), Vec::new(), Vec::new());
     for group in 0..rows.div_ceil(LOSS_ROWS) {
-        let [row_input, target_input] = loss_inputs(group);
+        let [row_input, target_input, slope_input] = loss_inputs(group);
         let chosen = b.input_i32(&row_input, &[Dim::Fixed(LOSS_ROWS)]);
         let targets = b.input_i32(&target_input, &[Dim::Fixed(LOSS_ROWS)]);
         let rows = b.rows(hidden, chosen);
@@ -59,15 +70,20 @@ pub fn with_loss(graph: Graph, rows: u64, real: u32) -> Result<Loss, GraphError>
             Some((w, params)) => b.linear_cross_entropy(rows, w, targets, params),
             None => plain_loss(&mut b, &tail, (hidden, rows), logits, targets),
         };
-        let sum = b.sum(nll, 1.0);
+        let slopes = b.input_real(&slope_input, &[Dim::Fixed(LOSS_ROWS), width]);
+        let along = b.mul(rows, slopes);
+        let (sum, along) = (b.sum(nll, 1.0), b.sum(along, -1.0));
+        let sum = b.add(sum, along);
         nats.push(nll);
+        heads.push(rows);
+        alongs.push(along);
         total = Some(match total {
             None => sum,
             Some(so_far) => b.add(so_far, sum),
         });
     }
     let total = total.ok_or_else(|| no_head("there are no rows"))?;
-    Ok(Loss { graph: b.finish(&[total])?, total, nats, body: head })
+    Ok(Loss { graph: b.finish(&[total])?, total, nats, rows: heads, along: alongs, body: head })
 }
 
 /// The loss of logits that `tail` computes of `to.1` as it does of `to.0`.

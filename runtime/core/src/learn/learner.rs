@@ -5,6 +5,7 @@
 //! control.rs    progress, pause, cancel, heat and battery
 //! anchor.rs     what must not change: the base's own answers; prompts.rs asks for them
 //! screen.rs     is it worth trying
+//! leash.rs      how hard the model is held to its base
 //! attempt.rs    one attempt: score, learn, check
 //! outcome.rs    what came of it
 //! ```
@@ -12,6 +13,7 @@
 mod anchor;
 mod attempt;
 mod control;
+mod leash;
 mod options;
 mod outcome;
 mod prompts;

@@ -3,18 +3,20 @@
 use super::adapter::Adapter;
 use super::corpus::{Document, Encoder, Sample};
 use super::hex;
-use super::pupil::Pupil;
+use super::pupil::{Answer, Hold, Pupil, Seen};
 use super::store::{Base, Manifest};
-use super::training::{Training, TrainingOptions};
+use super::training::{Held, Training, TrainingOptions};
 use crate::error::Error;
 use crate::model::Model;
-use crate::session::{GenerateOptions, SessionOptions};
+use crate::session::{BatchOptions, Event, GenerateOptions, SessionOptions, StopReason};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tern_formats::BytesSource;
 use tern_text::Message;
 
 const KIND: &str = "lora";
+/// Answers that are written at the same time.
+const TOGETHER: usize = 8;
 
 /// How an adapter learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +43,7 @@ pub struct LoraPupil {
     encoder: Encoder,
     /// `None` only where making one failed.
     training: Option<Training>,
+    held: Vec<Held>,
     peak: u64,
 }
 
@@ -53,7 +56,7 @@ impl LoraPupil {
         let window = usize::try_from(options.training.context).unwrap_or(usize::MAX);
         let encoder = Encoder::new(model, window, &options.origins)?;
         let training = Training::new(model, options.training.clone())?;
-        Ok(Self { model: model.clone(), options, encoder, training: Some(training), peak: 0 })
+        Ok(Self { model: model.clone(), options, encoder, training: Some(training), held: Vec::new(), peak: 0 })
     }
 
     fn training(&mut self) -> Result<&mut Training, Error> {
@@ -151,19 +154,31 @@ impl Pupil for LoraPupil {
         }
     }
 
-    fn answer(&mut self, prompt: &str) -> Result<String, Error> {
-        let tokens = match self.model.encode_chat(&[Message::new("user", prompt)], true) {
-            Err(Error::NoTemplate) => self.model.encode(prompt)?,
-            tokens => tokens?,
+    fn answers(&mut self, prompts: &[&str]) -> Result<Vec<Answer>, Error> {
+        let encode = |prompt: &&str| match self.model.encode_chat(&[Message::new("user", *prompt)], true) {
+            Err(Error::NoTemplate) => self.model.encode(prompt),
+            tokens => tokens,
         };
-        let room = tokens.len() + self.options.answer_tokens;
-        let session = self.model.session(SessionOptions { context: Some(room as u64 + 1), ..Default::default() })?;
+        let tokens = prompts.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
+        let room = tokens.iter().map(Vec::len).max().unwrap_or(0) + self.options.answer_tokens;
+        let session = SessionOptions { context: Some(room as u64 + 1), ..Default::default() };
+        let mut batch = self.model.batch(BatchOptions { sequences: prompts.len().clamp(1, TOGETHER), session })?;
         let greedy = GenerateOptions { max_tokens: self.options.answer_tokens, ..GenerateOptions::default() };
-        let mut text = String::new();
-        for event in session.generate(&tokens, greedy)? {
-            text.push_str(event?.text());
+        let mut answers = vec![Answer { text: String::new(), whole: false }; tokens.len()];
+        tokens.into_iter().for_each(|t| _ = batch.add(t, greedy.clone()));
+        for (prompt, event) in batch {
+            let (event, answer) = (event?, &mut answers[prompt]);
+            answer.text.push_str(event.text());
+            if let Event::Done(end) = event {
+                answer.whole = end.reason == StopReason::End;
+            }
         }
-        Ok(text)
+        Ok(answers)
+    }
+
+    fn hold(&mut self, samples: &[Sample]) -> Result<(), Error> {
+        self.held = self.training()?.hold(samples)?;
+        Ok(())
     }
 
     fn begin(&mut self, delta: Option<&[u8]>, seed: u64) -> Result<(), Error> {
@@ -190,13 +205,17 @@ impl Pupil for LoraPupil {
         Ok(self.training()?.kl(samples)? * targets as f64)
     }
 
-    fn step(&mut self, samples: &[&Sample], rate: f32) -> Result<f64, Error> {
+    fn step(&mut self, samples: &[&Sample], hold: Hold<'_>, rate: f32) -> Result<Seen, Error> {
         let learning_rate = self.options.training.learning_rate * f64::from(rate);
+        let held = std::mem::take(&mut self.held);
+        let which: Vec<&Held> = hold.which.iter().filter_map(|&i| held.get(i)).collect();
         let training = self.training()?;
         training.set_learning_rate(learning_rate);
-        let report = training.step(samples)?;
+        let report = training.step_holding(samples, &which, hold.weight);
+        self.held = held;
+        let report = report?;
         self.peak = self.peak.max(self.model.memory().peak);
-        Ok(report.loss * report.tokens as f64)
+        Ok(Seen { nats: report.loss * report.tokens as f64, divergence: report.divergence })
     }
 
     fn norm(&mut self) -> Result<f64, Error> {

@@ -79,9 +79,9 @@ impl OptimizerKind {
         }
     }
 
-    /// An optimizer for matrices of these rows and columns.
-    pub(crate) fn build(self, shapes: &[[usize; 2]]) -> Box<dyn Optimizer> {
-        let sizes: Vec<usize> = shapes.iter().map(|s| s[0] * s[1]).collect();
+    /// An optimizer for matrices of these shapes.
+    pub(crate) fn build(self, shapes: &[Shape]) -> Box<dyn Optimizer> {
+        let sizes: Vec<usize> = shapes.iter().map(|s| s.rows * s.columns).collect();
         match self {
             Self::AdamW { betas, eps, weight_decay } => {
                 Box::new(adamw::AdamW::new(Adam { betas, eps, weight_decay }, &sizes))
@@ -93,6 +93,15 @@ impl OptimizerKind {
             Self::Muon { momentum, weight_decay } => Box::new(muon::Muon::new(momentum, weight_decay, shapes)),
         }
     }
+}
+
+/// A matrix's shape in memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Shape {
+    pub rows: usize,
+    pub columns: usize,
+    /// Is it the transpose of what it stands for?
+    pub turned: bool,
 }
 
 /// An optimizer with its state.

@@ -4,6 +4,33 @@ use super::corpus::{Document, Sample};
 use super::store::Base;
 use crate::error::Error;
 
+/// An answer of a base model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What it says.
+    pub text: String,
+    /// It came to its end, rather than to a limit.
+    pub whole: bool,
+}
+
+/// What a step is to hold the model to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hold<'a> {
+    /// Which of the samples of [`Pupil::hold`].
+    pub which: &'a [usize],
+    /// What a nat of divergence there counts, next to one of what is learned.
+    pub weight: f64,
+}
+
+/// What a step saw, before it changed anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seen {
+    /// Nats of all samples.
+    pub nats: f64,
+    /// Divergence from the base per token of what was held.
+    pub divergence: f64,
+}
+
 /// A base model with a delta. Without a delta it is the base model, bit for bit.
 pub trait Pupil {
     /// Which model it is.
@@ -21,11 +48,17 @@ pub trait Pupil {
     /// As [`Encoder::encode`](super::corpus::Encoder::encode).
     fn encode(&self, document: &Document) -> Result<Vec<Sample>, Error>;
 
-    /// What the base model answers to a prompt; the same each time.
+    /// What the base model answers to each prompt; the same each time.
     ///
     /// # Errors
     /// As generating.
-    fn answer(&mut self, prompt: &str) -> Result<String, Error>;
+    fn answers(&mut self, prompts: &[&str]) -> Result<Vec<Answer>, Error>;
+
+    /// From now on steps can hold the model to what the base says on these samples.
+    ///
+    /// # Errors
+    /// Backend errors.
+    fn hold(&mut self, samples: &[Sample]) -> Result<(), Error>;
 
     /// Begins with a delta that was saved, or with one that changes nothing. `seed` is that of all that is random.
     ///
@@ -45,11 +78,11 @@ pub trait Pupil {
     /// Backend errors.
     fn divergence(&mut self, samples: &[Sample]) -> Result<f64, Error>;
 
-    /// One optimizer step on samples, with `rate` times the learning rate; returns the nats of all of them before it.
+    /// One optimizer step on samples, with `rate` times the learning rate.
     ///
     /// # Errors
     /// Backend errors; [`Error::Cancelled`].
-    fn step(&mut self, samples: &[&Sample], rate: f32) -> Result<f64, Error>;
+    fn step(&mut self, samples: &[&Sample], hold: Hold<'_>, rate: f32) -> Result<Seen, Error>;
 
     /// The largest change of a matrix relative to the matrix, in the Frobenius norm.
     ///

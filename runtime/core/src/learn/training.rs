@@ -7,30 +7,32 @@
 //! runner.rs    a compiled graph with its memory
 //! graphs.rs    forward, loss, gradients; what is computed twice to save memory
 //! factors.rs   the factors on the host and on devices
+//! hold.rs      what is to stay as the base model says
 //! state.rs     a training in a file
 //! kl.rs        how far the adapter takes the model from what it was
 //! ```
 
 mod factors;
 mod graphs;
+mod hold;
 mod kl;
 mod options;
 mod pack;
-mod runner;
 mod state;
 
+pub use hold::Held;
 pub use options::{Recompute, TrainingOptions, TrainingPlan};
 
 use super::adapter::{Adapter, Layout};
 use super::optim::Optimizer;
 use super::schedule::Schedule;
 use crate::backend::{CancelFlag, Reserved};
+use crate::context::Runner;
 use crate::error::Error;
 use crate::model::Model;
 use factors::FactorSet;
 use graphs::Graphs;
-use pack::{Micro, pack};
-use runner::Runner;
+use pack::{Micro, Packing, pack};
 use web_time::Instant;
 
 /// Tokens to learn from or to score. A token is predicted from those before it in the same example.
@@ -78,6 +80,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Tokens that count.
     pub tokens: usize,
+    /// Of what was held: the mean of `KL(base || adapted)` over its tokens that count, before the step; 0 where nothing was.
+    pub divergence: f64,
     /// Length of the gradient before clipping.
     pub grad_norm: f64,
     /// Learning rate.
@@ -190,20 +194,34 @@ impl Training {
     /// [`Error::Setting`] for an example that is too long, [`Error::Token`], [`Error::Empty`] where no token counts,
     /// [`Error::Cancelled`], [`Error::Diverged`] where the gradient is not finite; backend errors. The adapter is then as before.
     pub fn step(&mut self, examples: &[impl AsRef<Example>]) -> Result<StepReport, Error> {
+        self.step_holding(examples, &[], 0.0)
+    }
+
+    /// The same, while the model is held on `held` to what the base model says there: to the mean loss of a token of `examples`
+    /// comes `weight` times the mean of `KL(base || adapted)` over the tokens of `held` that count.
+    ///
+    /// # Errors
+    /// As [`Training::step`]; [`Error::Setting`] for what another kind of model was to hold.
+    pub fn step_holding(
+        &mut self,
+        examples: &[impl AsRef<Example>],
+        held: &[&Held],
+        weight: f64,
+    ) -> Result<StepReport, Error> {
         let start = Instant::now();
-        let micros = self.pack(examples)?;
-        let tokens: usize = micros.iter().map(Micro::targets).sum();
+        let micros = (self.pack(examples)?, self.pack_held(held)?);
+        let tokens: usize = micros.0.iter().map(Micro::targets).sum();
         if tokens == 0 {
             return Err(Error::Empty);
         }
         let dropped = self.factors.begin(self.step, self.options.dropout, self.options.seed)?;
-        let result = self.gradient(micros, tokens);
+        let result = self.objective(micros, held, weight);
         if dropped {
             self.factors.upload()?;
         }
-        let loss = result?;
+        let (loss, divergence) = result?;
         let grad_norm = self.factors.gradient_norm();
-        if !grad_norm.is_finite() || !loss.is_finite() {
+        if !grad_norm.is_finite() || !loss.is_finite() || !divergence.is_finite() {
             return Err(Error::Diverged { step: self.step });
         }
         let clip = self.options.clip.map_or(1.0, |limit| (limit / (grad_norm + 1e-6)).min(1.0));
@@ -212,21 +230,23 @@ impl Training {
         self.factors.upload()?;
         self.step += 1;
         let seconds = start.elapsed().as_secs_f64();
-        Ok(StepReport { step: self.step, loss: loss / tokens as f64, tokens, grad_norm, learning_rate, seconds })
+        Ok(StepReport { step: self.step, loss, tokens, divergence, grad_norm, learning_rate, seconds })
     }
 
-    /// The gradient of the mean loss goes to the factors; returns the sum of nats.
-    fn gradient(&mut self, micros: Vec<Micro>, tokens: usize) -> Result<f64, Error> {
-        self.factors.clear_gradients();
-        let mut loss = 0.0;
+    /// Adds the gradient of `factor` times the nats, less what slopes take off them, to the factors' gradients; returns these.
+    fn gradient(&mut self, micros: Vec<Micro>, factor: f64) -> Result<f64, Error> {
+        let (mut loss, groups) = (0.0, self.graphs.groups());
         for mut micro in micros {
-            micro.set_seed(1.0 / tokens as f32);
+            micro.set_seed(factor as f32);
             let runner = &mut self.trainer;
             runner.run(&micro.rows, &self.cancel)?;
-            let mut total = [0.0];
-            runner.read(0, &mut total)?;
-            loss += f64::from(total[0]);
-            self.factors.add_gradients(|output, into| runner.read(output + 1, into))?;
+            micro.nats(|group, into| runner.read(group, into), &mut |_, nats| loss += nats)?;
+            for group in groups..2 * groups {
+                let mut along = [0.0];
+                runner.read(group, &mut along)?;
+                loss += f64::from(along[0]);
+            }
+            self.factors.add_gradients(|output, into| runner.read(2 * groups + output, into))?;
         }
         Ok(loss)
     }
@@ -237,10 +257,40 @@ impl Training {
     /// # Errors
     /// As [`Training::step`].
     pub fn gradients(&mut self, examples: &[impl AsRef<Example>]) -> Result<(f64, Adapter), Error> {
-        let micros = self.pack(examples)?;
-        let tokens = micros.iter().map(Micro::targets).sum::<usize>().max(1);
-        let loss = self.gradient(micros, tokens)? / tokens as f64;
+        self.gradients_holding(examples, &[], 0.0)
+    }
+
+    /// The gradient that [`Training::step_holding`] takes, and the mean loss of `examples`.
+    ///
+    /// # Errors
+    /// As [`Training::step_holding`]; no example is none.
+    pub fn gradients_holding(
+        &mut self,
+        examples: &[impl AsRef<Example>],
+        held: &[&Held],
+        weight: f64,
+    ) -> Result<(f64, Adapter), Error> {
+        let micros = (self.pack(examples)?, self.pack_held(held)?);
+        let (loss, _) = self.objective(micros, held, weight)?;
         Ok((loss, self.factors.gradients(&Layout::of(&self.model))))
+    }
+
+    /// The gradient of the mean loss of the first, and of `weight` times the mean divergence of the second, which `held` was packed to, goes
+    /// to the factors. Returns both means.
+    fn objective(
+        &mut self,
+        (own, holding): (Vec<Micro>, Vec<Micro>),
+        held: &[&Held],
+        weight: f64,
+    ) -> Result<(f64, f64), Error> {
+        self.factors.clear_gradients();
+        let each = |micros: &[Micro]| 1.0 / micros.iter().map(Micro::targets).sum::<usize>().max(1) as f64;
+        let (each_own, each_held) = (each(&own), each(&holding));
+        let loss = self.gradient(own, each_own)? * each_own;
+        let ground: f64 = held.iter().map(|h| h.ground()).sum();
+        let above = if weight > 0.0 { self.gradient(holding, weight * each_held)? - ground } else { 0.0 };
+        // Rounding may take what is nothing below it.
+        Ok((loss, (above * each_held).max(0.0)))
     }
 
     /// How well the model with the adapter as it is predicts each example.
@@ -275,13 +325,19 @@ impl Training {
         let tokens = (0..self.options.context).map(|i| (i * 7919 % vocab) as u32).collect();
         let micros = self.pack(&[Example::of(tokens)])?;
         let start = Instant::now();
-        self.gradient(micros, 1)?;
+        self.factors.clear_gradients();
+        self.gradient(micros, 1.0)?;
         Ok(start.elapsed().as_secs_f64())
     }
 
     fn pack(&self, examples: &[impl AsRef<Example>]) -> Result<Vec<Micro>, Error> {
         self.cancel.reset();
-        pack(examples, &self.graphs.size(), self.model.tokenizer().vocab_size())
+        pack(examples, &self.packing(Some(0)))
+    }
+
+    fn packing(&self, adapter: Option<u32>) -> Packing {
+        let (size, vocab) = (self.graphs.size(), self.model.tokenizer().vocab_size());
+        Packing { size, vocab, width: self.graphs.width(), adapter }
     }
 
     /// The adapter as it is.

@@ -1,7 +1,6 @@
 //! Models in GGUF.
 
 use super::read_definition;
-use crate::embed::Pooling;
 use crate::error::Error;
 use crate::models::{ConfigError, Definition, Hyper};
 use std::borrow::Cow;
@@ -14,22 +13,6 @@ pub fn definition(file: &Gguf) -> Result<(String, Box<dyn Definition>), Error> {
     let hyper = Hyper::Gguf { metadata: &file.metadata, checkpoint: &file.checkpoint, architecture: &name };
     let definition = read_definition(&name, &hyper)?;
     Ok((name, definition))
-}
-
-/// How a text's rows become its embedding; the numbers are llama.cpp's.
-pub fn pooling(m: &Metadata) -> Result<Option<Pooling>, Error> {
-    let Some(architecture) = m.str(ARCHITECTURE_KEY)? else { return Ok(None) };
-    let key = format!("{architecture}.pooling_type");
-    Ok(match m.u32(&key)? {
-        None | Some(0) => None,
-        Some(1) => Some(Pooling::Mean),
-        Some(2) => Some(Pooling::Cls),
-        Some(3) => Some(Pooling::Last),
-        Some(other) => {
-            let supported = "0 (none), 1 (mean), 2 (first) and 3 (last)".to_owned();
-            return Err(ConfigError::Unsupported { key, found: other.to_string(), supported }.into());
-        }
-    })
 }
 
 /// The tokenizer of a GGUF file.

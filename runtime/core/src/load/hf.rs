@@ -1,12 +1,10 @@
 //! Models in Hugging Face folders.
 
 use super::read_definition;
-use crate::embed::Pooling;
 use crate::error::Error;
 use crate::models::{ConfigError, Definition, Hyper, hugging_face};
 use std::borrow::Cow;
-use tern_formats::Opener;
-use tern_formats::hf::{self, Config, Folder, TokenizerFiles};
+use tern_formats::hf::{Config, Folder, TokenizerFiles};
 use tern_text::{Tokenizer, TokenizerSpec, VocabFiles};
 
 /// The architecture's name and its hyper-parameters.
@@ -17,35 +15,6 @@ pub fn definition(folder: &Folder) -> Result<(String, Box<dyn Definition>), Erro
         names.into_iter().next().ok_or_else(|| ConfigError::Missing { key: "architectures in config.json".into() })?;
     let definition = read_definition(&name, &Hyper::Hf { config, checkpoint: Some(checkpoint) })?;
     Ok((name, definition))
-}
-
-/// How a text's rows become its embedding: `config.json` in a folder of sentence-transformers' own.
-pub fn pooling(open: &Opener<'_>) -> Result<Option<Pooling>, Error> {
-    let Some(config) = hf::optional_json(open, "config.json")? else { return Ok(None) };
-    let modes = [
-        ("pooling_mode_mean_tokens", Some(Pooling::Mean)),
-        ("pooling_mode_cls_token", Some(Pooling::Cls)),
-        ("pooling_mode_lasttoken", Some(Pooling::Last)),
-        ("pooling_mode_max_tokens", None),
-        ("pooling_mode_mean_sqrt_len_tokens", None),
-        ("pooling_mode_weightedmean_tokens", None),
-    ];
-    let mut chosen = Vec::new();
-    for (key, pooling) in modes {
-        if config.bool(key)?.unwrap_or(false) {
-            chosen.push((key, pooling));
-        }
-    }
-    match chosen.as_slice() {
-        [] => Ok(None),
-        [(_, Some(pooling))] => Ok(Some(*pooling)),
-        all => Err(ConfigError::Unsupported {
-            key: "1_Pooling/config.json".to_owned(),
-            found: all.iter().map(|c| c.0).collect::<Vec<_>>().join(" and "),
-            supported: "one of pooling_mode_mean_tokens, pooling_mode_cls_token and pooling_mode_lasttoken".to_owned(),
-        }
-        .into()),
-    }
 }
 
 /// The tokenizer of a folder.

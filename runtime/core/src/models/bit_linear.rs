@@ -143,6 +143,10 @@ impl Definition for BitLinears {
         self.model.common()
     }
 
+    fn is_encoder(&self) -> bool {
+        self.model.is_encoder()
+    }
+
     fn rope(&self) -> Option<&Rope> {
         self.model.rope()
     }

@@ -108,6 +108,9 @@ pub enum ConfigError {
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
+/// How keys of a GGUF file's tokenizer begin.
+pub const TOKENIZER: &str = "tokenizer.";
+
 impl Hyper<'_> {
     /// Is this GGUF?
     pub fn is_gguf(&self) -> bool {
@@ -268,6 +271,8 @@ impl Hyper<'_> {
 
     fn key(&self, gguf: &str) -> String {
         match self {
+            // Of the tokenizer, whatever the architecture.
+            _ if gguf.starts_with(TOKENIZER) => gguf.to_owned(),
             Self::Gguf { architecture, .. } => format!("{architecture}.{gguf}"),
             Self::Hf { .. } => gguf.to_owned(),
             Self::Recorded { of, .. } => of.key(gguf),

@@ -19,6 +19,8 @@ pub mod inputs {
     pub const SEQ_START: &str = "seq_start";
     /// Place in the KV pages of each row `[T]`.
     pub const KV_SLOTS: &str = "kv_slots";
+    /// What kind of text each token is of, where a model tells kinds apart `[T]`.
+    pub const TOKEN_TYPES: &str = "token_types";
     /// Pages of each sequence `[S, P]`.
     pub const KV_PAGES: &str = "kv_pages";
     /// Rows whose logits are wanted `[R]`.
@@ -47,7 +49,7 @@ pub struct AdapterBanks {
     pub targets: BTreeSet<String>,
 }
 
-/// Names of the banks of a matrix: A `[count, rank, columns]` and B `[count, rows, rank]`.
+/// Names of the banks of a matrix: A `[count, rank, columns]` and B, turned round, `[count, rank, rows]`.
 pub fn bank_names(tensor: &str) -> [String; 2] {
     let name = tensor.strip_suffix(".weight").unwrap_or(tensor);
     [format!("{name}.lora_a"), format!("{name}.lora_b")]
@@ -71,7 +73,7 @@ pub struct NetOptions {
 }
 
 /// Heads and their sizes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct AttentionShape {
     /// Query heads.
     pub heads: u32,
@@ -89,6 +91,8 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Scores are `c * tanh(score / c)`; 0 for none.
     pub softcap: f32,
+    /// Do rows see what comes after them, too? Then there is no cache.
+    pub bidirectional: bool,
 }
 
 impl AttentionShape {
@@ -337,14 +341,14 @@ impl<'a> Net<'a> {
         Some((self.g.state(&self.full(name), desc), self.input(inputs::STATE_SLOTS)))
     }
 
-    /// Causal attention of the current layer, rotated where there is a rotation, over its cache where the graph has one, with
-    /// sinks where the file has them.
+    /// Attention of the current layer, rotated where there is a rotation, over its cache where the graph has one, with sinks
+    /// where the file has them.
     pub fn attention(&mut self, q: Value, k: Value, v: Value, rope: Option<Value>, shape: &AttentionShape) -> Value {
         let (q, k) = match rope {
             Some(table) => (self.rotated(q, table, shape.heads, shape), self.rotated(k, table, shape.kv_heads, shape)),
             None => (q, k),
         };
-        let cache = self.options.pages.map(|_| {
+        let cache = self.options.pages.filter(|_| !shape.bidirectional).map(|_| {
             let state = self.g.state(&self.full("kv"), kv_page(shape.kv_heads, shape.head_dim, self.options.kv_dtype));
             (state, self.input(inputs::KV_SLOTS), self.input(inputs::KV_PAGES))
         });
@@ -364,6 +368,7 @@ impl<'a> Net<'a> {
             scale: shape.scale,
             window: shape.window,
             softcap: shape.softcap,
+            bidirectional: shape.bidirectional.into(),
             ..Default::default()
         };
         self.g.attention(q, k, v, with, params).0
@@ -390,7 +395,7 @@ impl<'a> Net<'a> {
         let tensor = self.full(&format!("{name}.weight"));
         let Some(banks) = self.options.adapters.as_ref().filter(|b| b.targets.contains(&tensor)) else { return none };
         let (count, rank, [a, b]) = (banks.count, banks.rank, bank_names(&tensor));
-        let (a, b) = (self.g.constant(&a, &[count, rank, k]), self.g.constant(&b, &[count, n, rank]));
+        let (a, b) = (self.g.constant(&a, &[count, rank, k]), self.g.constant(&b, &[count, rank, n]));
         let scale = match self.made.get(inputs::ADAPTER_SCALE) {
             Some(&v) => v,
             None => self.g.constant(inputs::ADAPTER_SCALE, &[count]),

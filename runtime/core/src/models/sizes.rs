@@ -104,6 +104,7 @@ impl Sizes {
                 window: 0,
                 scale: 1.0 / (head_dim as f64).sqrt() as f32,
                 softcap: 0.0,
+                bidirectional: false,
             },
             eps: h.float(names.eps.0, &[names.eps.1], 1e-12..=1.0, None)? as f32,
             head: head(h)?,

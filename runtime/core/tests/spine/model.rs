@@ -86,7 +86,7 @@ impl Net {
     fn linear(&mut self, x: Value, name: &str, n: u64, k: u64) -> Value {
         let w = self.matrix(name, DType::Q4_0, &[n, k]);
         let a = self.g.constant(&format!("{name}.lora_a"), &[ADAPTERS, RANK, k]);
-        let b = self.g.constant(&format!("{name}.lora_b"), &[ADAPTERS, n, RANK]);
+        let b = self.g.constant(&format!("{name}.lora_b"), &[ADAPTERS, RANK, n]);
         let index = self.tokens(inputs::ADAPTER_INDEX);
         let scale = match self.made.get("scale") {
             Some(&v) => v,

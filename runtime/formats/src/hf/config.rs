@@ -53,6 +53,25 @@ impl Config {
         Self::parse(source.name(), &text)
     }
 
+    /// Reads and parses a file of at most `limit` bytes that is a list of objects.
+    ///
+    /// # Errors
+    /// [`Problem::TooLong`], [`Problem::NotUtf8`]; [`Problem::Json`] for anything else, or a key twice with different values.
+    pub fn read_list(source: &dyn Source, limit: u64) -> Result<Vec<Self>, FormatError> {
+        let text = read_text(source, "the file", limit)?;
+        let file = || source.name().to_owned();
+        let list = serde_json::from_str::<Vec<Unambiguous>>(&text);
+        let list = list.map_err(|e| FormatError::new(file(), json::problem("JSON", &e)))?;
+        let object = |(i, Unambiguous(value)): (usize, Unambiguous)| match value {
+            Value::Object(_) => Ok(Self { file: file(), value }),
+            _ => {
+                let message = format!("element {i} is not an object");
+                Err(FormatError::new(file(), Problem::Json { what: "JSON", message }))
+            }
+        };
+        list.into_iter().enumerate().map(object).collect()
+    }
+
     /// Parses text. `file` is the name for error messages.
     ///
     /// # Errors

@@ -126,6 +126,14 @@ pub fn optional_json(open: &Opener<'_>, name: &'static str) -> Result<Option<Con
     json(open, name, MAX_CONFIG_BYTES)
 }
 
+/// A file of a list of JSON objects that need not be there.
+///
+/// # Errors
+/// As [`open`].
+pub fn optional_list(open: &Opener<'_>, name: &'static str) -> Result<Option<Vec<Config>>, FormatError> {
+    optional(open, name)?.map(|source| Config::read_list(&*source, MAX_CONFIG_BYTES)).transpose()
+}
+
 fn text(open: &Opener<'_>, name: &'static str, limit: u64) -> Result<Option<String>, FormatError> {
     optional(open, name)?.map(|source| read_text(&*source, name, limit)).transpose()
 }

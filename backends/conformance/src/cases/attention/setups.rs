@@ -34,7 +34,10 @@ const BASE: AttentionParams = AttentionParams {
     softcap: 0.0,
     rope_layout: rope_layout::HALVES,
     n_rot: 16,
+    bidirectional: 0,
 };
+
+const BOTH_WAYS: AttentionParams = AttentionParams { bidirectional: 1, ..BASE };
 
 impl Setup {
     fn new(name: &str, params: AttentionParams, sequences: &[(usize, usize)]) -> Self {
@@ -75,6 +78,13 @@ fn stateless(t: usize) -> Vec<Setup> {
         new("sinks", base).sinks(),
         new("all options", AttentionParams { window: 5, softcap: 5.0, ..base }).sinks(),
         Setup::new(&format!("three sequences T={t}"), base, &[(0, 1), (0, t), (0, 2)]),
+        Setup::new(&format!("both ways T={t}"), BOTH_WAYS, &[(0, t), (0, 1), (0, 5)]),
+        Setup::new(
+            &format!("both ways, window 3 T={t}"),
+            AttentionParams { window: 3, ..BOTH_WAYS },
+            &[(0, 4), (0, t)],
+        ),
+        new("both ways, all options", AttentionParams { window: 5, softcap: 5.0, ..BOTH_WAYS }).sinks(),
     ]
 }
 
@@ -140,6 +150,13 @@ fn large(kv_dtype: u32) -> Setup {
 pub(super) fn forward() -> Vec<Setup> {
     let mut out: Vec<Setup> = crate::cases::TOKENS.into_iter().flat_map(stateless).collect();
     out.push(Setup::new("rope without pages", BASE, &[(0, 7), (0, 2)]).rope());
+    out.push(Setup::new("both ways, rope", BOTH_WAYS, &[(0, 7), (0, 33), (0, 2)]).rope());
+    // More rows than a page, than a tile, and than a group of pages have; sequences without rows.
+    let few = AttentionParams { heads: 2, kv_heads: 1, head_dim: 8, ..BOTH_WAYS };
+    let long = [(0, 700), (0, 0), (0, 129), (0, 64), (0, 0)];
+    for window in [0, 1, 40, 64, 300] {
+        out.push(Setup::new(&format!("both ways, long, window {window}"), AttentionParams { window, ..few }, &long));
+    }
     out.extend(paged(dtype::F16));
     out.extend(paged(dtype::F32));
     out.extend(paged(dtype::I8));
@@ -153,9 +170,11 @@ pub(super) fn gradients() -> Vec<Setup> {
     // More rows than kernels take at once; windows of less, about as much and more than that.
     let few = AttentionParams { heads: 2, kv_heads: 1, head_dim: 8, ..BASE };
     let long = [(0, 150), (0, 70), (0, 64)];
-    for window in [0, 3, 64, 70] {
-        let params = AttentionParams { window, softcap: 4.0, ..few };
-        out.push(Setup::new(&format!("long, window {window}"), params, &long).sinks());
+    for (bidirectional, name) in [(0, "long"), (1, "both ways, long")] {
+        for window in [0, 3, 64, 70] {
+            let params = AttentionParams { window, softcap: 4.0, bidirectional, ..few };
+            out.push(Setup::new(&format!("{name}, window {window}"), params, &long).sinks());
+        }
     }
     out.push(Setup::new("long, plain", AttentionParams { head_dim: 16, ..few }, &[(0, 129)]));
     out

@@ -21,8 +21,8 @@ unsafe fn attend<S: Simd, E: Element, const CODES: bool>(t: &Tile, group: usize,
         t.work.part.clear(t.rows(), state_stride(&t.layout));
         for page in pages.clone() {
             let start = page * page_size;
-            // Tokens that see the page are consecutive: not before it, and within the window after it.
-            let first = start.saturating_sub(t.position);
+            // Tokens that see the page are consecutive: not too far before it, and within the window after it.
+            let first = (start + 1).saturating_sub(t.position + t.ahead.reach);
             let last = match t.window {
                 0 => t.tokens,
                 w => (start + page_size + w - 1).saturating_sub(t.position).min(t.tokens),
@@ -40,7 +40,7 @@ unsafe fn attend<S: Simd, E: Element, const CODES: bool>(t: &Tile, group: usize,
                 S::prefetch(next.cast::<u8>().wrapping_add(at));
             }
             if convert && rows.1 - rows.0 >= CONVERT_ROWS {
-                let places = (t.position + last - start).min(page_size);
+                let places = (t.ahead.end_seen(t.position + last - 1) - start).min(page_size);
                 copy::<S, E>(keys, t.work.keys, t.layout.values_at());
                 copy::<S, E>(values, t.work.values, places * t.layout.head_stride());
                 let (keys, values) = (t.work.keys.cast_const(), t.work.values.cast_const());

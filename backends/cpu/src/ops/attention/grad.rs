@@ -42,6 +42,7 @@ struct AttentionGrad {
     kv_heads: usize,
     head_dim: usize,
     window: usize,
+    bidirectional: bool,
     rule: Rule,
     layout: Layout,
     dense: Dense,
@@ -61,6 +62,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     if op.input(3).is_some() || op.input(6).is_some() {
         return Err(c.lacking("only of the form without rope table and state"));
     }
+    c.ensure(p.bidirectional <= 1, format!("bidirectional is {}, expected 0 or 1", p.bidirectional))?;
     let (q, k, v, dout) =
         (c.f32_in(0, "q")?, c.f32_in(1, "k")?, c.f32_in(2, "v")?, c.f32_in(INPUTS, "gradient of the output")?);
     let tokens = c.first(q);
@@ -98,6 +100,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         kv_heads,
         head_dim: d,
         window: p.window as usize,
+        bidirectional: p.bidirectional == 1,
         rule: Rule { scale: p.scale, softcap: p.softcap },
         layout,
         dense: Dense::of(ctx.tier),

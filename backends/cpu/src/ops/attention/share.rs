@@ -8,7 +8,7 @@
 mod tile;
 
 use super::{Attention, Past, SPLIT_TOKENS, TILE_ROWS};
-use crate::kernels::attention::{Tile, group_pages};
+use crate::kernels::attention::{Ahead, Tile, group_pages};
 use crate::op::Step;
 use crate::pool::Worker;
 use std::ops::Range;
@@ -133,10 +133,21 @@ impl<'a> Plan<'a> {
         }
     }
 
+    /// What rows of a sequence see from their own positions on.
+    unsafe fn ahead(&self, sequence: usize) -> Ahead {
+        if self.op.p.bidirectional == 0 {
+            return Ahead::CAUSAL;
+        }
+        // SAFETY: contents were checked. Without a state a sequence is its rows.
+        Ahead::both_ways(self.op.p.window as usize, unsafe { self.rows(sequence) }.len())
+    }
+
     /// Groups of pages that a token sees.
-    fn groups(&self, position: usize) -> Range<usize> {
+    unsafe fn groups(&self, sequence: usize, position: usize) -> Range<usize> {
         let span = group_pages(self.op.layout.page_size) * self.op.layout.page_size;
-        Tile::first_seen(position, self.op.p.window as usize) / span..position / span + 1
+        // SAFETY: passed on.
+        let end = unsafe { self.ahead(sequence) }.end_seen(position);
+        Tile::first_seen(position, self.op.p.window as usize) / span..end.div_ceil(span)
     }
 
     unsafe fn items_of(&self, sequence: usize) -> usize {
@@ -144,7 +155,7 @@ impl<'a> Plan<'a> {
         unsafe {
             let rows = self.rows(sequence);
             if self.split {
-                rows.map(|row| self.groups(self.position(sequence, row)).len()).sum()
+                rows.map(|row| self.groups(sequence, self.position(sequence, row)).len()).sum()
             } else {
                 rows.len().div_ceil(self.tile_tokens)
             }
@@ -173,16 +184,16 @@ impl<'a> Plan<'a> {
                 let tile = self.items_of(sequence) - 1 - i;
                 let first = rows.start + tile * self.tile_tokens;
                 let tokens = self.tile_tokens.min(rows.end - first);
-                let last = self.groups(self.position(sequence, first + tokens - 1)).end;
-                let groups = self.groups(self.position(sequence, first)).start..last;
+                let last = self.groups(sequence, self.position(sequence, first + tokens - 1)).end;
+                let groups = self.groups(sequence, self.position(sequence, first)).start..last;
                 return (Place { sequence, first, tokens, kv_head }, groups);
             }
             let mut first = rows.start;
-            let mut groups = self.groups(self.position(sequence, first));
+            let mut groups = self.groups(sequence, self.position(sequence, first));
             while i >= groups.len() {
                 i -= groups.len();
                 first += 1;
-                groups = self.groups(self.position(sequence, first));
+                groups = self.groups(sequence, self.position(sequence, first));
             }
             let group = groups.start + i;
             (Place { sequence, first, tokens: 1, kv_head }, group..group + 1)

@@ -16,12 +16,12 @@ mod adapters;
 mod layout;
 mod work;
 
+use super::inner::Inner;
 use super::shape::{self, Matrix};
-use super::{COMMON, MAX_WEIGHTS, PER_WEIGHT, adapter};
+use super::{COMMON, MAX_WEIGHTS, PER_WEIGHT};
 use crate::check::{Checker, fixed};
 use crate::matmul::decode::Decoder;
 use crate::matmul::dense::Dense;
-use crate::matmul::finish::Finish;
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use layout::Layout;
@@ -38,7 +38,7 @@ struct LinearGrad {
     adapters: Option<(usize, usize)>,
     parts: Vec<Part>,
     dense: Dense,
-    finish: Finish,
+    inner: Inner,
     layout: Layout,
 }
 
@@ -54,14 +54,12 @@ struct Part {
     lora: Option<Lora>,
 }
 
+/// A weight's adapters, and their gradients where wanted.
 #[derive(Clone, Copy)]
 struct Lora {
-    a: usize,
-    b: usize,
+    of: shape::Lora,
     da: Option<usize>,
     db: Option<usize>,
-    rank: usize,
-    banks: usize,
 }
 
 /// Compiles the op.
@@ -99,7 +97,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         adapters,
         parts,
         dense: Dense::of(ctx.tier),
-        finish: Finish::new(ctx.tier),
+        inner: Inner::new(columns, ctx.tier),
         layout,
     }))
 }
@@ -128,9 +126,9 @@ fn part(
     }
     let lora = match shape::lora(c, op, i, (rows, columns), adapters)? {
         None => None,
-        Some(shape::Lora { a, b, rank, banks }) => {
+        Some(of) => {
             let (da, db) = (c.gradient(first + 2, "gradient of lora_a")?, c.gradient(first + 3, "gradient of lora_b")?);
-            Some(Lora { a, b, da, db, rank, banks })
+            Some(Lora { of, da, db })
         }
     };
     let decoder = Decoder::new(format, columns, ctx.tier);
@@ -152,13 +150,5 @@ impl CompiledOp for LinearGrad {
             }
             self.work(step, worker);
         }
-    }
-}
-
-impl LinearGrad {
-    /// Bank and scale of a token's adapter, where it has one that does anything.
-    unsafe fn adapter(&self, step: &Step<'_>, token: usize, banks: usize) -> Option<(usize, f32)> {
-        // SAFETY: passed on.
-        unsafe { adapter(step, self.adapters?, token, banks) }
     }
 }

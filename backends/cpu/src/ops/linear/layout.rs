@@ -4,10 +4,13 @@ use super::Part;
 use crate::matmul::tokens::{Form, Tiling};
 use crate::op::Step;
 use crate::places::Places;
-use crate::weight::STRIP;
 
 /// Tokens times columns that every worker prepares for itself: about a microsecond, as a barrier.
 const OWN: usize = 4096;
+/// So many tokens are prepared by every worker, however wide they are: one worker would do them alone, and the others wait.
+const OWN_TOKENS: usize = 8;
+/// Tokens that a worker prepares between two looks at the adapters, in a step with many.
+pub const TOGETHER: usize = 24;
 
 /// Places in the scratch.
 #[derive(Clone, Debug)]
@@ -16,16 +19,14 @@ pub struct Layout {
     pub bytes: usize,
     /// Tiles of each form, where a weight wants them. Floats are normed rows; without a norm they are `x` itself.
     pub tiles: ByForm,
-    /// Per weight, inner values of its adapters `[token][rank]`.
+    /// Per weight, inner values of its adapters with scale, `[token][rank]`.
     pub inner: Vec<usize>,
     /// Where workers' own memory begins, and how much each has.
     workers: usize,
     per_worker: usize,
-    /// In a worker's memory: a normed row that no weight wants as it is, few tokens as above, an adapter's rows,
-    /// decoded strips.
-    pub row: usize,
+    /// In a worker's memory: normed rows that no weight wants as they are, few tokens as above, decoded strips.
+    pub rows: usize,
     pub own_tiles: ByForm,
-    pub bank: usize,
     pub strips: Vec<usize>,
     /// Tokens of full tiles.
     full: [usize; Form::ALL.len()],
@@ -68,11 +69,11 @@ impl Layout {
         let inner = inner.collect::<Option<Vec<_>>>()?;
 
         let mut own = Places::default();
-        let row = own.take(if norm && !wanted(Form::Floats) { columns } else { 0 }, 4)?;
-        let own_tokens = if adapters { 0 } else { (OWN / columns).min(tokens) };
+        let own_tokens = (OWN / columns).max(OWN_TOKENS).min(tokens);
+        // Adapters need a row after it was quantized.
+        let rows = if adapters { own_tokens.max(TOGETHER).min(tokens) } else { 1 };
+        let rows = own.take(if norm && !wanted(Form::Floats) { rows } else { 0 }, columns.checked_mul(4)?)?;
         let own_tiles = take_tiles(&mut own, own_tokens)?;
-        let rank = parts.iter().filter_map(|p| p.lora).map(|l| l.rank).max().unwrap_or(0);
-        let bank = own.take(rank, STRIP * 4)?;
         let strips = parts.iter().map(|p| own.take(1, p.multiplier.scratch_bytes())).collect::<Option<Vec<_>>>()?;
         let bytes = common.with_workers(&own, threads)?;
         Some(Self {
@@ -81,9 +82,8 @@ impl Layout {
             inner,
             workers: common.bytes(),
             per_worker: own.bytes(),
-            row,
+            rows,
             own_tiles,
-            bank,
             strips,
             full,
             token_bytes,

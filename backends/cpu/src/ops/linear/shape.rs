@@ -63,7 +63,7 @@ pub(super) fn lora(
             c.ensure(c.dims(a).len() == 3, "lora_a is not [banks, rank, columns]")?;
             let rank = c.dims(a)[1];
             c.shaped(a, &[banks, rank, fixed(columns)], "lora_a")?;
-            c.shaped(b, &[banks, fixed(rows), rank], "lora_b")?;
+            c.shaped(b, &[banks, rank, fixed(rows)], "lora_b")?;
             let (rank, banks) = (c.max_of(rank), c.max_of(banks));
             c.shaped(a, &[fixed(banks), fixed(rank), fixed(columns)], "lora_a")?;
             Ok(Some(Lora { a, b, rank, banks }))

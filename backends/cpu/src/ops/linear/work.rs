@@ -1,8 +1,9 @@
 //! Products by strips, and everything that follows them.
 
+use super::inner::{adapter, runs};
 use super::input::Input;
-use super::{Linear, Part};
-use crate::matmul::finish::{Results, Target};
+use super::{Linear, Lora, Part};
+use crate::matmul::finish::{Adapter, Results, Target};
 use crate::matmul::share;
 use crate::matmul::strip::{RESULTS, Strip};
 use crate::matmul::tokens::{Tile, Tiling};
@@ -25,10 +26,10 @@ struct Job<'a> {
     first_row: usize,
     rows: usize,
     tiling: Tiling,
+    input: &'a Input,
+    worker: &'a Worker<'a>,
     x: *const u8,
     scratch: *mut u8,
-    /// The strip's rows of an adapter's B, `[rank][32]`, and whose they are.
-    bank: *mut f32,
     inner: *const f32,
 }
 
@@ -68,6 +69,17 @@ impl Linear {
             return;
         }
         let mut left = WARM;
+        for (part, ranks) in self.ranks_of_parts(self.own_ranks(worker)) {
+            let Some(lora) = self.parts[part].lora else { continue };
+            // SAFETY: tensors of the step; any address may be asked for; the tier is available.
+            unsafe {
+                let Some((bank, _)) = self.adapters.and_then(|of| adapter(step, of, 0, lora.banks)) else { continue };
+                let a = step.f32(lora.a).add((bank * lora.rank + ranks.start) * self.columns);
+                let bytes = (ranks.len() * self.columns * 4).min(left);
+                (self.ask)(a.cast(), bytes);
+                left -= bytes;
+            }
+        }
         for (part, strip) in share::run(worker, self.strips()).flat_map(|item| self.parts_of(item)) {
             let part = &self.parts[part];
             let Some(matrix) = step.weight(part.w).and_then(|w| w.matrix()) else { return };
@@ -176,8 +188,8 @@ impl Linear {
     unsafe fn open<'a>(
         &'a self,
         step: &Step<'_>,
-        worker: &Worker<'_>,
-        input: &Input,
+        worker: &'a Worker<'_>,
+        input: &'a Input,
         part: usize,
         strip: usize,
     ) -> Job<'a> {
@@ -195,15 +207,20 @@ impl Linear {
                 None => p.multiplier.plain_strip(step.f32(p.w).add(first_row * self.columns), rows),
             };
             p.multiplier.open(strip, tiling, scratch);
+            if let Some((lora, (bank, _))) = p.lora.zip(p.lora.and_then(|l| adapter(step, self.adapters?, 0, l.banks)))
+            {
+                (self.finish.ask_ranks)(self.lora_b(step, p, lora, bank, first_row), p.rows, lora.rank);
+            }
             Job {
                 part: p,
                 strip,
                 first_row,
                 rows,
                 tiling,
+                input,
+                worker,
                 x: input.tiles(form),
                 scratch,
-                bank: mine.add(l.bank).cast(),
                 inner: step.scratch().add(l.inner[part]).cast(),
             }
         }
@@ -230,24 +247,28 @@ impl Linear {
 
     unsafe fn adapt(&self, step: &Step<'_>, job: &Job<'_>, tile: Tile, results: &Results) {
         let Some(lora) = job.part.lora else { return };
-        let mut loaded = None;
-        for t in 0..tile.width {
-            // SAFETY: banks were checked to be in range; B has `rows` x `rank` elements per bank.
-            unsafe {
-                let Some((bank, scale)) = self.adapter(step, tile.first + t, lora.banks) else { continue };
-                if loaded != Some(bank) {
-                    let b = step.f32(lora.b).add((bank * job.part.rows + job.first_row) * lora.rank);
-                    for j in 0..lora.rank {
-                        for r in 0..STRIP {
-                            let value = if r < job.rows { b.add(r * lora.rank + j).read() } else { 0.0 };
-                            job.bank.add(j * STRIP + r).write(value);
-                        }
-                    }
-                    loaded = Some(bank);
-                }
-                let u = job.inner.add((tile.first + t) * lora.rank);
-                (self.finish.adapter)(results, t, job.bank, u, lora.rank, scale);
+        // SAFETY: banks were checked to be in range; there are inner values of all tokens.
+        unsafe {
+            for (run, adapter) in runs(step, self.adapters, tile.first..tile.first + tile.width, lora) {
+                let Some((bank, _)) = adapter else { continue };
+                job.input.inner_values(job.worker);
+                (self.finish.adapter)(
+                    results,
+                    &Adapter {
+                        b: self.lora_b(step, job.part, lora, bank, job.first_row),
+                        stride: job.part.rows,
+                        u: job.inner.add(tile.first * lora.rank),
+                        rank: lora.rank,
+                        tokens: (run.start - tile.first, run.end - tile.first),
+                    },
+                );
             }
         }
+    }
+
+    /// A bank of a weight's B from a row of the weight on.
+    unsafe fn lora_b(&self, step: &Step<'_>, part: &Part, lora: Lora, bank: usize, row: usize) -> *const f32 {
+        // SAFETY: B has `rank` x `rows` elements per bank, which the caller's bank is one of.
+        unsafe { step.f32(lora.b).add(bank * lora.rank * part.rows + row) }
     }
 }

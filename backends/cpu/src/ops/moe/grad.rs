@@ -2,8 +2,7 @@
 
 use super::Route;
 use crate::check::{Checker, fixed};
-use crate::kernels::elementwise;
-use crate::matmul::finish::Finish;
+use crate::kernels::{elementwise, vector};
 use crate::op::{CompiledOp, Ctx, Step, grain};
 use crate::pool::Worker;
 use tern_abi::ops::MoeRouteParams;
@@ -97,7 +96,7 @@ pub fn compile_combine(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Resu
     if let Some(dresidual) = dresidual {
         c.same(dout, dresidual, "gradient of residual")?;
     }
-    let (scale, dots) = (elementwise::scale(ctx.tier), Finish::new(ctx.tier).down);
+    let (scale, dots) = (elementwise::scale(ctx.tier), vector::dots(ctx.tier));
     Ok(Box::new(CombineGrad { y, weights, dout, dy, dweights, dresidual, k, n, scale, dots }))
 }
 

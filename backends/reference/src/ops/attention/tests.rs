@@ -13,6 +13,7 @@ const ONE: AttentionParams = AttentionParams {
     softcap: 0.0,
     rope_layout: 0,
     n_rot: 0,
+    bidirectional: 0,
 };
 
 fn run(p: AttentionParams, q: &[f64], k: &[f64], v: &[f64], starts: &[i32], sinks: Option<Vec<f64>>) -> Vec<f64> {

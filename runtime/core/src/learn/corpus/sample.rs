@@ -17,6 +17,15 @@ pub struct Sample {
     pub bytes: u64,
 }
 
+impl Sample {
+    /// The last token that counts no longer does: the end of an answer that had none.
+    pub(crate) fn forget_end(&mut self) {
+        if let Some(last) = self.example.counts.iter_mut().rev().find(|c| **c) {
+            *last = false;
+        }
+    }
+}
+
 impl AsRef<Example> for Sample {
     fn as_ref(&self) -> &Example {
         &self.example

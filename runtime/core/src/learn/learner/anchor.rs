@@ -1,23 +1,26 @@
 //! What must not change: the base model's own answers to everyday prompts.
 //!
-//! Half of the prompts are for *replay*: learning may use their answers to stay where it is. The other half is the *guard*, which is only
-//! measured: a bound on what was trained on would hold whatever happened elsewhere.
+//! Those to some prompts hold the model where it is while it learns. Those to others are the *guard*, which is only measured: a bound on
+//! what was trained on would hold whatever happened elsewhere.
 
 use super::control::{Control, Phase};
-use super::prompts::PROMPTS;
+use super::prompts::{GUARD, HELD};
 use crate::error::Error;
 use crate::learn::corpus::{Document, Origin, Sample};
-use crate::learn::pupil::Pupil;
+use crate::learn::pupil::{Answer, Pupil};
 use crate::learn::store::Edit;
 use serde::{Deserialize, Serialize};
 
 /// Samples that are measured in one call: conditions are asked between them.
 pub const TOGETHER: usize = 4;
 
+/// Prompts that are asked in one call.
+const ASKED: usize = 16;
+
 /// Samples of the base's own answers.
 pub struct Anchor {
-    /// To learn from.
-    pub replay: Vec<Sample>,
+    /// To hold the model with.
+    pub held: Vec<Sample>,
     /// To measure with.
     pub guard: Vec<Sample>,
 }
@@ -26,25 +29,26 @@ pub struct Anchor {
 struct Answers {
     /// As they were asked.
     prompts: Vec<String>,
-    answers: Vec<String>,
+    /// With whether each came to its end.
+    answers: Vec<(String, bool)>,
 }
 
 impl Anchor {
     /// Of a base model; answers are cached in the store.
     pub fn of(pupil: &mut dyn Pupil, store: &Edit, control: &Control) -> Result<Self, Error> {
         let file = format!("{}.json", pupil.base()?.fingerprint);
+        let prompts: Vec<&str> = GUARD.into_iter().chain(HELD).collect();
         let cached = store.cached(&file).and_then(|bytes| serde_json::from_slice::<Answers>(&bytes).ok());
-        let current = |a: &Answers| a.prompts == PROMPTS && a.answers.len() == PROMPTS.len();
-        let answers = match cached.filter(current) {
+        let answers = match cached.filter(|a| a.prompts == prompts && a.answers.len() == prompts.len()) {
             Some(cached) => cached.answers,
             None => {
                 let mut answers = Vec::new();
-                for (i, prompt) in PROMPTS.iter().enumerate() {
+                for some in prompts.chunks(ASKED) {
                     control.may_go_on()?;
-                    control.report(Phase::Anchor, i, PROMPTS.len(), None);
-                    answers.push(pupil.answer(prompt)?);
+                    control.report(Phase::Anchor, answers.len(), prompts.len(), None);
+                    answers.extend(pupil.answers(some)?.into_iter().map(|a: Answer| (a.text, a.whole)));
                 }
-                let kept = Answers { prompts: PROMPTS.map(str::to_owned).to_vec(), answers };
+                let kept = Answers { prompts: prompts.iter().map(|&p| p.to_owned()).collect(), answers };
                 // It is made again where it cannot be kept.
                 if let Ok(bytes) = serde_json::to_vec(&kept) {
                     let _ = store.cache(&file, &bytes);
@@ -52,16 +56,19 @@ impl Anchor {
                 kept.answers
             }
         };
-        let (mut replay, mut guard) = (Vec::new(), Vec::new());
-        for (i, (prompt, answer)) in PROMPTS.iter().zip(answers).enumerate() {
-            if answer.trim().is_empty() {
+        let (mut guard, mut held) = (Vec::new(), Vec::new());
+        for (i, (prompt, (text, whole))) in prompts.into_iter().zip(answers).enumerate() {
+            if text.trim().is_empty() {
                 continue;
             }
             // To learn from, it is the user's: who asks for an anchor wants the base model to stay.
-            let samples = pupil.encode(&Document::pair("anchor", Origin::User, *prompt, answer))?;
-            if i % 2 == 0 { &mut guard } else { &mut replay }.extend(samples);
+            let mut samples = pupil.encode(&Document::pair("anchor", Origin::User, prompt, text))?;
+            if let (false, Some(last)) = (whole, samples.last_mut()) {
+                last.forget_end();
+            }
+            if i < GUARD.len() { &mut guard } else { &mut held }.extend(samples);
         }
-        Ok(Self { replay, guard })
+        Ok(Self { held, guard })
     }
 
     /// Tokens of the guard that count.

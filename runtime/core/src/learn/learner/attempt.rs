@@ -2,6 +2,7 @@
 
 use super::anchor::{Anchor, TOGETHER};
 use super::control::{Control, Phase};
+use super::leash::Leash;
 use super::options::LearnOptions;
 use super::outcome::{Outcome, Scored};
 use super::screen;
@@ -150,15 +151,15 @@ impl Attempt<'_> {
         outcome.trained_bytes = samples.iter().map(|s| s.bytes).sum();
         let (budget, start) = (options.budget, Instant::now());
         let mut random = Random::new(options.seed);
-        let mut replayed = (0..anchor.replay.len()).cycle().filter_map(|i| anchor.replay.get(i));
-        let own = ((options.batch as f64 * (1.0 - options.replay)).round() as usize).max(1);
-        let per_epoch = samples.len().div_ceil(own) as u64;
+        pupil.hold(&anchor.held)?;
+        let mut leash = Leash::new(options, anchor.held.len());
+        let per_epoch = samples.len().div_ceil(options.batch) as u64;
         let mut total = budget.steps.min(per_epoch.saturating_mul(budget.epochs));
         let (mut first_nats, mut worked) = (0.0, Duration::ZERO);
         'epochs: for epoch in 0..budget.epochs {
             let mut order: Vec<usize> = (0..samples.len()).collect();
             random.shuffle(&mut order);
-            for part in order.chunks(own) {
+            for part in order.chunks(options.batch) {
                 if outcome.steps == TIMED {
                     // The rate falls to nothing by the last step, so their number is fixed early. Where time is no limit it has no
                     // influence: the same documents and seed give the same delta.
@@ -171,18 +172,17 @@ impl Attempt<'_> {
                 if done >= 1.0 || late || !control.may_go_on()? {
                     break 'epochs;
                 }
-                let mut batch: Vec<&Sample> = part.iter().filter_map(|&i| samples.get(i)).collect();
-                let learned: usize = batch.iter().map(|s| s.example.targets()).sum();
-                batch.extend(replayed.by_ref().take(options.batch.saturating_sub(own)));
+                let batch: Vec<&Sample> = part.iter().filter_map(|&i| samples.get(i)).collect();
                 let targets: usize = batch.iter().map(|s| s.example.targets()).sum();
                 let step = Instant::now();
+                let seen = pupil.step(&batch, leash.hold(), rate(done))?;
+                leash.feel(seen.divergence);
                 if epoch == 0 {
-                    first_nats +=
-                        pupil.nats(&part.iter().filter_map(|&i| samples.get(i)).cloned().collect::<Vec<_>>())?;
+                    first_nats += seen.nats;
                 }
-                let loss = pupil.step(&batch, rate(done))? / targets.max(1) as f64;
+                let loss = seen.nats / targets.max(1) as f64;
                 outcome.steps += 1;
-                outcome.tokens += learned as u64;
+                outcome.tokens += targets as u64;
                 control.report(Phase::Learn, outcome.steps as usize, total as usize, Some(loss));
                 worked += step.elapsed();
                 rest(step.elapsed(), options.duty);

@@ -22,7 +22,7 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { seconds: 240.0, steps: 2000, tokens: 2_000_000, epochs: 3 }
+        Self { seconds: 200.0, steps: 2000, tokens: 2_000_000, epochs: 3 }
     }
 }
 
@@ -41,8 +41,8 @@ pub struct LearnOptions {
     pub seed: u64,
     /// Samples of a step.
     pub batch: usize,
-    /// Share of the samples that are the base's own answers, to hold it where it is; 0 to below 1.
-    pub replay: f64,
+    /// The base's own answers to everyday prompts that a step holds the model to, beside the samples; 0: it is not held.
+    pub held: usize,
     /// Share of the time that is worked, in the background; the rest is left to others.
     pub duty: f64,
     /// The store keeps the documents: it can forget and rebuild by itself, and small amounts accumulate. Else the application is
@@ -58,8 +58,8 @@ impl Default for LearnOptions {
             budget: Budget::default(),
             facts: Vec::new(),
             seed: 0,
-            batch: 4,
-            replay: 0.25,
+            batch: 3,
+            held: 3,
             duty: 1.0,
             keep_sources: true,
         }
@@ -87,7 +87,7 @@ impl LearnOptions {
     pub fn check(&self) -> Result<(), Error> {
         let all = [
             ("held_out", self.corpus.held_out, 0.01, 0.9, "0.01 to 0.9"),
-            ("replay", self.replay, 0.0, 0.9, "0 to 0.9"),
+            ("held", self.held as f64, 0.0, 1024.0, "0 to 1024"),
             ("duty", self.duty, 0.01, 1.0, "0.01 to 1"),
             ("batch", self.batch as f64, 1.0, 1024.0, "1 to 1024"),
             ("seconds", self.budget.seconds, 0.0, f64::MAX, "0 or more"),

@@ -4,6 +4,7 @@ use super::*;
 use crate::learn::Example;
 use crate::learn::corpus::{Origin, Sample};
 use crate::learn::evidence::Bound;
+use crate::learn::pupil::{Answer, Hold, Seen};
 use crate::learn::store::{Base, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ struct Counter {
     name: &'static str,
     base: BTreeMap<(u8, u8), BTreeMap<u8, f64>>,
     delta: BTreeMap<(u8, u8), BTreeMap<u8, f64>>,
+    held: Vec<Sample>,
     /// Steps, to see whether any was taken.
     steps: usize,
     rate: f64,
@@ -28,7 +30,7 @@ impl Counter {
         for w in known.as_bytes().windows(3) {
             *base.entry((w[0], w[1])).or_default().entry(w[2]).or_default() += 1.0;
         }
-        Self { name, base, delta: BTreeMap::new(), steps: 0, rate: 2.0 }
+        Self { name, base, delta: BTreeMap::new(), held: Vec::new(), steps: 0, rate: 2.0 }
     }
 
     /// Log-probabilities after two bytes, with the delta times `weight`.
@@ -53,6 +55,26 @@ impl Counter {
     }
 }
 
+impl Counter {
+    fn answer(&self, prompt: &str) -> String {
+        let mut at = (b'e', b' ');
+        let mut out = String::new();
+        for i in 0..60 + prompt.len() % 7 {
+            let row = self.base.get(&at);
+            let total: f64 = row.into_iter().flatten().map(|(_, c)| c).sum();
+            let mut target = total * (((prompt.len() * 31 + i * 17) % 97) as f64 / 97.0);
+            let next = row.into_iter().flatten().find(|(_, c)| {
+                target -= **c;
+                target <= 0.0
+            });
+            let byte = next.map_or(b' ', |(b, _)| *b);
+            out.push(byte as char);
+            at = (at.1, byte);
+        }
+        out
+    }
+}
+
 impl Pupil for Counter {
     fn base(&self) -> Result<Base, Error> {
         let name = Some(self.name.to_owned());
@@ -73,22 +95,13 @@ impl Pupil for Counter {
         Ok(tokens.chunks(256).filter(|c| c.len() > 1).map(sample).collect())
     }
 
-    fn answer(&mut self, prompt: &str) -> Result<String, Error> {
-        let mut at = (b'e', b' ');
-        let mut out = String::new();
-        for i in 0..60 + prompt.len() % 7 {
-            let row = self.base.get(&at);
-            let total: f64 = row.into_iter().flatten().map(|(_, c)| c).sum();
-            let mut target = total * (((prompt.len() * 31 + i * 17) % 97) as f64 / 97.0);
-            let next = row.into_iter().flatten().find(|(_, c)| {
-                target -= **c;
-                target <= 0.0
-            });
-            let byte = next.map_or(b' ', |(b, _)| *b);
-            out.push(byte as char);
-            at = (at.1, byte);
-        }
-        Ok(out)
+    fn answers(&mut self, prompts: &[&str]) -> Result<Vec<Answer>, Error> {
+        Ok(prompts.iter().map(|prompt| Answer { text: self.answer(prompt), whole: true }).collect())
+    }
+
+    fn hold(&mut self, samples: &[Sample]) -> Result<(), Error> {
+        self.held = samples.to_vec();
+        Ok(())
     }
 
     fn begin(&mut self, delta: Option<&[u8]>, _: u64) -> Result<(), Error> {
@@ -109,8 +122,11 @@ impl Pupil for Counter {
         Ok(samples.iter().flat_map(|s| self.places(s)).map(|(at, _)| one(at)).sum())
     }
 
-    fn step(&mut self, samples: &[&Sample], rate: f32) -> Result<f64, Error> {
+    fn step(&mut self, samples: &[&Sample], hold: Hold<'_>, rate: f32) -> Result<Seen, Error> {
         self.steps += 1;
+        let held: Vec<Sample> = hold.which.iter().map(|&i| self.held[i].clone()).collect();
+        let tokens: usize = held.iter().map(|s| s.example.targets()).sum();
+        let divergence = self.divergence(&held)? / tokens.max(1) as f64;
         let mut nats = 0.0;
         let mut gradient: BTreeMap<(u8, u8), Vec<f64>> = BTreeMap::new();
         for s in samples {
@@ -122,6 +138,12 @@ impl Pupil for Counter {
                 g[b as usize] += 1.0;
             }
         }
+        for (at, _) in held.iter().flat_map(|s| self.places(s)) {
+            let g = gradient.entry(at).or_insert_with(|| vec![0.0; BYTES]);
+            for ((p, q), g) in self.row(at, 0.0).iter().zip(self.row(at, 1.0)).zip(g) {
+                *g += hold.weight * (p.exp() - q.exp());
+            }
+        }
         for (at, g) in gradient {
             let size = g.iter().map(|x| x * x).sum::<f64>().sqrt().max(1.0);
             for (b, x) in g.into_iter().enumerate().filter(|(_, x)| x.abs() > 1e-3) {
@@ -129,7 +151,7 @@ impl Pupil for Counter {
                     self.rate * f64::from(rate) * x / size;
             }
         }
-        Ok(nats)
+        Ok(Seen { nats, divergence })
     }
 
     fn norm(&mut self) -> Result<f64, Error> {
@@ -440,7 +462,7 @@ fn settings_out_of_range_are_refused() {
     let place = Place::new("settings");
     let (mut pupil, edit) = (Counter::new("base"), place.edit());
     for options in [
-        LearnOptions { replay: 1.0, ..options() },
+        LearnOptions { held: 2000, ..options() },
         LearnOptions { batch: 0, ..options() },
         LearnOptions { duty: f64::NAN, ..options() },
     ] {

@@ -1,6 +1,6 @@
 //! Muon: momentum whose matrix is made nearly orthogonal, so that all its directions learn at one pace.
 
-use super::{Optimizer, bytes, floats};
+use super::{Optimizer, Shape, bytes, floats};
 
 /// Newton-Schulz steps.
 const STEPS: usize = 5;
@@ -13,27 +13,29 @@ const EPS: f32 = 1e-7;
 pub(super) struct Muon {
     momentum: f32,
     weight_decay: f32,
-    shapes: Vec<[usize; 2]>,
+    shapes: Vec<Shape>,
     velocity: Vec<Vec<f32>>,
 }
 
 impl Muon {
-    pub fn new(momentum: f32, weight_decay: f32, shapes: &[[usize; 2]]) -> Self {
-        let velocity = shapes.iter().map(|s| vec![0.0; s[0] * s[1]]).collect();
+    pub fn new(momentum: f32, weight_decay: f32, shapes: &[Shape]) -> Self {
+        let velocity = shapes.iter().map(|s| vec![0.0; s.rows * s.columns]).collect();
         Self { momentum, weight_decay, shapes: shapes.to_vec(), velocity }
     }
 }
 
 impl Optimizer for Muon {
     fn update(&mut self, index: usize, _step: u64, lr: f32, values: &mut [f32], gradient: &[f32]) {
-        let (mu, [rows, columns]) = (self.momentum, self.shapes[index]);
+        let (mu, Shape { rows, columns, turned }) = (self.momentum, self.shapes[index]);
         let mut direction = Vec::with_capacity(gradient.len());
         for (v, &g) in self.velocity[index].iter_mut().zip(gradient) {
             *v += (1.0 - mu) * (g - *v);
             direction.push(g + mu * (*v - g));
         }
         let direction = orthogonal(&direction, rows, columns);
-        let rate = lr * (rows as f32 / columns as f32).max(1.0).sqrt();
+        // The transpose of an orthogonal matrix is the other's; only the rate depends on which is which.
+        let (outputs, inputs) = if turned { (columns, rows) } else { (rows, columns) };
+        let rate = lr * (outputs as f32 / inputs as f32).max(1.0).sqrt();
         for (value, d) in values.iter_mut().zip(direction) {
             *value *= 1.0 - lr * self.weight_decay;
             *value -= rate * d;

@@ -2,9 +2,9 @@
 
 use super::options::TrainingOptions;
 use crate::backend::{Bound, Device};
-use crate::banks::Banks;
+use crate::banks::{Banks, turned};
 use crate::error::Error;
-use crate::learn::optim::Optimizer;
+use crate::learn::optim::{Optimizer, Shape};
 use crate::learn::{Adapter, AdapterError, Factors, Layout};
 use crate::models::{AdapterBanks, bank_names, inputs};
 use crate::random::{GOLDEN, mix, unit};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// See the module.
 pub struct FactorSet {
-    /// One A and one B for each matrix, in turns.
+    /// One A and one B for each matrix, in turns, as the banks have them.
     matrices: Vec<Matrix>,
     /// The matrices' names.
     targets: Vec<String>,
@@ -50,7 +50,7 @@ impl FactorSet {
             let a = (0..rank * columns).map(uniform).collect();
             let [bank_a, bank_b] = bank_names(&spec.gguf);
             matrices.push(Matrix::new(bank_a, rank, columns, a));
-            matrices.push(Matrix::new(bank_b, rows, rank, vec![0.0; rows * rank]));
+            matrices.push(Matrix::new(bank_b, rank, rows, vec![0.0; rows * rank]));
         }
         let targets = shape.targets.iter().cloned().collect();
         let banks = Banks::new(devices, layout, shape.clone())?;
@@ -70,9 +70,10 @@ impl FactorSet {
         &self.banks
     }
 
-    /// Rows and columns of every A and B.
-    pub fn shapes(&self) -> Vec<[usize; 2]> {
-        self.matrices.iter().map(|m| [m.rows, m.columns]).collect()
+    /// The shape of every A and B.
+    pub fn shapes(&self) -> Vec<Shape> {
+        let each = self.matrices.iter().enumerate();
+        each.map(|(i, m)| Shape { rows: m.rows, columns: m.columns, turned: !is_a(i) }).collect()
     }
 
     /// Each factor's name and numbers.
@@ -88,8 +89,7 @@ impl FactorSet {
     /// Lets columns of each A sit out in step `step`; false where none do.
     pub fn begin(&mut self, step: u64, dropout: f32, seed: u64) -> Result<bool, Error> {
         for (i, m) in self.matrices.iter_mut().enumerate() {
-            // A's are the even ones.
-            let masked = dropout > 0.0 && i % 2 == 0;
+            let masked = dropout > 0.0 && is_a(i);
             let kept = |c: usize| random(seed, [DROPOUT, step, (i as u64) << 32 | c as u64]) >= f64::from(dropout);
             m.mask =
                 masked.then(|| (0..m.columns).map(|c| if kept(c) { 1.0 / (1.0 - dropout) } else { 0.0 }).collect());
@@ -147,11 +147,11 @@ impl FactorSet {
         let factors = pairs.map(|(tensor, pair)| Factors {
             tensor: tensor.clone(),
             rank: self.rank,
-            rows: pair[1].rows,
+            rows: pair[1].columns,
             columns: pair[0].columns,
             scale: self.scale,
             a: numbers(&pair[0]).to_vec(),
-            b: layout.gguf_of_graph(tensor, numbers(&pair[1]), self.rank),
+            b: layout.gguf_of_graph(tensor, &turned(numbers(&pair[1]), pair[1].columns), self.rank),
         });
         Adapter { architecture: layout.architecture().to_owned(), factors: factors.collect() }
     }
@@ -172,7 +172,7 @@ impl FactorSet {
                 Some(f) => {
                     pair[0].values.clone_from(&f.a);
                     let factor = f.scale / self.scale;
-                    pair[1].values = layout.to_graph(tensor, &f.b, f.rank);
+                    pair[1].values = turned(&layout.to_graph(tensor, &f.b, f.rank), f.rank);
                     pair[1].values.iter_mut().filter(|_| factor != 1.0).for_each(|v| *v *= factor);
                 }
                 None => pair[1].values.fill(0.0),
@@ -193,6 +193,11 @@ impl Matrix {
             row.iter_mut().zip(mask).for_each(|(v, m)| *v *= m);
         }
     }
+}
+
+/// Is matrix number `i` an A?
+fn is_a(i: usize) -> bool {
+    i.is_multiple_of(2)
 }
 
 /// What random numbers are for.

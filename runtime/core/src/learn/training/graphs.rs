@@ -1,11 +1,10 @@
 //! The graphs of a training: the model's forward pass without a cache, with its loss; and the gradients of that.
 
 use super::options::{Recompute, TrainingOptions, TrainingPlan};
-use super::runner::Runner;
 use crate::banks::Banks;
-use crate::context::ContextSize;
+use crate::context::{ContextCost, ContextSize};
 use crate::error::Error;
-use crate::graph::{Graph, Loss, gradients, with_loss};
+use crate::graph::{Dim, Graph, Loss, gradients, with_loss};
 use crate::learn::Layout;
 use crate::model::Model;
 use crate::models::{AdapterBanks, bank_names};
@@ -52,7 +51,7 @@ impl Graphs {
         let wrt = names.map(|n| external(&n)).collect::<Result<Vec<_>, _>>()?;
         let forward = loss.graph.nodes.len();
         let (mut training, grads) = gradients(loss.graph.clone(), loss.total, &wrt, F32)?;
-        training.outputs = vec![loss.total];
+        training.outputs = [loss.nats.as_slice(), &loss.along].concat();
         for gradient in grads {
             training
                 .outputs
@@ -72,6 +71,31 @@ impl Graphs {
 
     pub fn size(&self) -> ContextSize {
         self.size
+    }
+
+    /// Groups of rows. The training's first outputs are their nats, as the scoring's are; then come what slopes take off these, then
+    /// gradients.
+    pub fn groups(&self) -> usize {
+        self.loss.nats.len()
+    }
+
+    /// Numbers of what the head is applied to, for each token.
+    pub fn width(&self) -> usize {
+        let dims = self.loss.rows.first().map(|&rows| self.loss.graph.info(rows).shape.clone());
+        match dims.as_deref() {
+            Some([.., Dim::Fixed(width)]) => *width as usize,
+            _ => 0,
+        }
+    }
+
+    /// The plan that tells how each group's loss depends on what the head is applied to. Its outputs are each group's nats, what the head
+    /// is applied to, and the gradients with respect to that.
+    pub fn slopes(&self, model: &Model) -> Result<(Plan, Graph), Error> {
+        let (mut graph, slopes) = gradients(self.loss.graph.clone(), self.loss.total, &self.loss.rows, F32)?;
+        graph.outputs = [self.loss.nats.clone(), self.loss.rows.clone()].concat();
+        graph.outputs.extend(slopes.into_iter().flatten());
+        let plan = Plan::new(model.devices(), &graph, self.size.class())?;
+        Ok((plan, graph))
     }
 
     /// The plan that scores: its outputs are groups of nats.
@@ -108,13 +132,15 @@ impl Graphs {
             Some(Recompute(n)) => vec![n.min(most)],
             None => [0, most / 4, most / 2, most * 3 / 4, most].into(),
         };
-        let scoring = Runner::bytes(model.devices(), &self.scoring(model)?.0);
+        let (plan, graph) = self.scoring(model)?;
+        let scoring = ContextCost::of(model.devices(), &graph, &plan, self.size)?.working();
         let mut best: Option<(TrainingPlan, (Plan, Graph))> = None;
         for n in choices {
             let mut graph = self.training.clone();
             graph.recompute(self.loss.body, &self.layers[..n as usize]);
             let plan = Plan::new(model.devices(), &graph, self.size.class())?;
-            let forecast = self.cost(model, options, (&plan, scoring), n)?;
+            let working = ContextCost::of(model.devices(), &graph, &plan, self.size)?.working();
+            let forecast = self.cost(model, options, [working, scoring], n)?;
             let fits = forecast.fits();
             if fits || best.as_ref().is_none_or(|b| forecast.total_bytes < b.0.total_bytes) {
                 best = Some((forecast, (plan, graph)));
@@ -130,12 +156,11 @@ impl Graphs {
         &self,
         model: &Model,
         options: &TrainingOptions,
-        (plan, scoring_bytes): (&Plan, u64),
+        [working_bytes, scoring_bytes]: [u64; 2],
         n: u64,
     ) -> Result<TrainingPlan, Error> {
         let devices = model.devices();
         let factor_bytes = Banks::bytes(&Layout::of(model), &self.banks) * devices.len() as u64;
-        let working_bytes = Runner::bytes(devices, plan);
         // The numbers themselves, their gradients, and one matrix's gradient on its way.
         let host_bytes = 12 * self.parameters + options.optimizer.state_bytes(self.parameters);
         Ok(TrainingPlan {

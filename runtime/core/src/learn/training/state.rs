@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! __metadata__       tern.training: version; model fingerprint, settings, steps so far
-//! NAME.lora_a, ...   F32, the factors, with rows as the graph has them
+//! NAME.lora_a, ...   F32, the factors as the banks have them: B turned round, rows of the weight as the graph has them
 //! NAME.lora_a/m ...  I8, parts of the optimizer's state
 //! ```
 
@@ -12,7 +12,8 @@ use std::path::Path;
 use std::sync::Arc;
 use tern_formats::{AtomicFile, DType, Existing, FileSource, safetensors};
 
-const VERSION: &str = "1";
+/// 1 had B as adapter files have it.
+const VERSION: &str = "2";
 
 impl Training {
     /// Settings that a state is only good for.

@@ -6,6 +6,7 @@ use crate::kernels::attention::grad::{BLOCK, KeyRow, QueryRow, Stats};
 use crate::matmul::dense::{Operands, Rows, pad, transpose};
 use crate::op::Step;
 use crate::pool::Worker;
+use std::ops::Range;
 
 /// Rows of a sequence.
 #[derive(Clone, Copy)]
@@ -16,7 +17,7 @@ struct Block {
     /// First row, and rows.
     first: usize,
     rows: usize,
-    /// Blocks of its sequence.
+    /// Rows of its sequence.
     of: usize,
 }
 
@@ -30,13 +31,13 @@ impl AttentionGrad {
         for s in 0..self.sequences.count(step) {
             // SAFETY: passed on.
             let rows = unsafe { self.sequences.rows(step, s) };
-            let of = rows.len().div_ceil(BLOCK);
-            if nth < before + of {
+            let blocks = rows.len().div_ceil(BLOCK);
+            if nth < before + blocks {
                 let own = nth - before;
                 let first = rows.start + own * BLOCK;
-                return Some(Block { nth, own, first, rows: (rows.end - first).min(BLOCK), of });
+                return Some(Block { nth, own, first, rows: (rows.end - first).min(BLOCK), of: rows.len() });
             }
-            before += of;
+            before += blocks;
         }
         None
     }
@@ -118,16 +119,27 @@ impl AttentionGrad {
         }
     }
 
-    /// The first block of keys that some row of a block of queries sees.
-    fn first_seen(&self, block: Block) -> usize {
-        if self.window == 0 { 0 } else { (block.own * BLOCK + 1).saturating_sub(self.window) / BLOCK }
+    /// The keys that a query at `position` sees, of a sequence of `rows` rows.
+    fn seen(&self, position: usize, rows: usize) -> Range<usize> {
+        let reach = if self.window == 0 { rows } else { self.window };
+        let end = if self.bidirectional { position + reach } else { position + 1 };
+        (position + 1).saturating_sub(reach)..end.min(rows)
+    }
+
+    /// The queries that see a key at `position`.
+    fn seeing(&self, position: usize, rows: usize) -> Range<usize> {
+        let reach = if self.window == 0 { rows } else { self.window };
+        let first = if self.bidirectional { (position + 1).saturating_sub(reach) } else { position };
+        first..(position + reach).min(rows)
     }
 
     /// Sums of the softmax, and gradients of a block of queries.
     unsafe fn queries(&self, step: &Step<'_>, worker: &Worker<'_>, block: Block, head: usize) {
         let (d, kv_head) = (self.head_dim, head * self.kv_heads / self.heads);
-        let low = self.first_seen(block);
-        let (span, seen_blocks) = (self.layout.span, block.own + 1 - low);
+        let first = block.own * BLOCK;
+        let low = self.seen(first, block.of).start / BLOCK;
+        let end = self.seen(first + block.rows - 1, block.of).end.div_ceil(BLOCK);
+        let (span, seen_blocks) = (self.layout.span, end - low);
         let (scores, dp) = self.layout.worker(step, worker.index());
         let first_key = block.nth - block.own + low;
         // SAFETY: blocks of this sequence, which are packed; a worker's own memory has the span of keys.
@@ -150,13 +162,12 @@ impl AttentionGrad {
             // Rows that are not there have weight 0.
             stats.0.write_bytes(0, Stats::FLOATS);
             for row in 0..block.rows {
-                let position = block.own * BLOCK + row;
-                let from = if self.window == 0 { 0 } else { (position + 1).saturating_sub(self.window) };
+                let seen = self.seen(first + row, block.of);
                 (self.query)(&QueryRow {
                     scores: scores.add(row * span),
                     dp: dp.add(row * span),
                     n: seen_blocks * BLOCK,
-                    seen: (from - low * BLOCK, position + 1 - low * BLOCK),
+                    seen: (seen.start - low * BLOCK, seen.end - low * BLOCK),
                     rule: self.rule,
                     sink: self.sinks.map_or(std::ptr::null(), |s| step.f32(s).add(head)),
                     stats,
@@ -165,9 +176,9 @@ impl AttentionGrad {
             }
             let Some(dq) = self.dq else { return };
             for i in 0..seen_blocks {
-                // All blocks but the last are full.
-                let terms = if i + 1 == seen_blocks { block.rows } else { BLOCK };
-                let keys = Block { nth: first_key + i, first: block.first - (seen_blocks - 1 - i) * BLOCK, ..block };
+                let at = (low + i) * BLOCK;
+                let terms = (block.of - at).min(BLOCK);
+                let keys = Block { nth: first_key + i, first: block.first - first + at, ..block };
                 self.dense.multiply(&Operands {
                     a: Rows { at: scores, stride: span }.right(i * BLOCK),
                     b: self.whole_rows(step, Of::K, keys, kv_head),
@@ -186,15 +197,16 @@ impl AttentionGrad {
     unsafe fn keys(&self, step: &Step<'_>, worker: &Worker<'_>, block: Block, kv_head: usize) {
         let (d, group) = (self.head_dim, self.heads / self.kv_heads);
         let (weights, slopes) = self.layout.worker(step, worker.index());
-        let behind = block.of - block.own;
-        let seeing = if self.window == 0 { behind } else { behind.min((BLOCK + self.window - 2) / BLOCK + 1) };
+        let first = block.own * BLOCK;
+        let low = self.seeing(first, block.of).start / BLOCK;
+        let end = self.seeing(first + block.rows - 1, block.of).end.div_ceil(BLOCK);
         let mut resume = false;
         for head in kv_head * group..(kv_head + 1) * group {
-            for i in 0..seeing {
+            for i in low..end {
                 // SAFETY: blocks of this sequence, which are packed and whose sums are known; a worker's own memory has
                 // squares of a block.
                 unsafe {
-                    let Some(queries) = self.block(step, block.nth + i) else { return };
+                    let Some(queries) = self.block(step, block.nth - block.own + i) else { return };
                     for (of, with, c) in [(Of::K, Of::Q, weights), (Of::V, Of::Dout, slopes)] {
                         self.dense.multiply(&Operands {
                             a: self.rows_of(step, of, block.first, kv_head),
@@ -211,11 +223,11 @@ impl AttentionGrad {
                     for row in 0..block.rows {
                         // Places of the first query that sees the key, and of the first that no longer does.
                         let place = |position: usize| position.saturating_sub(i * BLOCK).min(queries.rows);
-                        let last = if self.window == 0 { queries.rows } else { place(row + self.window) };
+                        let seeing = self.seeing(first + row, block.of);
                         (self.key)(&KeyRow {
                             scores: weights.add(row * BLOCK),
                             dp: slopes.add(row * BLOCK),
-                            seen: (place(row), last),
+                            seen: (place(seeing.start), place(seeing.end)),
                             rule: self.rule,
                             stats,
                         });

@@ -57,7 +57,8 @@ impl Layout {
         let stats = all.take(blocks.checked_mul(q)?, Stats::FLOATS * 4)?;
         let mut span = tokens.checked_next_multiple_of(BLOCK)?;
         if p.window > 0 {
-            span = span.min((p.window as usize + 2 * BLOCK).next_multiple_of(BLOCK));
+            let sides = if p.bidirectional == 0 { 1 } else { 2 };
+            span = span.min((sides * p.window as usize + 2 * BLOCK).next_multiple_of(BLOCK));
         }
         let mut own = Places::default();
         own.take(BLOCK.checked_mul(span)?, 4)?;

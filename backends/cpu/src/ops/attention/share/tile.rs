@@ -57,7 +57,7 @@ impl Plan<'_> {
         // SAFETY: shapes and contents were checked; memory was sized for the largest tile.
         unsafe {
             let position = self.position(place.sequence, place.first);
-            if fresh && groups.end == self.groups(position).end {
+            if fresh && groups.end == self.groups(place.sequence, position).end {
                 self.write(place.sequence, place.first, place.kv_head);
             }
             let q = self.worker_memory(worker);
@@ -93,6 +93,7 @@ impl Plan<'_> {
                 group,
                 position,
                 window: op.p.window as usize,
+                ahead: self.ahead(place.sequence),
                 scale: op.p.scale,
                 softcap: op.p.softcap,
                 layout: op.layout,
@@ -140,7 +141,8 @@ impl Plan<'_> {
     pub(super) unsafe fn join(&self, row: usize, kv_head: usize) {
         // SAFETY: all parts were written before the barrier.
         unsafe {
-            let groups = self.groups(self.position(self.sequence_of(row), row));
+            let sequence = self.sequence_of(row);
+            let groups = self.groups(sequence, self.position(sequence, row));
             let to = self.part(row, kv_head, groups.start);
             for g in groups.start + 1..groups.end {
                 let part = self.part(row, kv_head, g);

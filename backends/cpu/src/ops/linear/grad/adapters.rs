@@ -1,8 +1,9 @@
 //! What gradients of adapters are made of: inner values `u = s A x` and their gradients `s Bᵀ dy`.
 
-use super::{LinearGrad, Lora};
+use super::LinearGrad;
 use crate::matmul::dense::{Operands, Rows, pad, transpose};
 use crate::op::Step;
+use crate::ops::linear::inner::{Values, runs};
 use crate::pool::Worker;
 use std::ops::Range;
 
@@ -18,7 +19,7 @@ impl LinearGrad {
         let l = &self.layout;
         let tokens = step.rows(self.x);
         let chunks = tokens.div_ceil(CHUNK);
-        let banks: usize = self.parts.iter().filter_map(|p| p.lora).map(|l| l.banks).sum();
+        let banks: usize = self.parts.iter().filter_map(|p| p.lora).map(|l| l.of.banks).sum();
         while let Some(range) = worker.claim(chunks + banks, 1) {
             for item in range {
                 // SAFETY: each item writes places of its own.
@@ -64,14 +65,20 @@ impl LinearGrad {
                 }
                 let Some(lora) = part.lora else { continue };
                 let inner = step.scratch().add(place.inner).cast::<f32>();
-                for t in tokens.clone() {
-                    let u = std::slice::from_raw_parts_mut(inner.add(t * place.rank_stride), place.rank_stride);
-                    u.fill(0.0);
-                    if let Some((bank, scale)) = self.adapter(step, t, lora.banks) {
-                        let a = step.f32(lora.a).add(bank * lora.rank * self.columns);
-                        (self.finish.down)(a, x.from(t - tokens.start).at, lora.rank, self.columns, u.as_mut_ptr());
-                        u.iter_mut().for_each(|u| *u *= scale);
-                    }
+                let stride = place.rank_stride;
+                for (run, adapter) in runs(step, self.adapters, tokens.clone(), lora.of) {
+                    let u = inner.add(run.start * stride);
+                    u.write_bytes(0, run.len() * stride);
+                    let Some((bank, scale)) = adapter else { continue };
+                    self.inner.compute(&Values {
+                        a: step.f32(lora.of.a).add(bank * lora.of.rank * self.columns),
+                        ranks: lora.of.rank,
+                        h: x.from(run.start - tokens.start).at,
+                        tokens: run.len(),
+                        scale,
+                        u,
+                        stride,
+                    });
                 }
             }
         }
@@ -81,20 +88,21 @@ impl LinearGrad {
     unsafe fn prepare_bank(&self, step: &Step<'_>, mut bank: usize) {
         for (part, place) in self.parts.iter().zip(&self.layout.parts) {
             let Some(lora) = part.lora else { continue };
-            if bank >= lora.banks {
-                bank -= lora.banks;
+            if bank >= lora.of.banks {
+                bank -= lora.of.banks;
                 continue;
             }
             // SAFETY: the bank's rows in tensors and scratch.
             unsafe {
-                let b = Rows { at: step.f32(lora.b), stride: lora.rank }.from(bank * part.rows);
+                let b = Rows { at: step.f32(lora.of.b), stride: part.rows }.from(bank * lora.of.rank);
                 let to = step.scratch().add(place.b).cast::<f32>().add(bank * part.rows * place.rank_stride);
-                pad(b, part.rows, lora.rank, to, place.rank_stride);
+                to.write_bytes(0, part.rows * place.rank_stride);
+                transpose(b, lora.of.rank, part.rows, to, place.rank_stride);
                 if let Some(to) = place.a {
                     let stride = self.layout.x_stride;
-                    let a = Rows { at: step.f32(lora.a), stride: self.columns }.from(bank * lora.rank);
-                    let to = step.scratch().add(to).cast::<f32>().add(bank * lora.rank * stride);
-                    pad(a, lora.rank, self.columns, to, stride);
+                    let a = Rows { at: step.f32(lora.of.a), stride: self.columns }.from(bank * lora.of.rank);
+                    let to = step.scratch().add(to).cast::<f32>().add(bank * lora.of.rank * stride);
+                    pad(a, lora.of.rank, self.columns, to, stride);
                 }
             }
             return;
@@ -115,7 +123,7 @@ impl LinearGrad {
                     let at = |place: usize| step.scratch().add(place).cast::<f32>();
                     let (stride, across) = (place.rank_stride, self.layout.tokens_stride);
                     let back = at(place.back);
-                    for (run, adapter) in self.runs(step, range.clone(), lora) {
+                    for (run, adapter) in runs(step, self.adapters, range.clone(), lora.of) {
                         let to = back.add(run.start * stride);
                         let Some((bank, scale)) = adapter else {
                             to.write_bytes(0, run.len() * stride);
@@ -141,27 +149,5 @@ impl LinearGrad {
             }
         }
         worker.barrier();
-    }
-
-    /// Runs of tokens with the same adapter, or without any, in order.
-    ///
-    /// # Safety
-    /// The step is of this op's graph.
-    pub(super) unsafe fn runs(
-        &self,
-        step: &Step<'_>,
-        tokens: Range<usize>,
-        lora: Lora,
-    ) -> impl Iterator<Item = (Range<usize>, Option<(usize, f32)>)> {
-        let mut at = tokens.start;
-        std::iter::from_fn(move || {
-            // SAFETY: passed on.
-            let of = |t: usize| unsafe { self.adapter(step, t, lora.banks) };
-            let (start, adapter) = (at, if at < tokens.end { of(at) } else { return None });
-            while at < tokens.end && of(at) == adapter {
-                at += 1;
-            }
-            Some((start..at, adapter))
-        })
     }
 }

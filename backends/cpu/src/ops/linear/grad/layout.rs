@@ -33,7 +33,7 @@ pub struct Places1 {
     pub inner_across: usize,
     pub back: usize,
     pub back_across: usize,
-    /// Banks of lora_b with rows of whole vectors; of lora_a where its own are not.
+    /// Banks of lora_b turned round, with rows of whole vectors; of lora_a where its own are not.
     pub b: usize,
     pub a: Option<usize>,
 }
@@ -57,7 +57,7 @@ impl Layout {
             } else {
                 None
             };
-            let (rank, banks) = p.lora.map_or((0, 0), |l| (l.rank, l.banks));
+            let (rank, banks) = p.lora.map_or((0, 0), |l| (l.of.rank, l.of.banks));
             let rank_stride = whole(rank)?;
             let row = rank_stride.checked_mul(4)?;
             let across = tokens_stride.checked_mul(4)?;

@@ -2,9 +2,10 @@
 
 use super::{LinearGrad, Lora};
 use crate::matmul::backward::{self, Seed, WEIGHT_ROWS, piece};
-use crate::matmul::decode::{Source, TILE_COLUMNS, TILE_ROWS};
-use crate::matmul::dense::{Operands, Rows, transpose};
+use crate::matmul::decode::{Source, TILE_COLUMNS};
+use crate::matmul::dense::{Operands, Rows};
 use crate::op::Step;
+use crate::ops::linear::inner::runs;
 use crate::pool::Worker;
 use std::ops::Range;
 
@@ -17,7 +18,7 @@ enum Item {
     Input { tile: usize, tokens: Range<usize> },
     /// Columns of a bank of lora_a's gradient.
     A { part: usize, bank: usize, columns: Range<usize> },
-    /// Rows of a bank of lora_b's gradient.
+    /// Columns of a bank of lora_b's gradient, which are rows of the weight.
     B { part: usize, bank: usize, rows: Range<usize> },
     /// Elements of a bias's gradient.
     Bias { part: usize, rows: Range<usize> },
@@ -61,7 +62,7 @@ impl LinearGrad {
             let of = |n: usize, wanted: bool| (n.div_ceil(TILE_COLUMNS), if wanted { n } else { 0 });
             let (a, b) =
                 p.lora.map_or(((1, 0), (1, 0)), |l| (of(self.columns, l.da.is_some()), of(p.rows, l.db.is_some())));
-            let banks = p.lora.map_or(0, |l| l.banks);
+            let banks = p.lora.map_or(0, |l| l.of.banks);
             let each = move |(pieces, n): (usize, usize)| {
                 (0..if n > 0 { banks * pieces } else { 0 })
                     .map(move |i| (i / pieces, piece(i % pieces, n, TILE_COLUMNS)))
@@ -81,7 +82,7 @@ impl LinearGrad {
             match item {
                 Item::Input { tile, tokens } => self.input(step, worker, tile, tokens),
                 Item::A { part, bank, columns } => self.lora_a(step, part, bank, columns),
-                Item::B { part, bank, rows } => self.lora_b(step, worker, part, bank, rows),
+                Item::B { part, bank, rows } => self.lora_b(step, part, bank, rows),
                 Item::Bias { part, rows } => self.bias(step, part, rows),
                 Item::Weight { part, rows } => self.weight(step, worker, part, rows),
                 Item::Residual { tokens } => {
@@ -130,16 +131,16 @@ impl LinearGrad {
                 let (Some(lora), Some(_)) = (part.lora, part.dy) else { continue };
                 let place = &self.layout.parts[i];
                 let back = Rows { at: step.scratch().add(place.back).cast(), stride: place.rank_stride };
-                for (run, adapter) in self.runs(step, tokens.clone(), lora) {
+                for (run, adapter) in runs(step, self.adapters, tokens.clone(), lora.of) {
                     let Some((bank, _)) = adapter else { continue };
                     self.dense.multiply(&Operands {
                         a: back.from(run.start),
-                        b: self.lora_a_rows(step, i, lora).from(bank * lora.rank).right(first_column),
+                        b: self.lora_a_rows(step, i, lora).from(bank * lora.of.rank).right(first_column),
                         c: to(run.start),
                         c_stride: self.columns,
                         rows: run.len(),
                         columns: width,
-                        terms: lora.rank,
+                        terms: lora.of.rank,
                         resume: true,
                     });
                 }
@@ -152,7 +153,7 @@ impl LinearGrad {
         match self.layout.parts[part].a {
             // SAFETY: a place of the layout.
             Some(at) => Rows { at: unsafe { step.scratch().add(at) }.cast(), stride: self.layout.x_stride },
-            None => Rows { at: step.f32(lora.a), stride: self.columns },
+            None => Rows { at: step.f32(lora.of.a), stride: self.columns },
         }
     }
 
@@ -186,29 +187,24 @@ impl LinearGrad {
         // SAFETY: rows and columns of tensors and scratch.
         unsafe {
             let across = Rows { at: step.scratch().add(place.back_across).cast(), stride: self.layout.tokens_stride };
-            let c = step.f32(da).add(bank * lora.rank * self.columns + columns.start);
+            let c = step.f32(da).add(bank * lora.of.rank * self.columns + columns.start);
             let x = self.x_rows(step).right(columns.start);
-            self.over_bank(step, part, bank, across, x, (c, self.columns), (lora.rank, columns.len()));
+            self.over_bank(step, part, bank, across, x, (c, self.columns), (lora.of.rank, columns.len()));
         }
     }
 
-    /// `dBᵀ = uᵀ dy` over the bank's tokens, written as rows of dB.
-    unsafe fn lora_b(&self, step: &Step<'_>, worker: &Worker<'_>, part: usize, bank: usize, rows: Range<usize>) {
+    /// `dB = uᵀ dy` over the bank's tokens.
+    unsafe fn lora_b(&self, step: &Step<'_>, part: usize, bank: usize, rows: Range<usize>) {
         let Some(lora) = self.parts[part].lora else { return };
         let Some(db) = lora.db else { return };
         let place = &self.layout.parts[part];
-        // SAFETY: rows and columns of tensors and scratch; as many ranks as a tile has rows.
+        // SAFETY: rows and columns of tensors and scratch.
         unsafe {
-            let tile = self.layout.own.tile(self.layout.worker(step, worker.index()));
             let across = Rows { at: step.scratch().add(place.inner_across).cast(), stride: self.layout.tokens_stride };
             let (dy, _) = self.dy_rows(step, part);
-            for rank in (0..lora.rank).step_by(TILE_ROWS) {
-                let ranks = (lora.rank - rank).min(TILE_ROWS);
-                let c = (tile, TILE_COLUMNS);
-                self.over_bank(step, part, bank, across.from(rank), dy.right(rows.start), c, (ranks, rows.len()));
-                let to = step.f32(db).add((bank * self.parts[part].rows + rows.start) * lora.rank + rank);
-                transpose(Rows { at: tile, stride: TILE_COLUMNS }, ranks, rows.len(), to, lora.rank);
-            }
+            let n = self.parts[part].rows;
+            let c = step.f32(db).add(bank * lora.of.rank * n + rows.start);
+            self.over_bank(step, part, bank, across, dy.right(rows.start), (c, n), (lora.of.rank, rows.len()));
         }
     }
 
@@ -230,7 +226,7 @@ impl LinearGrad {
         let mut resume = false;
         // SAFETY: passed on.
         unsafe {
-            for (run, adapter) in self.runs(step, 0..tokens, lora) {
+            for (run, adapter) in runs(step, self.adapters, 0..tokens, lora.of) {
                 if adapter.is_none_or(|(of, _)| of != bank) {
                     continue;
                 }

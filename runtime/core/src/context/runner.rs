@@ -1,13 +1,13 @@
 //! A compiled graph with its memory.
 
-use crate::backend::{Bound, CancelFlag, Device};
-use crate::context::{ContextSize, DeviceMemory, Rows, Step, run_plan};
+use super::memory::{DeviceMemory, Step, run};
+use super::{ContextSize, Rows};
+use crate::backend::{Bound, CancelFlag};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph};
 use crate::model::Model;
 use crate::plan::{Plan, externals};
 use std::collections::HashMap;
-use std::sync::Arc;
 
 /// See the module.
 pub struct Runner {
@@ -48,13 +48,6 @@ impl Runner {
         Ok(Self { plan, memory })
     }
 
-    /// Bytes that `plan` takes on the devices that it runs on, inputs aside.
-    pub fn bytes(devices: &[Arc<Device>], plan: &Plan) -> u64 {
-        let each = (0..devices.len())
-            .filter_map(|d| plan.segments.iter().filter(|s| s.device == d).map(|s| s.exec.scratch_bytes()).max());
-        each.map(|scratch| scratch + plan.arena_bytes + plan.crossing_bytes).sum()
-    }
-
     /// One run.
     ///
     /// # Errors
@@ -63,7 +56,7 @@ impl Runner {
         if cancel.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        run_plan(&self.plan, &mut self.memory, &Step { rows, cancel, profile: None })
+        run(&self.plan, &mut self.memory, &Step { rows, cancel, profile: None })
             .map_err(|e| if e.is_cancelled() { Error::Cancelled } else { e })
     }
 
