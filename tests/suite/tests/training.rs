@@ -254,13 +254,17 @@ fn it_can_be_cancelled_and_bad_examples_are_refused() {
     let mut training = golden.training(&model);
     let before = training.adapter();
     let flag: CancelFlag = training.cancel_flag();
+    // Again and again: what is cancelled before a call is not.
+    let (end, ended) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(30));
-        flag.cancel();
+        while ended.recv_timeout(std::time::Duration::from_millis(30)).is_err() {
+            flag.cancel();
+        }
     });
     let many: Vec<Example> = (0..2000).map(|i| golden.examples[i % 3].clone()).collect();
     let error = training.step(&many).unwrap_err();
     assert!(error.is_cancelled(), "{error}");
+    end.send(()).unwrap();
     thread.join().unwrap();
     assert_eq!((training.adapter(), training.steps()), (before, 0));
     let long = Example::of(vec![5; 65]);
