@@ -212,7 +212,11 @@ mod tests {
         assert!((at(activation::GELU_TANH, 1.0) - 0.841_191_990_608_276).abs() < 1e-9);
         close(at(activation::SIGMOID, -1000.0), 0.0);
         close(at(activation::TANH, 0.5 * 3f64.ln()), 0.5);
-        assert!(activate(7, 0.0).is_err());
+        close(at(activation::SOFTPLUS, 0.0), 2f64.ln());
+        close(at(activation::SOFTPLUS, 3f64.ln()), 4f64.ln());
+        close(at(activation::SOFTPLUS, -1000.0), 0.0);
+        close(at(activation::SOFTPLUS, 1000.0), 1000.0);
+        assert!(activate(8, 0.0).is_err());
     }
 
     #[test]
