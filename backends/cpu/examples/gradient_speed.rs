@@ -40,9 +40,9 @@ fn linear(g: &mut Graph, dtype: DType, n: usize, k: usize, adapters: bool) -> Ca
         inputs[3] = Some(g.i32(&[TOKENS], &[0; TOKENS]));
         inputs[4] = Some(g.f32(&[1], &[2.0]));
         inputs[7] = Some(g.f32(&[1, RANK, k], &noise(RANK * k, 4)));
-        inputs[8] = Some(g.f32(&[1, n, RANK], &noise(RANK * n, 5)));
+        inputs[8] = Some(g.f32(&[1, RANK, n], &noise(RANK * n, 5)));
         outputs[7] = g.out(&[1, RANK, k]);
-        outputs[8] = g.out(&[1, n, RANK]);
+        outputs[8] = g.out(&[1, RANK, n]);
         flop += 2 * TOKENS * RANK * (3 * k + 2 * n);
     }
     g.op(LINEAR | GRAD, &inputs, &outputs, LinearParams { n_weights: 1, ..Default::default() });

@@ -80,7 +80,7 @@ impl Case {
             let w = if self.buffers { g.f32(&[n, k], &data) } else { g.weight(dtype, &[n, k], &data) };
             let bias = self.bias.then(|| g.f32(&[n], &noise(n, seed + 1)));
             let a = self.adapters.then(|| g.f32(&[BANKS, RANK, k], &noise(BANKS * RANK * k, seed + 2)));
-            let b = self.adapters.then(|| g.f32(&[BANKS, n, RANK], &noise(BANKS * RANK * n, seed + 3)));
+            let b = self.adapters.then(|| g.f32(&[BANKS, RANK, n], &noise(BANKS * RANK * n, seed + 3)));
             inputs.push([Some(w), bias, a, b]);
             outputs.push(g.out(&[t, n]));
         }
@@ -149,7 +149,8 @@ impl Case {
                     if self.adapters && bank >= 0 {
                         let bank = bank as usize;
                         let u: Vec<f64> = (0..RANK).map(|j| dot(&a[(bank * RANK + j) * k..][..k], &h)).collect();
-                        y += f64::from(Self::scales()[bank]) * dot(&b[(bank * n + r) * RANK..][..RANK], &u);
+                        let b: Vec<f32> = (0..RANK).map(|j| b[(bank * RANK + j) * n + r]).collect();
+                        y += f64::from(Self::scales()[bank]) * dot(&b, &u);
                     }
                     if self.residual {
                         y += f64::from(residual[r]);
