@@ -112,10 +112,11 @@ pub(super) fn linear(case: &Case, p: &LinearParams, want: &[Vec<f64>]) -> Vec<Ve
         let at = |i: usize| {
             let ((e0, y0), (e1, y1)) = ((gate.0[i], gate.1[i]), (up.0[i], up.1[i]));
             let e0 = e0 * slope(p.activation, y0, e0) + activation_error(p.activation, y0);
-            // |act(y)| is at most |y|, y² for the squared ReLU, 1 for the sigmoid.
+            // |act(y)| is at most |y|, y² for the squared ReLU, 1 for the sigmoid, ln 2 more for the softplus.
             let act = match p.activation {
                 activation::RELU_SQUARED => y0 * y0,
                 activation::SIGMOID => 1.0,
+                activation::SOFTPLUS => y0.abs() + std::f64::consts::LN_2,
                 _ => y0.abs(),
             };
             e0 * (y1.abs() + e1) + act * e1 + 4.0 * EPS * (act * y1).abs()
