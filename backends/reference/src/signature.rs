@@ -116,6 +116,17 @@ impl Signature {
         self.kind(i, tensor, Kind::State)?;
         self.need(i, tensor)
     }
+    /// Checks that input `i`, where it is there, is a state, and that input `slots` has a place in it for each of `sequences` sequences.
+    pub fn state_of_sequences(&self, i: usize, slots: usize, sequences: usize) -> Result<Option<Meta>> {
+        if self.get(i).is_none() {
+            return Ok(None);
+        }
+        let [n] = self.int(slots, "state_slots")?;
+        if n < sequences {
+            return Err(self.shape_error(slots, "state_slots", format!("at least {sequences} elements")));
+        }
+        Ok(Some(self.state(i, "state")?.clone()))
+    }
     /// An output of reals.
     pub fn out(&self, shape: &[usize]) -> Option<Meta> {
         Some(Meta::real(self.exact, shape))

@@ -2,15 +2,16 @@
 
 mod delta;
 pub mod grad;
+mod heads;
 mod shape;
 
-use super::sequences::Sequences;
 use super::state_slots;
 use crate::check::Checker;
 use crate::kernels::fast_weight::{self as kernel, Row};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::state::fast_head_len;
+use heads::{Head, Heads};
 use shape::Shape;
 use tern_abi::graph::place;
 use tern_abi::ops::{FastWeightParams, fast_weight_rule};
@@ -22,15 +23,11 @@ const POLL: usize = 16;
 struct FastWeight {
     /// q, k, v, lr, w0, b0, ln_w, ln_b, token_scale.
     real: [usize; 9],
-    sequences: Sequences,
-    /// State and its slots.
-    state: Option<(usize, usize)>,
+    heads: Heads,
     out: usize,
-    heads: usize,
     f: usize,
     chunk: usize,
     eps: f32,
-    threads: usize,
     kernel: unsafe fn(&Row),
 }
 
@@ -47,61 +44,41 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     }
     let out = c.f32_out(0, "output")?;
     c.same(real[0], out, "output")?;
-    let (threads, kernel) = (ctx.threads, kernel::learn(ctx.tier));
-    Ok(Box::new(FastWeight { real, sequences, state, out, heads, f, chunk, eps, threads, kernel }))
+    let len = fast_head_len(f, f, chunk);
+    let heads = Heads { sequences, state, count: heads, len, work: 2 * f, threads: ctx.threads };
+    Ok(Box::new(FastWeight { real, heads, out, f, chunk, eps, kernel: kernel::learn(ctx.tier) }))
 }
 
 impl FastWeight {
-    fn head_len(&self) -> usize {
-        fast_head_len(self.f, self.f, self.chunk)
-    }
-    /// Floats of a worker: a head, for where there is no state, and two rows.
-    fn worker_len(&self) -> usize {
-        (self.head_len() + 2 * self.f).next_multiple_of(16)
-    }
-
     /// All rows of one head of one sequence.
-    unsafe fn head(&self, step: &Step<'_>, sequence: usize, head: usize, worker: usize) {
-        let (f, n) = (self.f, self.f * self.f);
+    unsafe fn head(&self, step: &Step<'_>, head: &Head) {
+        let (f, n, heads, at_head, w) = (self.f, self.f * self.f, self.heads.count, head.index, head.w);
         let [q, k, v, lr, w0, b0, ln_w, ln_b, token_scale] = self.real.map(|t| step.f32(t));
-        // SAFETY: shapes and contents were checked; scratch has a part for every worker.
+        // SAFETY: shapes and contents were checked; the head's state and memory are this worker's.
         unsafe {
-            let rows = self.sequences.rows(step, sequence);
-            if rows.is_empty() {
-                return;
-            }
-            let positions = step.i32s(self.sequences.positions);
-            let own = step.scratch().cast::<f32>().add(worker * self.worker_len());
-            let w = match self.state {
-                Some((state, slots)) => {
-                    let slot = step.i32s(slots)[sequence] as usize;
-                    step.f32(state).add((slot * self.heads + head) * self.head_len())
-                }
-                None => own.add(2 * f),
-            };
-            let start = positions[rows.start] as usize;
+            let positions = step.i32s(self.heads.sequences.positions);
             let mut first = 0;
-            if start == 0 || self.state.is_none() {
-                w.copy_from_nonoverlapping(w0.add(head * n), n);
-                w.add(n).copy_from_nonoverlapping(b0.add(head * f), f);
+            if head.fresh {
+                w.copy_from_nonoverlapping(w0.add(at_head * n), n);
+                w.add(n).copy_from_nonoverlapping(b0.add(at_head * f), f);
                 w.add(n + f).write_bytes(0, self.chunk * (2 * f + 1));
-                first = start % self.chunk;
+                first = head.start % self.chunk;
             }
-            for t in rows {
+            for t in head.rows.clone() {
                 if t % POLL == 0 && step.cancelled() {
                     return;
                 }
                 let at = positions[t] as usize % self.chunk;
-                let row = (t * self.heads + head) * f;
+                let row = (t * heads + at_head) * f;
                 (self.kernel)(&Row {
                     f,
                     q: q.add(row),
                     k: k.add(row),
                     v: v.add(row),
-                    lr: *lr.add(t * self.heads + head),
+                    lr: *lr.add(t * heads + at_head),
                     scale: (*token_scale.add(at)).max(0.0),
-                    ln_w: ln_w.add(head * f),
-                    ln_b: ln_b.add(head * f),
+                    ln_w: ln_w.add(at_head * f),
+                    ln_b: ln_b.add(at_head * f),
                     eps: self.eps,
                     w,
                     b: w.add(n),
@@ -110,7 +87,7 @@ impl FastWeight {
                     at,
                     chunk: self.chunk,
                     out: step.f32(self.out).add(row),
-                    work: own,
+                    work: head.work,
                 });
                 if at + 1 == self.chunk {
                     first = 0;
@@ -122,21 +99,15 @@ impl FastWeight {
 
 impl CompiledOp for FastWeight {
     fn scratch_bytes(&self) -> usize {
-        4 * self.threads * self.worker_len()
+        self.heads.scratch_bytes()
     }
 
     fn check(&self, step: &Step<'_>) -> Result<()> {
-        self.sequences.check(step, "FAST_WEIGHT")?;
-        state_slots::check(step, &self.sequences, self.state, self.heads * self.head_len(), "FAST_WEIGHT")
+        self.heads.check(step)
     }
 
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
-        let n = self.sequences.count(step) * self.heads;
-        while let Some(items) = worker.claim(n, 1) {
-            for item in items {
-                // SAFETY: passed on; a head of a sequence is claimed once.
-                unsafe { self.head(step, item / self.heads, item % self.heads, worker.index()) };
-            }
-        }
+        // SAFETY: passed on.
+        unsafe { self.heads.each(step, worker, |head| self.head(step, &head)) }
     }
 }

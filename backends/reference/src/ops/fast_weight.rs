@@ -221,15 +221,7 @@ impl Operation for FastWeight {
         s.optional_real_is(DECAY, "decay", &[t, h])?;
         s.int_is(POSITIONS, "positions", [t])?;
         let sequences = s.seq_start(SEQ_START)?;
-        let state = if s.get(STATE).is_some() {
-            let [slots] = s.int(STATE_SLOTS, "state_slots")?;
-            if slots < sequences {
-                return Err(s.shape_error(STATE_SLOTS, "state_slots", format!("at least {sequences} elements")));
-            }
-            Some(s.state(STATE, "state")?.clone())
-        } else {
-            None
-        };
+        let state = s.state_of_sequences(STATE, STATE_SLOTS, sequences)?;
         Ok(vec![s.out(&[t, h * n]), state])
     }
     fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {

@@ -1,5 +1,6 @@
 //! FAST_WEIGHT under the gated delta rule. A head of a sequence is one worker's, mini-batch after mini-batch.
 
+use super::heads::{Head, Heads};
 use super::shape::{MAX_CHUNK, MAX_HEAD_DIM};
 use super::state_slots;
 use crate::check::{Checker, fixed};
@@ -17,16 +18,12 @@ struct Delta {
     real: [usize; 4],
     w0: Option<usize>,
     decay: Option<usize>,
-    sequences: Sequences,
-    /// State and its slots.
-    state: Option<(usize, usize)>,
+    heads: Heads,
     out: usize,
-    heads: usize,
     key_heads: usize,
     f: usize,
     n: usize,
     chunk: usize,
-    threads: usize,
     kernel: unsafe fn(&Rows),
 }
 
@@ -67,51 +64,31 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
     }
     let out = c.f32_out(0, "output")?;
     c.same(real[2], out, "output")?;
-    let (threads, kernel) = (ctx.threads, kernel::learn(ctx.tier));
-    Ok(Box::new(Delta { real, w0, decay, sequences, state, out, heads, key_heads, f, n, chunk, threads, kernel }))
+    let (len, work) = (fast_head_len(f, n, chunk), work_len(n, chunk));
+    let heads = Heads { sequences, state, count: heads, len, work, threads: ctx.threads };
+    Ok(Box::new(Delta { real, w0, decay, heads, out, key_heads, f, n, chunk, kernel: kernel::learn(ctx.tier) }))
 }
 
 impl Delta {
-    fn head_len(&self) -> usize {
-        fast_head_len(self.f, self.n, self.chunk)
-    }
-    /// Floats of a worker: a head, for where there is no state, and what the kernel needs.
-    fn worker_len(&self) -> usize {
-        (self.head_len() + work_len(self.n, self.chunk)).next_multiple_of(16)
-    }
-
     /// All rows of one head of one sequence.
-    unsafe fn head(&self, step: &Step<'_>, sequence: usize, head: usize, worker: usize) {
-        let (f, n, chunk) = (self.f, self.n, self.chunk);
+    unsafe fn head(&self, step: &Step<'_>, head: &Head) {
+        let (f, n, chunk, heads, w, rows) = (self.f, self.n, self.chunk, self.heads.count, head.w, &head.rows);
         let [q, k, v, lr] = self.real.map(|t| step.f32(t));
-        // SAFETY: shapes and contents were checked; scratch has a part for every worker.
+        // SAFETY: shapes and contents were checked; the head's state and memory are this worker's.
         unsafe {
-            let rows = self.sequences.rows(step, sequence);
-            if rows.is_empty() {
-                return;
-            }
-            let own = step.scratch().cast::<f32>().add(worker * self.worker_len());
-            let w = match self.state {
-                Some((state, slots)) => {
-                    let slot = step.i32s(slots)[sequence] as usize;
-                    step.f32(state).add((slot * self.heads + head) * self.head_len())
-                }
-                None => own.add(work_len(n, chunk)),
-            };
-            let start = step.i32s(self.sequences.positions)[rows.start] as usize;
             let mut first = 0;
-            if start == 0 || self.state.is_none() {
-                w.write_bytes(0, self.head_len());
+            if head.fresh {
+                w.write_bytes(0, self.heads.len);
                 if let Some(w0) = self.w0 {
-                    w.copy_from_nonoverlapping(step.f32(w0).add(head * f * n), f * n);
+                    w.copy_from_nonoverlapping(step.f32(w0).add(head.index * f * n), f * n);
                 }
-                first = start % chunk;
+                first = head.start % chunk;
             }
-            let (mut t, key_head) = (rows.start, head / (self.heads / self.key_heads));
+            let (mut t, key_head) = (rows.start, head.index / (heads / self.key_heads));
             while t < rows.end && !step.cancelled() {
-                let at = (start + t - rows.start) % chunk;
+                let at = (head.start + t - rows.start) % chunk;
                 let count = (chunk - at).min(rows.end - t);
-                let (key, row) = ((t * self.key_heads + key_head) * f, t * self.heads + head);
+                let (key, row) = ((t * self.key_heads + key_head) * f, t * heads + head.index);
                 (self.kernel)(&Rows {
                     f,
                     n,
@@ -121,7 +98,7 @@ impl Delta {
                     key_stride: self.key_heads * f,
                     v: v.add(row * n),
                     out: step.f32(self.out).add(row * n),
-                    heads: self.heads,
+                    heads,
                     rate: lr.add(row),
                     decay: self.decay.map_or(std::ptr::null(), |d| step.f32(d).add(row)),
                     w,
@@ -129,7 +106,7 @@ impl Delta {
                     first,
                     at,
                     chunk,
-                    work: own,
+                    work: head.work,
                 });
                 t += count;
                 first = 0;
@@ -140,21 +117,15 @@ impl Delta {
 
 impl CompiledOp for Delta {
     fn scratch_bytes(&self) -> usize {
-        4 * self.threads * self.worker_len()
+        self.heads.scratch_bytes()
     }
 
     fn check(&self, step: &Step<'_>) -> Result<()> {
-        self.sequences.check(step, "FAST_WEIGHT")?;
-        state_slots::check(step, &self.sequences, self.state, self.heads * self.head_len(), "FAST_WEIGHT")
+        self.heads.check(step)
     }
 
     unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
-        let n = self.sequences.count(step) * self.heads;
-        while let Some(items) = worker.claim(n, 1) {
-            for item in items {
-                // SAFETY: passed on; a head of a sequence is claimed once.
-                unsafe { self.head(step, item / self.heads, item % self.heads, worker.index()) };
-            }
-        }
+        // SAFETY: passed on.
+        unsafe { self.heads.each(step, worker, |head| self.head(step, &head)) }
     }
 }
