@@ -149,10 +149,11 @@ impl Attempt<'_> {
             samples.extend(new);
         }
         outcome.trained_bytes = samples.iter().map(|s| s.bytes).sum();
-        let (budget, start) = (options.budget, Instant::now());
-        let mut random = Random::new(options.seed);
         pupil.hold(&anchor.held)?;
         let mut leash = Leash::new(options, anchor.held.len());
+        let mut random = Random::new(options.seed);
+        // What is done once does not count as time of the first steps, by which that of all is planned.
+        let (budget, start) = (options.budget, Instant::now());
         let per_epoch = samples.len().div_ceil(options.batch) as u64;
         let mut total = budget.steps.min(per_epoch.saturating_mul(budget.epochs));
         let (mut first_nats, mut worked) = (0.0, Duration::ZERO);

@@ -61,7 +61,8 @@ impl Default for TrainingOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Recompute(pub u64);
 
-/// What a training takes. All in bytes, beside the model itself; [`Training::kl`](super::Training::kl) takes a context while it runs.
+/// What a training takes. All in bytes, beside the model itself. Not in it are a context while [`Training::kl`](super::Training::kl) runs, a
+/// forward pass while [`Training::hold`](super::Training::hold) does, and what that returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrainingPlan {
     /// Numbers that are trained.
