@@ -1,6 +1,7 @@
 //! Errors of learning and of adapters.
 
-use super::{TernError, io, variant};
+use super::TernError;
+use super::from::{io, variant};
 use tern::learn::{AdapterError, LearnError};
 
 pub(super) fn learn(text: String, error: LearnError) -> TernError {
