@@ -95,8 +95,17 @@ impl Line {
     }
 }
 
-/// What was measured, for people; then a line of what counts now.
-pub fn print(out: &mut Out, outcome: &Outcome) -> Result<()> {
+/// Tells what came of it: as a page where one is wanted, then as JSON or for people.
+pub fn tell(outcome: &Outcome, page: Option<&Path>, json: bool) -> Result<()> {
+    if let Some(path) = page {
+        write_page(path, outcome)?;
+    }
+    let mut out = Out::new();
+    if json { out.json(outcome) } else { print(&mut out, outcome) }
+}
+
+/// What was measured; then a line of what counts now.
+fn print(out: &mut Out, outcome: &Outcome) -> Result<()> {
     let (g, h, b) = (&outcome.gain, &outcome.harm, &outcome.bounds);
     if g.documents > 0 {
         out.line(&format!("bits per byte  {:.4} -> {:.4} on {} held-out documents", g.before, g.after, g.documents))?;

@@ -4,8 +4,7 @@ use super::AdaptArgs;
 use crate::args::BackendArgs;
 use crate::failure::{Exit, Failure, Result};
 use crate::input::read_text;
-use crate::learning::{documents, edit, print, watched, write_page};
-use crate::terminal::Out;
+use crate::learning::{documents, edit, tell, watched};
 use std::path::Path;
 use tern::learn::evidence::Verdict;
 use tern::learn::{Fact, Learner, LoraPupil};
@@ -21,15 +20,7 @@ pub fn run(backend: &BackendArgs, args: &AdaptArgs, name: &str) -> Result<()> {
     let mut pupil = LoraPupil::new(&model, args.lora_options())?;
     let mut learner = Learner::new(&mut pupil, &edit, name, options)?;
     let outcome = watched(|control| learner.learn(documents, control))?;
-    if let Some(path) = &args.report {
-        write_page(path, &outcome)?;
-    }
-    let mut out = Out::new();
-    if args.json {
-        out.json(&outcome)?;
-    } else {
-        print(&mut out, &outcome)?;
-    }
+    tell(&outcome, args.report.as_deref(), args.json)?;
     match outcome.verdict {
         Verdict::Commit => Ok(()),
         _ => Err(Failure::new(Exit::Failure, "")),

@@ -2,9 +2,8 @@
 
 use crate::args::BackendArgs;
 use crate::failure::{Exit, Failure, Result};
-use crate::learning::{documents, edit, print, watched, write_page};
+use crate::learning::{documents, edit, tell, watched};
 use crate::store::{StoreArgs, existing};
-use crate::terminal::Out;
 use clap::Args;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -82,15 +81,7 @@ fn relearn(
         }
         failure
     })?;
-    if let Some(path) = &args.report {
-        write_page(path, &outcome)?;
-    }
-    let mut out = Out::new();
-    if args.json {
-        out.json(&outcome)?;
-    } else {
-        print(&mut out, &outcome)?;
-    }
+    tell(&outcome, args.report.as_deref(), args.json)?;
     Ok(outcome)
 }
 
