@@ -386,8 +386,9 @@ mod tests {
     fn a_panic_ends_the_run_and_the_pool_lives_on() {
         for threads in [1, 2, 8] {
             for culprit in [0, threads - 1] {
-                let pool = Pool::new(threads);
                 for halves in [false, true] {
+                    // On a busy machine only the first run of a pool is sure to have all workers.
+                    let pool = Pool::new(threads);
                     let result = pool.run(&Stop::never(), &|worker| {
                         worker.barrier();
                         if worker.index() == culprit {
@@ -419,7 +420,7 @@ mod tests {
             .unwrap();
             let mut cuts = cuts.into_inner().unwrap();
             cuts.sort_unstable();
-            assert_eq!((cuts[0].0, cuts[2].1), (0, n));
+            assert_eq!((cuts[0].0, cuts[cuts.len() - 1].1), (0, n));
             assert!(cuts.windows(2).all(|w| w[0].1 == w[1].0));
         }
     }

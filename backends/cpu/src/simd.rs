@@ -76,7 +76,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Tokens that the matrix kernels take at a time; with [`PAIR`](Self::PAIR) two panels of rows at once. As many
     /// sums as there are registers for.
     const TILE: usize;
-    /// The same for float weights: 6, with four rows at once, or 3, with two.
+    /// The same for float weights: 6, with four rows at once, or 3 or 2, with two.
     const FLOAT_TILE: usize;
     /// Are there registers for two panels?
     const PAIR: bool;

@@ -105,7 +105,10 @@ unsafe fn add_ranks<S: Simd, const N: usize>(
 ) {
     // SAFETY: `b` has the rows of each rank, `u` the ranks of each token.
     unsafe {
-        let b: [S::F; N] = std::array::from_fn(|j| load::<S>(a.b.add((first + j) * a.stride + row), lanes));
+        let mut b = [S::zero(); N];
+        for (j, b) in b.iter_mut().enumerate() {
+            *b = load::<S>(a.b.add((first + j) * a.stride + row), lanes);
+        }
         for t in a.tokens.0..a.tokens.1 {
             let at = r.y.add((v * r.pitch + t) * LANES);
             let u = a.u.add(t * a.rank + first);

@@ -193,15 +193,16 @@ unsafe fn step<S: Simd, E: Element, const R: usize, const T: usize>(
 ) {
     // SAFETY: as the caller's.
     unsafe {
-        let w: [S::F; R] = std::array::from_fn(|r| {
-            let w = w[r].add(k * E::BYTES);
-            if n == LANES { E::load::<S>(w) } else { E::load_n::<S>(w, n) }
-        });
+        let mut rows = [S::zero(); R];
+        for (row, w) in rows.iter_mut().zip(w) {
+            let w = w.add(k * E::BYTES);
+            *row = if n == LANES { E::load::<S>(w) } else { E::load_n::<S>(w, n) };
+        }
         for t in 0..T {
             let x = x.add(t * columns + k);
             let x = if n == LANES { S::load(x) } else { S::load_n(x, n) };
             for r in 0..R {
-                sums[r][t] = S::fma(w[r], x, sums[r][t]);
+                sums[r][t] = S::fma(rows[r], x, sums[r][t]);
             }
         }
     }

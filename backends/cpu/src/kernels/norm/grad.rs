@@ -56,6 +56,13 @@ unsafe fn weighed<S: Simd>(a: &Rows, dy: *const f32, i: usize, lanes: usize) -> 
     }
 }
 
+/// The normed row.
+#[inline(always)]
+unsafe fn normed<S: Simd>(x: *const f32, centre: S::F, factor: S::F, i: usize, lanes: usize) -> S::F {
+    // SAFETY: the caller's row and columns.
+    unsafe { S::mul(S::sub(load::<S>(x.add(i), lanes), centre), factor) }
+}
+
 /// With `x̂` the normed row and `g = dy w`: `dx = scale (g - x̂ mean(g x̂))`, and for layer norm less the mean of g.
 ///
 /// # Safety
@@ -72,13 +79,14 @@ unsafe fn rows<S: Simd, const LAYER: bool>(a: &Rows) {
                 continue;
             }
             let (centre, factor, n) = (S::splat(mean), S::splat(scale), a.n as f32);
-            let hat = |i: usize, lanes: usize| S::mul(S::sub(load::<S>(x.add(i), lanes), centre), factor);
-            let along = sum_over!(S, a.n, |i, lanes| S::mul(weighed::<S>(a, dy, i, lanes), hat(i, lanes))) / n;
+            let along = sum_over!(S, a.n, |i, lanes| {
+                S::mul(weighed::<S>(a, dy, i, lanes), normed::<S>(x, centre, factor, i, lanes))
+            }) / n;
             let level = if LAYER { sum_over!(S, a.n, |i, lanes| weighed::<S>(a, dy, i, lanes)) / n } else { 0.0 };
             let (along, level) = (S::splat(-along), S::splat(level));
             map_over!(S, a.n, a.dx.add(r * a.n), |i, lanes| {
                 let g = S::sub(weighed::<S>(a, dy, i, lanes), level);
-                S::mul(S::fma(along, hat(i, lanes), g), factor)
+                S::mul(S::fma(along, normed::<S>(x, centre, factor, i, lanes), g), factor)
             });
         }
     }
