@@ -143,6 +143,9 @@ impl Input {
                 change:
                     Change::None | Change::PlusOne | Change::NegativeExp | Change::Squeezed | Change::Row | Change::Stack(_),
             } => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
+            Rows::Stored { info, change: Change::Behind(n) } => {
+                self.read_at(info, first.saturating_add(*n).saturating_mul(row_bytes as u64), out)
+            }
             Rows::Stored { info, change: Change::Transposed } => {
                 let (unit, rows) = (tensor.dtype.block_bytes().max(1), tensor.row_count());
                 let mut line = vec![0; out.len() / row_bytes.max(1) * unit];

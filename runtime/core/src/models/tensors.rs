@@ -28,6 +28,8 @@ pub enum Change {
     Transposed,
     /// A folder has a dimension of 1 more, after the first.
     Squeezed,
+    /// A folder has so many rows before it, which nothing reads.
+    Behind(u64),
     /// GGUF has the only row of a matrix as a vector.
     Row,
     /// A folder has a stack of matrices, one per expert, in another form.
@@ -283,6 +285,9 @@ impl TensorSpec {
         }
         if self.change == Change::Squeezed && !gguf {
             shape.insert(shape.len().min(1), 1);
+        }
+        if let (Change::Behind(n), Some(rows), false) = (self.change, shape.first_mut(), gguf) {
+            *rows += n;
         }
         if self.change == Change::Transposed && !gguf {
             shape.reverse();

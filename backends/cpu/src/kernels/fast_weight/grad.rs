@@ -11,7 +11,7 @@
 //! ```
 
 use super::super::vector::{load, map_over, sum};
-use super::{Row, apply, dot, inner_gradient, standardize};
+use super::{Layer, Row, apply, dot, inner_gradient, standardize};
 use crate::simd::{LANES, Simd};
 
 /// Rows of one mini-batch of a head, from first to last.
@@ -108,6 +108,11 @@ impl MiniBatch {
             Kept { normal, e, g, dz, dg, dq, dk, root: numbers, dlr: numbers.add(1), share: numbers.add(2) }
         }
     }
+    /// Weights and bias as a layer; the mini-batch's places are not used here.
+    #[inline(always)]
+    fn layer(&self, w: *mut f32, b: *mut f32) -> Layer {
+        Layer { inputs: self.f, outputs: self.f, w, b, places: self.work }
+    }
     /// First element of row `j`.
     #[inline(always)]
     fn at(&self, j: usize) -> usize {
@@ -179,15 +184,14 @@ unsafe fn updates<S: Simd>(m: &MiniBatch) {
                 ln_w: m.ln_w,
                 ln_b: m.ln_b,
                 eps: m.eps,
-                w: m.w,
-                b: m.b,
-                places: m.work,
+                layers: [m.layer(m.w, m.b), Layer::NONE],
                 first: 0,
                 at: 0,
                 chunk: 1,
                 out: m.work,
                 work: m.work,
             };
+            apply::<S>(k, &inner.layers[0], row.normal);
             *row.root = inner_gradient::<S>(&inner, row.normal, row.e, row.g);
             for vector in [row.dg, row.dq, row.dk] {
                 map_over!(S, f, vector, |_i, _lanes| S::zero());
@@ -197,7 +201,7 @@ unsafe fn updates<S: Simd>(m: &MiniBatch) {
                 continue;
             }
             let pull = m.work;
-            apply::<S>(k, m.dw, m.db, f, pull);
+            apply::<S>(k, &m.layer(m.dw, m.db), pull);
             let along = dot::<S>(pull, row.g, f);
             if *m.scale.add(last) > 0.0 {
                 *m.dscale.add(last) -= m.rate(j) * along;
@@ -217,7 +221,7 @@ unsafe fn output<S: Simd>(m: &MiniBatch, i: usize) {
     unsafe {
         let (row, q, dout) = (m.kept(i), m.q.add(m.at(i)), m.dout.add(m.at(i)));
         let (z, learned) = (m.work, m.work.add(f));
-        apply::<S>(q, m.w, m.b, f, z);
+        apply::<S>(q, &m.layer(m.w, m.b), z);
         map_over!(S, f, learned, |_i, _lanes| S::zero());
         for j in 0..=i {
             let past = m.kept(j);

@@ -35,10 +35,10 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
     let (n, key_heads) = (or(p.value_dim, f), or(p.key_heads, heads));
     c.ensure(heads > 0 && f > 0 && chunk > 0, "heads, head_dim or chunk is 0")?;
     c.ensure(heads.is_multiple_of(key_heads), format!("{key_heads} heads of keys for {heads}"))?;
-    if p.inner != 0 || f.max(n) > MAX_HEAD_DIM || chunk.max(heads) > MAX_CHUNK {
+    if p.inner != 0 || p.hidden != 0 || f.max(n) > MAX_HEAD_DIM || chunk.max(heads) > MAX_CHUNK {
         return Err(c.lacking(format!("inner model {}, {heads} heads of {f} and {n}, chunk {chunk}", p.inner)));
     }
-    for (i, what) in [(5, "b0"), (6, "ln_w"), (7, "ln_b"), (8, "token_scale")] {
+    for (i, what) in [(5, "b0"), (6, "ln_w"), (7, "ln_b"), (8, "token_scale"), (14, "w1"), (15, "b1")] {
         c.ensure(op.input(i).is_none(), format!("{what} has no place in the delta rule"))?;
     }
     let real = [c.f32_in(0, "q")?, c.f32_in(1, "k")?, c.f32_in(2, "v")?, c.f32_in(3, "lr")?];
@@ -64,7 +64,7 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
     }
     let out = c.f32_out(0, "output")?;
     c.same(real[2], out, "output")?;
-    let (len, work) = (fast_head_len(f, n, chunk), work_len(n, chunk));
+    let (len, work) = (fast_head_len(f, 0, n, chunk), work_len(n, chunk));
     let heads = Heads { sequences, state, count: heads, len, work, threads: ctx.threads };
     Ok(Box::new(Delta { real, w0, decay, heads, out, key_heads, f, n, chunk, kernel: kernel::learn(ctx.tier) }))
 }

@@ -7,7 +7,7 @@
 use super::shape::Shape;
 use crate::check::Checker;
 use crate::kernels::fast_weight::grad::{self as kernel, MiniBatch, work_len};
-use crate::kernels::fast_weight::{Row, relearn};
+use crate::kernels::fast_weight::{Layer, Row, relearn};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::state::fast_head_len;
@@ -15,7 +15,7 @@ use std::ops::Range;
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Inputs of the op, before the gradients of its outputs.
-const INPUTS: usize = 14;
+const INPUTS: usize = 16;
 
 struct FastWeightGrad {
     shape: Shape,
@@ -50,7 +50,7 @@ impl Scratch {
         let batches = tokens.div_ceil(s.chunk).checked_add(1)?;
         let group = batches.isqrt() + 1;
         let weights = s.f * s.f + s.f;
-        let groups = fast_head_len(s.f, s.f, s.chunk);
+        let groups = fast_head_len(s.f, 0, s.f, s.chunk);
         let within = groups.checked_add(weights.checked_mul(batches.div_ceil(group))?)?;
         let gradients = within.checked_add(weights.checked_mul(group)?)?;
         let work = gradients.checked_add(weights + 2 * s.f)?;
@@ -68,6 +68,9 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
         return Err(c.lacking("only of the form without state"));
     }
     let shape = Shape::new(&c, op)?;
+    if shape.second.is_some() {
+        return Err(c.lacking("only of an inner model with one layer"));
+    }
     let dout = c.f32_in(INPUTS, "gradient of the output")?;
     c.same(shape.real[0], dout, "gradient of the output")?;
     let mut out = [None; 9];
@@ -130,9 +133,7 @@ impl Head<'_> {
                     ln_w: self.input(6, 0, f),
                     ln_b: self.input(7, 0, f),
                     eps: s.eps,
-                    w,
-                    b: w.add(f * f),
-                    places: w.add(f * f + f),
+                    layers: [Layer::new(w, f, f), Layer::NONE],
                     first,
                     at,
                     chunk: s.chunk,
