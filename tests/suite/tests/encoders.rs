@@ -7,7 +7,18 @@ use tern::{BatchOptions, EmbedOptions, Error, ErrorKind, Model, ModelOptions, Po
 use tern_formats::{FileSource, gguf};
 use tern_tests::{changed, converted, goldens, ids, json, minilm, open, quantized, runtime, tiers};
 
-const NAMES: [&str; 2] = ["encoder-bert", "encoder-bert-mlm"];
+const NAMES: [&str; 10] = [
+    "encoder-bert",
+    "encoder-bert-mlm",
+    "encoder-roberta",
+    "encoder-roberta-mlm",
+    "encoder-xlm-roberta",
+    "encoder-xlm-roberta-mlm",
+    "encoder-nomic",
+    "encoder-nomic-names",
+    "encoder-modern",
+    "encoder-modern-mlm",
+];
 const POOLINGS: [Pooling; 3] = [Pooling::Mean, Pooling::Cls, Pooling::Last];
 
 struct Golden {

@@ -2,6 +2,7 @@
 //! See [`tern_abi::ops::FAST_WEIGHT`] for the mathematics.
 
 pub mod delta;
+pub mod delta_grad;
 pub mod grad;
 
 use super::activation::{activate, grad::slope};

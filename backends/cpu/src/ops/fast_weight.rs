@@ -1,6 +1,7 @@
 //! FAST_WEIGHT. A head of a sequence is one worker's, row after row.
 
 mod delta;
+mod delta_grad;
 pub mod grad;
 mod heads;
 mod shape;

@@ -12,6 +12,7 @@ use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::state::fast_head_len;
 use std::ops::Range;
+use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Inputs of the op, before the gradients of its outputs.
@@ -64,6 +65,9 @@ impl Scratch {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "FAST_WEIGHT's gradient");
+    if op.params::<FastWeightParams>().rule == fast_weight_rule::DELTA {
+        return super::delta_grad::compile(&c, op, ctx);
+    }
     if op.input(11).is_some() {
         return Err(c.lacking("only of the form without state"));
     }
