@@ -199,3 +199,85 @@ fn every_architecture_has_goldens() {
         assert!(folders.iter().any(|f| f.1 == name), "no golden of {name}");
     }
 }
+
+/// A safetensors file: names, types and shapes as the header has them, and bytes.
+type Tensors = Vec<(String, serde_json::Value, Vec<u8>)>;
+
+fn read_tensors(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).unwrap();
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+    let tensors = header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
+    let data = |at: &serde_json::Value| end + at.as_u64().unwrap() as usize;
+    let one = |(name, info): (&String, &serde_json::Value)| {
+        let at = &info["data_offsets"];
+        (name.clone(), info.clone(), bytes[data(&at[0])..data(&at[1])].to_vec())
+    };
+    tensors.map(one).collect()
+}
+
+fn write_tensors(path: &Path, tensors: Tensors) {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, mut info, bytes) in tensors {
+        info["data_offsets"] = serde_json::json!([data.len(), data.len() + bytes.len()]);
+        header.insert(name, info);
+        data.extend(bytes);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(data);
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn gpt_oss_under_the_names_of_its_own_code_is_the_same() {
+    let (golden, made) = (goldens().join("tiny-gpt-oss-mxfp4"), tempfile::tempdir().unwrap());
+    tern_tests::changed("tiny-gpt-oss-mxfp4", made.path(), &serde_json::json!({}));
+    let file = made.path().join("model.safetensors");
+    let mut tensors = Tensors::new();
+    for (name, info, bytes) in read_tensors(&file) {
+        let own = name
+            .replace("model.embed_tokens.weight", "embedding.weight")
+            .replace("lm_head.weight", "unembedding.weight")
+            .replace("model.norm.weight", "norm.scale")
+            .replace("model.layers.", "block.")
+            .replace("input_layernorm.weight", "attn.norm.scale")
+            .replace("post_attention_layernorm.weight", "mlp.norm.scale")
+            .replace("self_attn.o_proj", "attn.out")
+            .replace("self_attn", "attn")
+            .replace("mlp.router", "mlp.gate")
+            .replace("mlp.experts.gate_up_proj_", "mlp.mlp1_weight.")
+            .replace("mlp.experts.down_proj_", "mlp.mlp2_weight.")
+            .replace("_weight.bias", "_bias");
+        tensors.push((own, info, bytes));
+    }
+    // Queries, keys and values are one.
+    for i in 0..tensors.len() {
+        let name = tensors[i].0.clone();
+        if !name.contains("attn.q_proj") {
+            continue;
+        }
+        for part in ["k_proj", "v_proj"] {
+            let (_, info, bytes) = tensors.iter().find(|t| t.0 == name.replace("q_proj", part)).unwrap().clone();
+            let rows = tensors[i].1["shape"][0].as_u64().unwrap() + info["shape"][0].as_u64().unwrap();
+            tensors[i].1["shape"][0] = rows.into();
+            tensors[i].2.extend(bytes);
+        }
+        tensors[i].0 = name.replace("q_proj", "qkv");
+    }
+    tensors.retain(|t| !t.0.contains("k_proj") && !t.0.contains("v_proj"));
+    assert!(
+        tensors.iter().any(|t| t.0 == "block.0.mlp.mlp1_weight.blocks")
+            && tensors.iter().any(|t| t.0 == "block.0.mlp.mlp1_bias")
+    );
+    write_tensors(&file, tensors);
+    let logits = |path: &Path| {
+        let model = tern_tests::open(path, "", 1);
+        let session = model.session(SessionOptions::default()).unwrap();
+        session.forward(&ids(&json(golden.join("golden.json"))["tokens"])).unwrap()
+    };
+    let expected = logits(&golden);
+    assert!(logits(made.path()) == expected);
+    assert!(logits(&converted(made.path(), &made.path().join("m.gguf"))) == expected);
+}

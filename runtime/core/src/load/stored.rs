@@ -160,7 +160,7 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
         return Some(Stored { info, change, made: Some(Made::Stack(source)) });
     }
     let first = match change {
-        Change::Behind(n) => n,
+        Change::Within { first, .. } => first,
         _ => spec.part.as_ref().map_or(0, |part| part.first),
     };
     let (rows, columns) = match spec.shape[..] {
@@ -173,7 +173,7 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
         let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
         return Some(Stored { info, change, made: None });
     }
-    let whole_is_it = spec.part.is_none() && !matches!(change, Change::Transposed | Change::Behind(_));
+    let whole_is_it = spec.part.is_none() && !matches!(change, Change::Transposed | Change::Within { .. });
     if whole_is_it {
         let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
         return Some(Stored { info, change, made: None });

@@ -103,7 +103,8 @@ impl Definition for Bert {
         ] {
             let spec = t.matrix(gguf, &top(hf), rows, d).gathered();
             if self.of.before > 0 && gguf == "position_embd.weight" {
-                spec.changed(Change::Behind(self.of.before));
+                let before = self.of.before;
+                spec.changed(Change::Within { first: before, of: before.saturating_add(rows) });
             }
         }
         let both = |t: &mut TensorTable, gguf: &str, hf: &str| {
