@@ -175,6 +175,8 @@ pub(super) fn gradients() -> Vec<Case> {
         two_layers(setup("many", 1, 5, 3, &[(0, 3), (2, 5)]), 7),
         delta("two mini-batches", [2, 1], [4, 6], 4, &[(0, 7)]),
         FastWeightSetup { options: (true, true), ..delta("from weights", [1, 1], [4, 4], 3, &[(0, 5), (2, 4)]) },
+        delta("stretches, heads that share keys", [6, 2], [5, 18], 4, &[(0, 27), (0, 2)]),
+        FastWeightSetup { options: (true, false), ..delta("no decay", [2, 0], [4, 0], 4, &[(0, 6)]) },
         setup("from the midst of a mini-batch", 2, 4, 4, &[(3, 6), (2, 1), (5, 9)]),
     ];
     small.iter().map(|s| backward(fast_weight(s))).collect()

@@ -32,6 +32,13 @@ impl Shape {
     /// Names of the real inputs.
     pub const NAMES: [&str; 9] = ["q", "k", "v", "lr", "w0", "b0", "ln_w", "ln_b", "token_scale"];
 
+    /// Inputs and outputs of each layer of the inner model.
+    pub fn layers(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
+        let (f, m) = (self.f, self.hidden);
+        let layers = if m > 0 { [[f, m], [m, f]] } else { [[f, f], [0, 0]] };
+        layers.into_iter().take(if m > 0 { 2 } else { 1 })
+    }
+
     /// Checks parameters and inputs.
     pub fn new(c: &Checker<'_>, op: &OpView<'_>) -> Result<Self> {
         let p: FastWeightParams = op.params();
