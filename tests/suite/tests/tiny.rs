@@ -281,3 +281,53 @@ fn gpt_oss_under_the_names_of_its_own_code_is_the_same() {
     assert!(logits(made.path()) == expected);
     assert!(logits(&converted(made.path(), &made.path().join("m.gguf"))) == expected);
 }
+
+/// Newer GGUF files of Qwen 3 Next have queries, keys and values of all heads one after the other, and the gate apart.
+#[test]
+fn either_form_of_qwen_3_next_gives_the_same_bits() {
+    for name in ["tiny-qwen3-next", "tiny-qwen3-next-wide"] {
+        let (golden, made) = (goldens().join(name), tempfile::tempdir().unwrap());
+        let older = converted(&golden, &made.path().join("older.gguf"));
+        let file = gguf::open(Arc::new(FileSource::open(&older).unwrap())).unwrap();
+        let config = json(golden.join("config.json"));
+        let size = |key: &str| config[key].as_u64().unwrap() as usize;
+        let (keys, heads) = (size("linear_num_key_heads"), size("linear_num_value_heads"));
+        let (key, value) = (size("linear_key_head_dim"), heads / keys * size("linear_value_head_dim"));
+        // Rows of one part of every head of keys.
+        let part = |bytes: &[u8], row: usize, first: usize, n: usize| -> Vec<u8> {
+            let head = |h: usize| h * 2 * (key + value) + first;
+            (0..keys).flat_map(|h| bytes[head(h) * row..(head(h) + n) * row].to_vec()).collect()
+        };
+        let mut tensors = Vec::new();
+        for t in file.checkpoint.tensors() {
+            let bytes = file.checkpoint.read(t).unwrap().into_owned();
+            let Some(layer) = t.name.strip_suffix("ssm_in.weight") else {
+                tensors.push((t.name.clone(), t.dtype, t.shape.clone(), bytes));
+                continue;
+            };
+            let (width, row) = (t.shape[1], bytes.len() / t.shape[0] as usize);
+            let qkv = [(0, key), (key, key), (2 * key, value)].map(|(first, n)| part(&bytes, row, first, n)).concat();
+            let rows = (keys * (2 * key + value)) as u64;
+            tensors.push((format!("{layer}attn_qkv.weight"), t.dtype, vec![rows, width], qkv));
+            let gate = part(&bytes, row, 2 * key + value, value);
+            tensors.push((format!("{layer}attn_gate.weight"), t.dtype, vec![(keys * value) as u64, width], gate));
+        }
+        let newer = made.path().join("newer.gguf");
+        let mut writer = gguf::Writer::new("newer.gguf");
+        for (k, v) in file.metadata.entries() {
+            writer.key(k.clone(), v.clone()).unwrap();
+        }
+        for (name, dtype, shape, _) in &tensors {
+            writer.tensor(name.clone(), *dtype, shape.clone()).unwrap();
+        }
+        let mut body = writer.begin(std::io::BufWriter::new(std::fs::File::create(&newer).unwrap())).unwrap();
+        tensors.iter().for_each(|t| body.write(&t.3).unwrap());
+        body.finish().unwrap();
+        let logits = |path: &Path| {
+            let model = tern_tests::open(path, "", 1);
+            let session = model.session(SessionOptions::default()).unwrap();
+            session.forward(&ids(&json(golden.join("golden.json"))["tokens"])).unwrap()
+        };
+        assert!(logits(&newer) == logits(&older), "{name}");
+    }
+}
