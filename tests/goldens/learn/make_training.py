@@ -1,12 +1,11 @@
 """LoRA on tiny models with PyTorch: the gradient of every factor, and ten steps of AdamW.
 
-    python3 tests/goldens/learn/make_training.py [NAME...]      # numpy, torch, transformers
+    python3 tests/goldens/learn/make_training.py      # numpy, torch, transformers
 
 The base is a committed folder; factors are drawn here (B is not zero, so that A has a gradient) and stored beside the results.
 """
 import json
 import pathlib
-import sys
 
 import numpy as np
 import torch
@@ -15,12 +14,7 @@ from transformers import AutoModelForCausalLM
 
 HERE = pathlib.Path(__file__).parent
 RANK, ALPHA, STEPS = 4, 6.0, 10
-MODULES = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output",
-           "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down"}
-# Of layers with the gated delta rule.
-RECURRENT = {"in_proj_qkvz": "ssm_in", "in_proj_ba": "ssm_ba", "out_proj": "ssm_out"}
-# name: matrices that have factors, by their name in GGUF
-MODELS = {"tiny-llama": MODULES, "tiny-qwen3": MODULES, "tiny-qwen3-next-wide": MODULES | RECURRENT}
+MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 class Lora(torch.nn.Module):
@@ -37,14 +31,14 @@ class Lora(torch.nn.Module):
         return self.base(x) + ALPHA / RANK * (x @ self.a.T @ self.b.T)
 
 
-def adapted(folder, modules):
+def adapted(folder):
     model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager")
     for p in model.parameters():
         p.requires_grad_(False)
     generator = torch.Generator().manual_seed(7)
     for layer in model.model.layers:
-        for block in (getattr(layer, "self_attn", None) or layer.linear_attn, layer.mlp):
-            for name in modules:
+        for block in (layer.self_attn, layer.mlp):
+            for name in MODULES:
                 if hasattr(block, name):
                     setattr(block, name, Lora(getattr(block, name), generator))
     return model
@@ -64,9 +58,9 @@ def loss_of(model, tokens, counts):
 
 
 def main():
-    for name in sys.argv[1:] or MODELS:
-        folder, modules = HERE.parent / name, MODELS[name]
-        model = adapted(folder, modules)
+    for name in ["tiny-llama", "tiny-qwen3"]:
+        folder = HERE.parent / name
+        model = adapted(folder)
         random = np.random.default_rng(3)
         vocab = model.config.vocab_size
         examples = []
@@ -76,7 +70,7 @@ def main():
             counts = [i >= length // 2 if length == 20 else i > 0 for i in range(length)]
             examples.append({"tokens": tokens, "counts": counts})
         out = HERE / name
-        config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": list(modules), "bias": "none",
+        config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": MODULES, "bias": "none",
                   "base_model_name_or_path": name, "task_type": "CAUSAL_LM"}
 
         def save(part, tensors):
@@ -100,8 +94,6 @@ def main():
             losses.append(gradient()[0])
             optimizer.step()
         golden = {"examples": examples, "rank": RANK, "alpha": ALPHA, "loss": loss, "nats": nats, "lr": 1e-2, "losses": losses}
-        if modules != MODULES:
-            golden["targets"] = list(modules.values())
         (out / "training.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
         print(name, loss, losses[-1])
 

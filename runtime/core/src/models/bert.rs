@@ -60,8 +60,7 @@ fn read(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
     h.switch("is_decoder", false)?;
     h.switch("add_cross_attention", false)?;
     let table = |prefix: &str| format!("{prefix}embeddings.word_embeddings.weight");
-    let prefixes = ["bert.", "roberta."].into_iter();
-    let prefix = prefixes.filter(|prefix| h.has_tensor("", &table(prefix))).last().unwrap_or("");
+    let prefix = ["bert.", "roberta."].into_iter().find(|prefix| h.has_tensor("", &table(prefix))).unwrap_or("");
     let before = match h.folder() {
         Some(config)
             if config.strings("architectures")?.is_some_and(|names| names[..].iter().any(|n| n.contains("oberta"))) =>

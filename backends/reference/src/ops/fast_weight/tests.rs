@@ -270,6 +270,7 @@ fn mini_batches_are_the_delta_rules_recurrence() {
 }
 
 /// TTT-MLP in its dual form, mini-batch by mini-batch with matrices, as the authors' code has it.
+#[allow(clippy::needless_range_loop, reason = "sums over rows as the paper writes them")]
 fn dual_mlp(p: &Problem, head: usize) -> Vec<Vec<f64>> {
     let (h, f, m, chunk) = (p.p.heads as usize, p.p.head_dim as usize, p.p.hidden as usize, p.p.chunk as usize);
     let row = |i: usize, t: usize| &p.data[i][(t * h + head) * f..(t * h + head + 1) * f];
@@ -302,7 +303,8 @@ fn dual_mlp(p: &Problem, head: usize) -> Vec<Vec<f64>> {
             let (sum, ex) = (e.iter().sum::<f64>(), dot(&e, &x));
             let g: Vec<f64> = (0..f).map(|c| (f as f64 * e[c] - sum - x[c] * ex) / (f as f64 * sigma)).collect();
             g1.push((0..m).map(|a| dot(&w2[a * f..(a + 1) * f], &g) * slope(z1[a])).collect::<Vec<f64>>());
-            (x2.push(u), g2.push(g));
+            x2.push(u);
+            g2.push(g);
         }
         let eta = |i: usize, j: usize| p.data[8][i].max(0.0) * p.data[3][(start + j) * h + head];
         for i in 0..n {
