@@ -42,7 +42,7 @@ def quantize(source, target, type_name, threads=2):
 class Llama:
     """One model with one context. `flash`: llama-bench's default is to let llama.cpp choose (-1)."""
 
-    def __init__(self, path, context=1024, batch=512, threads=2, flash=-1, kv="F16", all_logits=False):
+    def __init__(self, path, context=1024, batch=512, threads=2, flash=-1, kv="F16", all_logits=False, embeddings=False):
         params = c.llama_model_default_params()
         self.model = c.llama_model_load_from_file(str(path).encode(), params)
         if not self.model:
@@ -55,6 +55,7 @@ class Llama:
         params.flash_attn_type = flash
         params.type_k = params.type_v = {"F32": 0, "F16": 1}[kv]
         params.no_perf = True
+        params.embeddings = embeddings
         self.context = c.llama_init_from_model(self.model, params)
         if not self.context:
             raise SystemExit("llama.cpp could not make a context")
@@ -98,10 +99,19 @@ class Llama:
             out[start : start + len(part)] = np.frombuffer(raw.contents, np.float32).reshape(len(part), self.n_vocab)
         return out
 
-    def tokenize(self, text, special=True):
+    def embed(self, tokens):
+        """The vector of a text, pooled as the file says and not scaled."""
+        self.all_logits = True
+        self.decode(tokens, 0)
+        size = c.llama_model_n_embd(self.model)
+        raw = ctypes.cast(c.llama_get_embeddings_seq(self.context, 0), ctypes.POINTER(ctypes.c_float * size))
+        return np.frombuffer(raw.contents, np.float32).astype(np.float64)
+
+    def tokenize(self, text, special=True, around=False):
+        """`special`: may texts have control tokens? `around`: with those that the file puts around a text?"""
         data = text.encode()
         buffer = (ctypes.c_int32 * (len(data) + 8))()
-        n = c.llama_tokenize(self.vocab, data, len(data), buffer, len(buffer), False, special)
+        n = c.llama_tokenize(self.vocab, data, len(data), buffer, len(buffer), around, special)
         return list(buffer[:n])
 
     def close(self):

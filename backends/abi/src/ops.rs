@@ -88,8 +88,8 @@ pub const MOE_COMBINE: u32 = 16;
 /// Fast weights: an inner model per head that learns along the sequence. [`FastWeightParams`]; its `rule` says how.
 ///
 /// Inputs: `[q∂ [T, K*f], k∂ [T, K*f], v∂ [T, H*n], lr∂ [T, H], w0∂? [H, f, n], b0∂? [H, n], ln_w∂? [H, n], ln_b∂? [H, n],
-/// token_scale∂? [chunk], positions i32 [T], seq_start i32 [S+1], state?, state_slots? i32 [S], decay∂? [T, H]]`. Outputs:
-/// `[[T, H*n], state?]`. Head h learns from query and key `h / (H / K)`.
+/// token_scale∂? [chunk], positions i32 [T], seq_start i32 [S+1], state?, state_slots? i32 [S], decay∂? [T, H], w1∂? [H, m, n],
+/// b1∂? [H, n]]`. Outputs: `[[T, H*n], state?]`. Head h learns from query and key `h / (H / K)`.
 ///
 /// [`NORMED`](fast_weight_rule::NORMED) (TTT-Linear, Sun et al., arXiv 2407.04620) takes all but the decay, has K = H and n = f.
 /// Per sequence and head, with row vectors and mini-batches at absolute positions (`position / chunk`): `W, b` are those at
@@ -99,6 +99,10 @@ pub const MOE_COMBINE: u32 = 16;
 /// Output row: `z̄ = q_i W + b - s_o Σ_{j<=i in the mini-batch} lr_j (q_i·k_j + 1) g_j`, then
 /// `q_i + LN(z̄; ln_w, ln_b)`, where `s_o = max(0, token_scale[o])`. At the mini-batch's last place
 /// `W -= s_o Σ_j lr_j k_jᵀ g_j`, `b -= s_o Σ_j lr_j g_j`, sums in the order of j.
+/// With `inner` 1 (TTT-MLP) w0 is `[H, f, m]`, b0 `[H, m]`, and a second layer `w1, b1` takes the first one's output `z'` after GELU (by
+/// tanh): `u = gelu(z')`, `z = u W1 + b1`, with `g` as above and `g'_i = (g_i W1ᵀ) * gelu'(z'_i)`. Each layer's output is that of the
+/// mini-batch's start less what it learned, in the second `s_o Σ_j lr_j (ū_i·u_j + 1) g_j` with `ū_i` of the query; each learns from its own
+/// inputs and gradients.
 ///
 /// [`DELTA`](fast_weight_rule::DELTA) (gated delta rule, Yang et al., arXiv 2412.06464; without a decay DeltaNet) takes no `b0`, `ln_w`,
 /// `ln_b` and `token_scale`; without `w0` it begins with zeros. Every row learns from the weights that the one before left:
@@ -322,7 +326,7 @@ params! {
         chunk: u32,
         /// Of the inner layer norm.
         eps: f32,
-        /// Inner model: 0 linear.
+        /// Inner model: 0 linear, 1 two layers with GELU between them.
         inner: u32,
         /// One of [`fast_weight_rule`].
         rule: u32,
@@ -330,6 +334,8 @@ params! {
         value_dim: u32,
         /// Heads K of queries and keys, a divisor of H; 0: H.
         key_heads: u32,
+        /// Dimensions m between two layers; 0 where the inner model has one.
+        hidden: u32,
     }
 }
 /// How fast weights learn: from what loss, and from which weights on.

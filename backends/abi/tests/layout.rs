@@ -71,7 +71,7 @@ fn described() -> String {
         ScaleParams { factor }
         LinearCrossEntropyParams { scale, softcap }
         MoeRouteParams { top_k, softmax_after, normalize, scale }
-        FastWeightParams { heads, head_dim, chunk, eps, inner, rule, value_dim, key_heads }
+        FastWeightParams { heads, head_dim, chunk, eps, inner, rule, value_dim, key_heads, hidden }
         ShortConvParams { width, chunk }
         ColumnsParams { first, run, step, count }
         Backend {

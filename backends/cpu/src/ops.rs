@@ -68,6 +68,7 @@ fn gradient(id: u32) -> Result<Compile> {
         ops::EXPERT_LINEAR => expert_linear::grad::compile,
         ops::MOE_COMBINE => moe::grad::compile_combine,
         ops::FAST_WEIGHT => fast_weight::grad::compile,
+        ops::SHORT_CONV => short_conv::grad::compile,
         ops::COLUMNS => columns::compile,
         ops::CROSS_ENTROPY => loss::grad::compile_cross_entropy,
         ops::SUM => loss::grad::compile_sum,

@@ -136,9 +136,17 @@ pub enum Layout {
     Plain(usize),
 }
 
-/// Values of one head's fast weights, keys of `f` and values of `n`: matrix, bias, and the rows of the open mini-batch.
-pub fn fast_head_len(f: usize, n: usize, chunk: usize) -> usize {
-    f * n + n + chunk * (f + n + 1)
+/// Floats of one layer of a head's fast weights: matrix, bias, and the rows of the open mini-batch.
+pub fn fast_layer_len(inputs: usize, outputs: usize, chunk: usize) -> usize {
+    inputs * outputs + outputs + chunk * (inputs + outputs + 1)
+}
+
+/// Floats of one head's fast weights: keys of `f`, values of `n`, and `hidden` between them where there are two layers.
+pub fn fast_head_len(f: usize, hidden: usize, n: usize, chunk: usize) -> usize {
+    match hidden {
+        0 => fast_layer_len(f, n, chunk),
+        m => fast_layer_len(f, m, chunk) + fast_layer_len(m, n, chunk),
+    }
 }
 
 impl Layout {
@@ -149,7 +157,12 @@ impl Layout {
         match desc.kind {
             kind::KV_PAGE => KvLayout::new(a, b, c, desc.dtype).map(Self::Kv),
             kind::FAST_WEIGHT if desc.dtype == dtype::F32 => {
-                Self::plain("fast weights", [a, b, c, d], |[a, b, c, d]| a.checked_mul(fast_head_len(b, d, c)))
+                let hidden = desc.dims[4];
+                if hidden > MAX_DIM {
+                    return Err(PluginError::unsupported(format!("fast weights: {hidden} between layers")));
+                }
+                let len = |[a, b, c, d]: [usize; 4]| a.checked_mul(fast_head_len(b, hidden as usize, d, c));
+                Self::plain("fast weights", [a, b, c, d], len)
             }
             kind::SHORT_CONV if desc.dtype == dtype::F32 => {
                 Self::plain("rows of a convolution", [a, b, c, 1], |[a, b, c, _]| a.checked_mul(b - 1 + c))

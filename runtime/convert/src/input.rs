@@ -143,6 +143,14 @@ impl Input {
                 change:
                     Change::None | Change::PlusOne | Change::NegativeExp | Change::Squeezed | Change::Row | Change::Stack(_),
             } => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
+            Rows::Stored { info, change: Change::Within { first: before, .. } } => {
+                // Of a bias, the elements are what rows are of a matrix.
+                let (unit, row) = match tensor.shape.len() {
+                    1 => (tensor.dtype.block_bytes(), 0),
+                    _ => (row_bytes, first),
+                };
+                self.read_at(info, row.saturating_add(*before).saturating_mul(unit as u64), out)
+            }
             Rows::Stored { info, change: Change::Transposed } => {
                 let (unit, rows) = (tensor.dtype.block_bytes().max(1), tensor.row_count());
                 let mut line = vec![0; out.len() / row_bytes.max(1) * unit];

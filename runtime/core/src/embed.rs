@@ -9,7 +9,7 @@ mod encoder;
 use crate::backend::CancelFlag;
 use crate::error::Error;
 use crate::model::Model;
-pub(crate) use encoder::size as encoder_size;
+pub(crate) use encoder::{Kept, size as encoder_size};
 use tern_text::{Bos, EncodeOptions};
 
 /// How a text's hidden states become one vector.

@@ -4,6 +4,7 @@ use crate::adapters::Adapters;
 use crate::backend::{Bound, Device, Reserved};
 use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
+use crate::embed::Kept;
 use crate::error::Error;
 use crate::fingerprint::{Identity, hex};
 use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
@@ -45,6 +46,8 @@ struct Inner {
     /// Length of the texts that it was opened for.
     length: u64,
     engines: Mutex<HashMap<u32, Arc<Engine>>>,
+    /// What an encoder ran on last.
+    kept: Kept,
     adapters: Adapters,
     identity: Identity,
     fingerprint: OnceLock<[u8; 32]>,
@@ -163,6 +166,7 @@ impl Model {
                 window: crate::context::window(&graph),
                 length,
                 engines: Mutex::default(),
+                kept: Kept::default(),
                 adapters: Adapters::default(),
                 identity,
                 fingerprint: OnceLock::new(),
@@ -339,6 +343,11 @@ impl Model {
         let mut graph = self.graph(size, kv_dtype)?;
         graph.cut_head();
         Context::new(&self.inner.devices, &graph, &self.inner.fixed, size)
+    }
+
+    /// What an encoder ran on last.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.inner.kept
     }
 
     /// How the files say that a text's embedding is made.

@@ -7,14 +7,17 @@ mod bert;
 mod bit_linear;
 mod bitnet;
 mod blocks;
+mod encoder;
 mod gemma;
 mod gpt2;
 mod gpt_oss;
 mod granite;
 mod hyper;
 mod llama;
+mod modern_bert;
 mod moe;
 mod net;
+mod nomic_bert;
 mod olmo2;
 mod olmoe;
 mod phi3;
@@ -108,6 +111,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     bitnet::ARCHITECTURE,
     ttt::ARCHITECTURE,
     bert::ARCHITECTURE,
+    nomic_bert::ARCHITECTURE,
+    modern_bert::ARCHITECTURE,
 ];
 
 /// Reads and checks the hyper-parameters of the architecture that a file names.

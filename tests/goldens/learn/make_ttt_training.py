@@ -1,6 +1,6 @@
-"""LoRA on a tiny TTT-Linear model with PyTorch in float64: the gradient of every factor, and ten steps of AdamW.
+"""LoRA on tiny TTT models with PyTorch in float64: the gradient of every factor, and ten steps of AdamW.
 
-    python3 tests/goldens/learn/make_ttt_training.py      # torch, safetensors
+    python3 tests/goldens/learn/make_ttt_training.py [NAME...]      # torch, safetensors
 
 The published recurrence (arXiv 2407.04620, primal form) is written out and differentiated by autograd, with nothing detached: the
 outer gradient goes through the inner gradient, which is made by autograd as well, and through weights from one mini-batch to the next.
@@ -8,12 +8,13 @@ outer gradient goes through the inner gradient, which is made by autograd as wel
 import json
 import pathlib
 import random
+import sys
 
 import torch
 from safetensors.torch import load_file, save_file
 
 HERE = pathlib.Path(__file__).parent
-NAME = "tiny-ttt-gated"
+NAMES = ["tiny-ttt-gated", "tiny-ttt-mlp-conv"]
 RANK, ALPHA, STEPS = 4, 6.0, 10
 EPS = 1e-6
 TARGETS = {"q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "g_proj": "attn_gate",
@@ -36,27 +37,39 @@ def rotate(x, place, theta):
     return torch.stack(turned, -1).flatten(-2)
 
 
-def inner_loss(k, v, w, b, norm):
-    return 0.5 * (layer_norm(k @ w + b, *norm) - (v - k)).square().sum()
+def inner(x, layers):
+    """The inner model: weights and biases of its only layer, or of two."""
+    y = x @ layers[0] + layers[1]
+    return torch.nn.functional.gelu(y, approximate="tanh") @ layers[2] + layers[3] if layers[2:] else y
 
 
-def head(w, b, norm, shares, q, k, v, rates, theta):
+def inner_loss(k, v, layers, norm):
+    return 0.5 * (layer_norm(inner(k, layers), *norm) - (v - k)).square().sum()
+
+
+def head(layers, norm, shares, q, k, v, rates, theta):
     """Outputs of one head; rows of q, k and v are tokens."""
     out, batch = [], len(shares)
     for t in range(len(q)):
         place = t % batch
         if place == 0:
-            sum_w, sum_b = torch.zeros_like(w), torch.zeros_like(b)
+            sums = [torch.zeros_like(p) for p in layers]
         turned_q, turned_k = rotate(q[t], place, theta), rotate(k[t], place, theta)
-        loss = inner_loss(turned_k, v[t], w, b, norm)
-        grad_w, grad_b = torch.autograd.grad(loss, (w, b), create_graph=True)
-        sum_w, sum_b = sum_w + rates[t] * grad_w, sum_b + rates[t] * grad_b
+        grads = torch.autograd.grad(inner_loss(turned_k, v[t], layers, norm), layers, create_graph=True)
+        sums = [s + rates[t] * g for s, g in zip(sums, grads)]
         share = shares[place].clamp(min=0)
-        now_w, now_b = w - share * sum_w, b - share * sum_b
+        now = [p - share * s for p, s in zip(layers, sums)]
         if place + 1 == batch:
-            w, b = now_w, now_b
-        out.append(turned_q + layer_norm(turned_q @ now_w + now_b, *norm))
+            layers = now
+        out.append(turned_q + layer_norm(inner(turned_q, now), *norm))
     return torch.stack(out)
+
+
+def convolve(x, weight, bias):
+    """Every channel by itself, over rows that have come."""
+    rows = weight.shape[-1]
+    padded = torch.nn.functional.pad(x.T[None], (rows - 1, 0))
+    return torch.nn.functional.conv1d(padded, weight, bias, groups=len(weight))[0].T
 
 
 def logits(t, factors, config, tokens):
@@ -72,16 +85,26 @@ def logits(t, factors, config, tokens):
     for i in range(config["num_hidden_layers"]):
         layer = f"model.layers.{i}."
         block = layer + "seq_modeling_block."
+        conv = lambda x, name: convolve(x, t[name + ".weight"], t[name + ".bias"])  # noqa: E731
+        if config["pre_conv"]:
+            x = x + conv(rms_norm(x, t[layer + "conv.norm.weight"]), layer + "conv.conv")
         h = rms_norm(x, t[layer + "seq_norm.weight"])
-        q, k, v = (linear(h, f"{block}{n}_proj").unflatten(-1, (heads, -1)) for n in "qkv")
+        q = linear(h, block + "q_proj")
+        if config["share_qk"]:
+            q, k = conv(q, block + "conv_q"), conv(q, block + "conv_k")
+        else:
+            k = linear(h, block + "k_proj")
+        q, k, v = (m.unflatten(-1, (heads, -1)) for m in (q, k, linear(h, block + "v_proj")))
         shares = 1 / torch.arange(1, batch + 1, dtype=x.dtype) + t[block + "learnable_token_idx"]
         raw = h @ t[block + "learnable_ttt_lr_weight"][:, 0].T + t[block + "learnable_ttt_lr_bias"][:, 0]
         rates = config["ttt_base_lr"] * raw.sigmoid() / q.shape[-1]
         part = []
         for j in range(heads):
             norm = (t[block + "ttt_norm_weight"][j], t[block + "ttt_norm_bias"][j])
-            w, b = t[block + "W1"][j].requires_grad_(), t[block + "b1"][j, 0].requires_grad_()
-            part.append(head(w, b, norm, shares, q[:, j], k[:, j], v[:, j], rates[:, j], theta))
+            numbers = "12" if config["ttt_layer_type"] == "mlp" else "1"
+            layers = [p for n in numbers for p in (t[f"{block}W{n}"][j], t[f"{block}b{n}"][j, 0])]
+            layers = [p.requires_grad_() for p in layers]
+            part.append(head(layers, norm, shares, q[:, j], k[:, j], v[:, j], rates[:, j], theta))
         y = layer_norm(torch.cat(part, -1), t[block + "post_norm.weight"], t[block + "post_norm.bias"])
         if config["use_gate"]:
             y = torch.nn.functional.gelu(linear(h, block + "g_proj"), approximate="tanh") * y
@@ -93,19 +116,20 @@ def logits(t, factors, config, tokens):
     return rms_norm(x, t["model.norm.weight"]) @ table.T
 
 
-def main():
-    folder, out = HERE.parent / NAME, HERE / NAME
+def make(name):
+    folder, out = HERE.parent / name, HERE / name
     config = json.loads((folder / "config.json").read_text())
     t = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
     generator = torch.Generator().manual_seed(7)
     factors = {}
-    for name, tensor in sorted(t.items()):
-        module = name.removesuffix(".weight")
+    for key, tensor in sorted(t.items()):
+        module = key.removesuffix(".weight")
         if module.rsplit(".")[-1] in TARGETS:
             rows, columns = tensor.shape
             a = torch.randn(RANK, columns, generator=generator) / columns**0.5
             b = torch.randn(rows, RANK, generator=generator) * 0.05
             factors[module] = [f.double().requires_grad_() for f in (a, b)]
+    targets = [n for n in TARGETS if any(module.endswith("." + n) for module in factors)]
     chance, examples = random.Random(3), []
     for length in (37, 20, 64):
         tokens = [chance.randrange(3, config["vocab_size"]) for _ in range(length)]
@@ -118,8 +142,8 @@ def main():
         tensors = {f"base_model.model.{module}.lora_{side}.weight": which(f).float().contiguous()
                    for module, pair in factors.items() for side, f in zip("AB", pair)}
         save_file(tensors, out / part / "adapter_model.safetensors", metadata={"format": "pt"})
-        peft = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": list(TARGETS), "bias": "none",
-                "base_model_name_or_path": NAME, "task_type": "CAUSAL_LM"}
+        peft = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": targets, "bias": "none",
+                "base_model_name_or_path": name, "task_type": "CAUSAL_LM"}
         (out / part / "adapter_config.json").write_text(json.dumps(peft, indent=1) + "\n")
 
     def gradient():
@@ -144,11 +168,12 @@ def main():
     for _ in range(STEPS):
         losses.append(gradient()[0])
         optimizer.step()
-    golden = {"examples": examples, "rank": RANK, "alpha": ALPHA, "targets": list(TARGETS.values()), "loss": loss, "nats": nats,
+    golden = {"examples": examples, "rank": RANK, "alpha": ALPHA, "targets": [TARGETS[n] for n in targets], "loss": loss, "nats": nats,
               "lr": 1e-2, "losses": losses}
     (out / "training.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
-    print(NAME, loss, losses[-1])
+    print(name, loss, losses[-1])
 
 
 if __name__ == "__main__":
-    main()
+    for name in sys.argv[1:] or NAMES:
+        make(name)

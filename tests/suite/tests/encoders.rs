@@ -7,7 +7,18 @@ use tern::{BatchOptions, EmbedOptions, Error, ErrorKind, Model, ModelOptions, Po
 use tern_formats::{FileSource, gguf};
 use tern_tests::{changed, converted, goldens, ids, json, minilm, open, quantized, runtime, tiers};
 
-const NAMES: [&str; 2] = ["encoder-bert", "encoder-bert-mlm"];
+const NAMES: [&str; 10] = [
+    "encoder-bert",
+    "encoder-bert-mlm",
+    "encoder-roberta",
+    "encoder-roberta-mlm",
+    "encoder-xlm-roberta",
+    "encoder-xlm-roberta-mlm",
+    "encoder-nomic",
+    "encoder-nomic-names",
+    "encoder-modern",
+    "encoder-modern-mlm",
+];
 const POOLINGS: [Pooling; 3] = [Pooling::Mean, Pooling::Cls, Pooling::Last];
 
 struct Golden {
@@ -239,5 +250,31 @@ fn a_real_encoder_gives_the_vectors_of_transformers() {
         // The texts about terns are nearer to each other than to the one about bread, in any language.
         let near = |a: usize, b: usize| found[a].iter().zip(&found[b]).map(|(a, b)| a * b).sum::<f32>();
         assert!(near(0, 1) > 0.5 && near(2, 3) > 0.4 && near(0, 2) < 0.2, "{}", path.display());
+    }
+}
+
+/// A measurement, for `cargo test --release -p tern-tests --test encoders -- --ignored --nocapture texts_per_second`: of the lines of
+/// the file in TERN_TEXTS, all in one call and one in each call, by the real encoder on TERN_THREADS threads.
+#[test]
+#[ignore = "a measurement"]
+fn texts_per_second() {
+    let text = std::fs::read_to_string(std::env::var("TERN_TEXTS").unwrap()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let threads = std::env::var("TERN_THREADS").map_or(2, |n| n.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let file = converted(&minilm(), &folder.path().join("minilm.gguf"));
+    let others = ["F16", "Q8_0"].map(|name| quantized(&file, &folder.path().join(name), name));
+    for path in [minilm()].into_iter().chain(others) {
+        let model = open(&path, "", threads);
+        let per_second = |run: &dyn Fn()| {
+            run();
+            let start = std::time::Instant::now();
+            run();
+            lines.len() as f64 / start.elapsed().as_secs_f64()
+        };
+        let embed = |texts: &[&str]| drop(model.embed(texts, &EmbedOptions::default()).unwrap());
+        let together = per_second(&|| embed(&lines));
+        let alone = per_second(&|| lines.iter().for_each(|line| embed(&[line])));
+        println!("{}: {together:.0} texts a second in one call, {alone:.0} one by one", path.display());
     }
 }

@@ -59,11 +59,39 @@ fn folders() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("tiny-gpt-oss", json!({"attention_bias": false}), &["attention_bias", "false"]),
         ("tiny-gpt-oss", json!({"swiglu_limit": -1.0}), &["swiglu_limit", "-1"]),
         ("tiny-gpt-oss", json!({"layer_types": ["full_attention"]}), &["layer_types", "3"]),
+        ("tiny-bitnet", json!({"hidden_act": "gelu"}), &["hidden_act", "gelu", "relu2"]),
+        ("tiny-bitnet", bitnet(json!({"linear_class": "tl1"})), &["linear_class", "tl1", "autobitlinear"]),
+        (
+            "tiny-bitnet",
+            bitnet(json!({"linear_class": "bitlinear", "quantization_mode": "online"})),
+            &["quantization_mode"],
+        ),
+        ("tiny-bitnet", bitnet(json!({"use_rms_norm": true})), &["use_rms_norm", "true"]),
+        ("tiny-bitnet", bitnet(json!({"modules_to_not_convert": ["layers.*.mlp"]})), &["modules_to_not_convert", "*"]),
+        (
+            "tiny-phi4",
+            bitnet(json!({"linear_class": "autobitlinear", "quantization_mode": "online"})),
+            &["fused matrices", "qkv_proj"],
+        ),
+        ("tiny-ttt-linear", json!({"ttt_layer_type": "gru"}), &["ttt_layer_type", "gru", "mlp"]),
+        ("tiny-ttt-linear", json!({"mini_batch_size": 0}), &["mini_batch_size", "0"]),
+        ("tiny-ttt-linear", json!({"num_key_value_heads": 2}), &["heads", "4 of 12"]),
+        ("tiny-ttt-conv", json!({"conv_kernel": 17}), &["conv_kernel", "17", "16"]),
+        ("tiny-ttt-mlp", json!({"rope_scaling": {"type": "linear", "factor": 2}}), &["rope_scaling"]),
         ("tiny-gpt2", json!({"activation_function": "relu"}), &["activation_function", "relu"]),
         ("tiny-gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), &["scale_attn_by_inverse_layer_idx"]),
         ("tiny-gpt2", json!({"scale_attn_weights": false}), &["scale_attn_weights"]),
         ("tiny-gpt2", json!({"architectures": ["MambaForCausalLM"]}), &["MambaForCausalLM", "Qwen3ForCausalLM"]),
     ]
+}
+
+/// A folder's settings for ternary matrices.
+fn bitnet(settings: Value) -> Value {
+    let mut all = json!({"quant_method": "bitnet"});
+    for (key, value) in settings.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    json!({"quantization_config": all})
 }
 
 #[test]

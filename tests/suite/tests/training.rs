@@ -6,9 +6,9 @@ use tern::learn::{Adapter, Example, Recompute, Training, TrainingOptions};
 use tern::{CancelFlag, Model, ModelOptions};
 use tern_tests::{converted, goldens, json, runtime, tiers};
 
-const NAMES: [&str; 3] = ["tiny-llama", "tiny-qwen3", FAST];
-/// Weights that learn along the text: the gradient goes through their updates.
-const FAST: &str = "tiny-ttt-gated";
+const NAMES: [&str; 4] = ["tiny-llama", "tiny-qwen3", FAST[0], FAST[1]];
+/// Weights that learn along the text, of one layer and of two: the gradient goes through their updates.
+const FAST: [&str; 2] = ["tiny-ttt-gated", "tiny-ttt-mlp-conv"];
 
 struct Golden {
     json: serde_json::Value,
@@ -110,16 +110,16 @@ fn gradients_are_pytorchs() {
 
 #[test]
 fn fast_weights_train_on_every_tier() {
-    let golden = Golden::read(FAST);
-    for tier in tiers() {
-        let model = tern_tests::open(&goldens().join(FAST), tier, 2);
+    for (name, tier) in FAST.iter().flat_map(|name| tiers().into_iter().map(move |tier| (name, tier))) {
+        let golden = Golden::read(name);
+        let model = tern_tests::open(&goldens().join(name), tier, 2);
         let mut training = golden.training(&model);
         let (loss, gradient) = training.gradients(&golden.examples).unwrap();
         assert!((loss - golden.number("loss")).abs() < 1e-4, "{tier}: {loss}");
         let expected = Adapter::read(&model, golden.folder.join("gradient")).unwrap();
         let error = difference(&gradient, &expected);
-        println!("{tier}: gradient differs by {error:e}");
-        assert!(error < 1e-4, "{tier}: {error}");
+        println!("{name} {tier}: gradient differs by {error:e}");
+        assert!(error < 1e-4, "{name} {tier}: {error}");
         for (step, expected) in golden.numbers("losses").into_iter().enumerate() {
             let report = training.step(&golden.examples).unwrap();
             assert!((report.loss - expected).abs() < 2e-3 * expected, "{tier} step {step}: {} {expected}", report.loss);

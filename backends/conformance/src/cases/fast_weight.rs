@@ -1,4 +1,4 @@
-//! FAST_WEIGHT under either rule: from the start, resumed, across mini-batches, many sequences.
+//! FAST_WEIGHT under either rule, with one layer and with two: from the start, resumed, across mini-batches, many sequences.
 
 use super::{backward, case};
 use crate::case::{Case, Data, Input};
@@ -28,7 +28,11 @@ impl FastWeightSetup {
     /// Elements of a canonical unit.
     fn unit(&self) -> usize {
         let ((h, _), (f, n), chunk) = self.sizes();
-        h * (f * n + n + chunk * (f + n + 1))
+        let layer = |f, n| f * n + n + chunk * (f + n + 1);
+        h * match self.params.hidden as usize {
+            0 => layer(f, n),
+            m => layer(f, m) + layer(m, n),
+        }
     }
     /// Heads and those of keys; dimensions of a key and of a value; rows of a mini-batch.
     fn sizes(&self) -> ((usize, usize), (usize, usize), usize) {
@@ -69,7 +73,8 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
         |data: Vec<f32>, width| Some(Input { shape: vec![t, width], lead: dim::TOKENS, data: Data::Real(data) });
     let [q, k, v] = rows;
     let mut inputs = vec![tokens(q, widths[0]), tokens(k, widths[1]), tokens(v, widths[2]), tokens(lr, h)];
-    let (w0, b0, ln_w) = (noise.fixed(&[h, f, n], 0.3), noise.fixed(&[h, n], 0.1), noise.around_one(&[h, n]));
+    let m = if s.params.hidden > 0 { s.params.hidden as usize } else { n };
+    let (w0, b0, ln_w) = (noise.fixed(&[h, f, m], 0.3), noise.fixed(&[h, m], 0.1), noise.around_one(&[h, n]));
     inputs.extend([w0, b0, ln_w, noise.fixed(&[h, n], 0.1)]);
     let mut scale: Vec<f32> = (0..chunk).map(|i| 1.0 / (i + 1) as f32 + noise.unit() * 0.05).collect();
     if chunk > 2 {
@@ -87,7 +92,7 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
         let slots = (0..s.sequences.len()).map(|n| (units.len() - 1 - n) as i32).collect();
         let units: Vec<Vec<u8>> = units.iter().rev().cloned().collect();
         let value_dim = s.params.value_dim.into();
-        let dims = [h as u64, f as u64, chunk as u64, value_dim, 0, 0];
+        let dims = [h as u64, f as u64, chunk as u64, value_dim, s.params.hidden.into(), 0];
         let shape = vec![units.len() * s.unit() * 4];
         let state = StateSpec { kind: state::kind::FAST_WEIGHT, dtype: dtype::F32, dims, units };
         inputs.push(Some(Input { shape, lead: dim::FIXED, data: Data::State(state) }));
@@ -97,6 +102,10 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
         inputs.resize(13, None);
         inputs.push(tokens(decay, h));
     }
+    if s.params.hidden > 0 {
+        inputs.resize(14, None);
+        inputs.extend([noise.fixed(&[h, m, n], 0.3), noise.fixed(&[h, n], 0.1)]);
+    }
     case(s.name.clone(), Kernel::FastWeight(ops::FastWeight(s.params)), inputs, dims(t, s.sequences.len(), 0))
 }
 
@@ -105,6 +114,12 @@ fn setup(name: &str, heads: u32, head_dim: u32, chunk: u32, sequences: &[(usize,
     let lengths: Vec<String> = sequences.iter().map(|(at, n)| format!("{at}+{n}")).collect();
     let name = format!("{name} H={heads} f={head_dim} chunk={chunk} rows {}", lengths.join(" "));
     FastWeightSetup { name, params, sequences: sequences.to_vec(), state: None, options: (false, false) }
+}
+
+/// An inner model of two layers.
+fn two_layers(s: FastWeightSetup, hidden: u32) -> FastWeightSetup {
+    let params = FastWeightParams { inner: 1, hidden, ..s.params };
+    FastWeightSetup { name: format!("two layers, m={hidden} {}", s.name), params, ..s }
 }
 
 /// The delta rule: heads and those of keys, dimensions of keys and values.
@@ -124,6 +139,10 @@ fn setups() -> Vec<FastWeightSetup> {
     out.push(setup("odd sizes", 3, 5, 7, &[(0, 23)]));
     out.push(setup("wide", 2, 64, 16, &[(0, 35)]));
     out.push(setup("many", 2, 8, 4, &[(0, 3), (0, 9), (0, 1), (0, 4)]));
+    out.extend(super::TOKENS.map(|t| two_layers(setup("one sequence", 2, 16, 16, &[(0, t)]), 64)));
+    out.push(two_layers(setup("one row per mini-batch", 1, 8, 1, &[(0, 5)]), 12));
+    out.push(two_layers(setup("odd sizes", 3, 5, 7, &[(0, 23)]), 19));
+    out.push(two_layers(setup("many", 2, 8, 4, &[(0, 3), (0, 9), (0, 1), (0, 4)]), 32));
     out.extend(super::TOKENS.map(|t| delta("one sequence", [2, 2], [16, 16], 16, &[(0, t)])));
     out.push(delta("one row per mini-batch", [2, 1], [8, 24], 1, &[(0, 5)]));
     out.push(delta("odd sizes", [6, 3], [5, 37], 7, &[(0, 23)]));
@@ -151,8 +170,13 @@ pub(super) fn gradients() -> Vec<Case> {
         setup("many", 1, 4, 4, &[(0, 3), (0, 5)]),
         setup("wide", 1, 16, 16, &[(0, 33)]),
         setup("groups of mini-batches", 2, 8, 2, &[(0, 25)]),
+        two_layers(setup("one row", 1, 4, 4, &[(0, 1)]), 5),
+        two_layers(setup("two mini-batches", 2, 4, 4, &[(0, 7)]), 6),
+        two_layers(setup("many", 1, 5, 3, &[(0, 3), (2, 5)]), 7),
         delta("two mini-batches", [2, 1], [4, 6], 4, &[(0, 7)]),
         FastWeightSetup { options: (true, true), ..delta("from weights", [1, 1], [4, 4], 3, &[(0, 5), (2, 4)]) },
+        delta("stretches, heads that share keys", [6, 2], [5, 18], 4, &[(0, 27), (0, 2)]),
+        FastWeightSetup { options: (true, false), ..delta("no decay", [2, 0], [4, 0], 4, &[(0, 6)]) },
         setup("from the midst of a mini-batch", 2, 4, 4, &[(3, 6), (2, 1), (5, 9)]),
     ];
     small.iter().map(|s| backward(fast_weight(s))).collect()

@@ -72,6 +72,6 @@ pub(super) fn forward() -> Vec<Case> {
 }
 
 pub(super) fn gradients() -> Vec<Case> {
-    let small = [setup(3, 4, 4, &[1]), setup(5, 3, 4, &[9, 2])];
+    let small = [setup(3, 4, 4, &[1]), setup(5, 3, 4, &[9, 2]), setup(259, 4, 3, &[5])];
     small.iter().map(|s| backward(short_conv(&Setup { bias: true, ..*s }))).collect()
 }

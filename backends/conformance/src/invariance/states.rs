@@ -13,9 +13,11 @@ pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
         (state::kind::KV_PAGE, dtype, dims, bytes)
     };
     let fast = |dims: [u64; 6]| {
-        let [h, f, chunk, n, ..] = dims;
+        let [h, f, chunk, n, hidden, _] = dims;
         let n = if n > 0 { n } else { f };
-        (state::kind::FAST_WEIGHT, dtype::F32, dims, 4 * h * (f * n + n + chunk * (f + n + 1)))
+        let layer = |f: u64, n: u64| f * n + n + chunk * (f + n + 1);
+        let head = if hidden > 0 { layer(f, hidden) + layer(hidden, n) } else { layer(f, n) };
+        (state::kind::FAST_WEIGHT, dtype::F32, dims, 4 * h * head)
     };
     let convolved = |dims: [u64; 6]| {
         let [channels, width, chunk, ..] = dims;
@@ -31,6 +33,7 @@ pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
         fast([2, 16, 16, 0, 0, 0]),
         fast([3, 5, 7, 0, 0, 0]),
         fast([3, 5, 7, 9, 0, 0]),
+        fast([3, 5, 7, 0, 11, 0]),
         convolved([10, 4, 7, 0, 0, 0]),
     ];
     let check = |(kind, dtype, dims, bytes): (u32, u32, [u64; 6], u64)| {

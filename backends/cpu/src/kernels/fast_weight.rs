@@ -1,11 +1,14 @@
-//! One row of fast weights: an inner linear model of a head that learns along a sequence.
+//! One row of fast weights: an inner model of a head, of one layer or two, that learns along a sequence.
 //! See [`tern_abi::ops::FAST_WEIGHT`] for the mathematics.
 
 pub mod delta;
+pub mod delta_grad;
 pub mod grad;
 
+use super::activation::{activate, grad::slope};
 use super::vector::{load, map_over, sum, sum_of_squares, sum_over};
 use crate::simd::{LANES, Simd};
+use tern_abi::ops::activation::GELU_TANH;
 
 /// One head at one token. Vectors have `f` elements.
 #[derive(Clone, Copy)]
@@ -28,12 +31,8 @@ pub struct Row {
     pub ln_b: *const f32,
     /// Of the inner norm.
     pub eps: f32,
-    /// `[f, f]` at the mini-batch's start.
-    pub w: *mut f32,
-    /// At the mini-batch's start.
-    pub b: *mut f32,
-    /// Places of the mini-batch: key, gradient, learning rate.
-    pub places: *mut f32,
+    /// The inner model's layers; the first takes keys. A last one that is null is none.
+    pub layers: [Layer; 2],
     /// Places `first .. at` are open; this token becomes `at`.
     pub first: usize,
     /// See `first`.
@@ -42,29 +41,112 @@ pub struct Row {
     pub chunk: usize,
     /// `[f]`.
     pub out: *mut f32,
-    /// `[2, f]`.
+    /// [`work_len`] elements.
     pub work: *mut f32,
 }
 
-impl Row {
+/// A layer of an inner model: what it was at the mini-batch's start, and what the mini-batch's tokens have for it.
+#[derive(Clone, Copy)]
+pub struct Layer {
+    /// Elements of its input.
+    pub inputs: usize,
+    /// Elements of its output.
+    pub outputs: usize,
+    /// `[inputs, outputs]` at the mini-batch's start.
+    pub w: *mut f32,
+    /// At the mini-batch's start.
+    pub b: *mut f32,
+    /// Places of the mini-batch: input, gradient, learning rate.
+    pub places: *mut f32,
+}
+
+impl Layer {
+    /// A layer as states have it; see [`crate::state::fast_head_len`].
+    pub fn new(state: *mut f32, inputs: usize, outputs: usize) -> Self {
+        let b = state.wrapping_add(inputs * outputs);
+        Self { inputs, outputs, w: state, b, places: b.wrapping_add(outputs) }
+    }
+
+    /// No layer.
+    pub const NONE: Self =
+        Self { inputs: 0, outputs: 0, w: std::ptr::null_mut(), b: std::ptr::null_mut(), places: std::ptr::null_mut() };
+
+    /// Elements of a place.
+    fn place_len(&self) -> usize {
+        self.inputs + self.outputs + 1
+    }
+
     #[inline(always)]
     unsafe fn place(&self, j: usize) -> *mut f32 {
         // SAFETY: a place of the mini-batch.
-        unsafe { self.places.add(j * (2 * self.f + 1)) }
+        unsafe { self.places.add(j * self.place_len()) }
     }
+
+    /// What `x` was given as place `j`.
+    #[inline(always)]
+    unsafe fn take_in(&self, j: usize, x: *const f32, rate: f32) {
+        // SAFETY: a place of the mini-batch.
+        unsafe {
+            let place = self.place(j);
+            place.copy_from_nonoverlapping(x, self.inputs);
+            *place.add(self.inputs + self.outputs) = rate;
+        }
+    }
+
+    /// The gradient that place `j` has.
+    #[inline(always)]
+    unsafe fn gradient(&self, j: usize) -> *mut f32 {
+        // SAFETY: a place of the mini-batch.
+        unsafe { self.place(j).add(self.inputs) }
+    }
+
+    /// The rate that place `j` has.
+    #[inline(always)]
+    unsafe fn rate(&self, j: usize) -> f32 {
+        // SAFETY: a place of the mini-batch.
+        unsafe { *self.place(j).add(self.inputs + self.outputs) }
+    }
+}
+
+/// Elements of a token's work memory.
+pub const fn work_len(f: usize, hidden: usize) -> usize {
+    2 * f + 2 * hidden
 }
 
 /// `out = x W + b`.
 #[inline(always)]
-unsafe fn apply<S: Simd>(x: *const f32, w: *const f32, b: *const f32, f: usize, out: *mut f32) {
+unsafe fn apply<S: Simd>(x: *const f32, layer: &Layer, out: *mut f32) {
+    let n = layer.outputs;
     // SAFETY: partial loads stay within a row of W.
     unsafe {
-        map_over!(S, f, out, |i, lanes| {
+        map_over!(S, n, out, |i, lanes| {
             let mut acc = S::zero();
-            for a in 0..f {
-                acc = S::fma(S::splat(*x.add(a)), load::<S>(w.add(a * f + i), lanes), acc);
+            for a in 0..layer.inputs {
+                acc = S::fma(S::splat(*x.add(a)), load::<S>(layer.w.add(a * n + i), lanes), acc);
             }
-            S::add(acc, load::<S>(b.add(i), lanes))
+            S::add(acc, load::<S>(layer.b.add(i), lanes))
+        });
+    }
+}
+
+/// The same with what the mini-batch has learned up to and including this token. `learned` has room for it.
+#[inline(always)]
+unsafe fn apply_now<S: Simd>(x: *const f32, layer: &Layer, row: &Row, learned: *mut f32, out: *mut f32) {
+    let n = layer.outputs;
+    // SAFETY: as the fields say.
+    unsafe {
+        apply::<S>(x, layer, out);
+        map_over!(S, n, learned, |_i, _lanes| S::zero());
+        for j in row.first..=row.at {
+            let share = S::splat(layer.rate(j) * (dot::<S>(x, layer.place(j), layer.inputs) + 1.0));
+            let gradient = layer.gradient(j);
+            map_over!(S, n, learned, |i, lanes| {
+                S::fma(share, load::<S>(gradient.add(i), lanes), load::<S>(learned.add(i), lanes))
+            });
+        }
+        let scale = S::splat(row.scale);
+        map_over!(S, n, out, |i, lanes| {
+            S::sub(load::<S>(out.add(i), lanes), S::mul(scale, load::<S>(learned.add(i), lanes)))
         });
     }
 }
@@ -89,27 +171,52 @@ unsafe fn dot<S: Simd>(a: *const f32, b: *const f32, f: usize) -> f32 {
     unsafe { sum_over!(S, f, |i, lanes| S::mul(load::<S>(a.add(i), lanes), load::<S>(b.add(i), lanes))) }
 }
 
-/// Takes the token in as place `at`: its key, gradient and learning rate.
+/// `out = gelu(z)`; they may be the same.
 #[inline(always)]
-unsafe fn take_in<S: Simd>(row: &Row) {
-    let f = row.f;
-    // SAFETY: as the fields say.
+unsafe fn gelu<S: Simd>(z: *const f32, n: usize, out: *mut f32) {
+    // SAFETY: both have `n` elements.
     unsafe {
-        let place = row.place(row.at);
-        inner_gradient::<S>(row, row.work, row.work.add(f), place.add(f));
-        place.copy_from_nonoverlapping(row.k, f);
-        *place.add(2 * f) = row.lr;
+        map_over!(S, n, out, |i, lanes| activate::<S>(load::<S>(z.add(i), lanes), GELU_TANH));
     }
 }
 
-/// The gradient at the inner model's output, with what it is made of: the output standardized, and the loss's derivative by
-/// that. Yields the root of the variance.
+/// Takes the token in as place `at` of every layer: its input there, gradient and learning rate.
+#[inline(always)]
+unsafe fn take_in<S: Simd>(row: &Row) {
+    let (f, [first, second]) = (row.f, &row.layers);
+    // SAFETY: as the fields say.
+    unsafe {
+        let (normal, e) = (row.work, row.work.add(f));
+        if second.w.is_null() {
+            apply::<S>(row.k, first, normal);
+            inner_gradient::<S>(row, normal, e, first.gradient(row.at));
+        } else {
+            let (m, z) = (first.outputs, row.work.add(2 * f));
+            let u = z.add(m);
+            apply::<S>(row.k, first, z);
+            gelu::<S>(z, m, u);
+            apply::<S>(u, second, normal);
+            inner_gradient::<S>(row, normal, e, second.gradient(row.at));
+            second.take_in(row.at, u, row.lr);
+            let (g, out) = (second.gradient(row.at), first.gradient(row.at));
+            for a in 0..m {
+                *u.add(a) = dot::<S>(second.w.add(a * f), g, f);
+            }
+            map_over!(S, m, out, |i, lanes| {
+                S::mul(load::<S>(u.add(i), lanes), slope::<S>(load::<S>(z.add(i), lanes), GELU_TANH))
+            });
+        }
+        first.take_in(row.at, row.k, row.lr);
+    }
+}
+
+/// The gradient at the inner model's output, which is in `normal`, with what it is made of: the output standardized, and the loss's
+/// derivative by that. Yields the root of the variance.
 #[inline(always)]
 unsafe fn inner_gradient<S: Simd>(row: &Row, normal: *mut f32, e: *mut f32, gradient: *mut f32) -> f32 {
     let f = row.f;
     // SAFETY: as the fields say.
     unsafe {
-        apply::<S>(row.k, row.w, row.b, f, normal);
         let root = standardize::<S>(normal, f, row.eps);
         map_over!(S, f, e, |i, lanes| {
             let w = load::<S>(row.ln_w.add(i), lanes);
@@ -131,24 +238,18 @@ unsafe fn inner_gradient<S: Simd>(row: &Row, normal: *mut f32, e: *mut f32, grad
 /// The output row, with what the mini-batch has learned up to and including this token.
 #[inline(always)]
 unsafe fn output<S: Simd>(row: &Row) {
-    let f = row.f;
+    let (f, [first, second]) = (row.f, &row.layers);
     // SAFETY: as the fields say.
     unsafe {
         let (z, learned) = (row.work, row.work.add(f));
-        apply::<S>(row.q, row.w, row.b, f, z);
-        map_over!(S, f, learned, |_i, _lanes| S::zero());
-        for j in row.first..=row.at {
-            let place = row.place(j);
-            let share = S::splat(*place.add(2 * f) * (dot::<S>(row.q, place, f) + 1.0));
-            let gradient = place.add(f);
-            map_over!(S, f, learned, |i, lanes| {
-                S::fma(share, load::<S>(gradient.add(i), lanes), load::<S>(learned.add(i), lanes))
-            });
+        if second.w.is_null() {
+            apply_now::<S>(row.q, first, row, learned, z);
+        } else {
+            let u = row.work.add(2 * f);
+            apply_now::<S>(row.q, first, row, u.add(first.outputs), u);
+            gelu::<S>(u, first.outputs, u);
+            apply_now::<S>(u, second, row, learned, z);
         }
-        let scale = S::splat(row.scale);
-        map_over!(S, f, z, |i, lanes| {
-            S::sub(load::<S>(z.add(i), lanes), S::mul(scale, load::<S>(learned.add(i), lanes)))
-        });
         standardize::<S>(z, f, row.eps);
         map_over!(S, f, row.out, |i, lanes| {
             let y = S::fma(
@@ -161,28 +262,36 @@ unsafe fn output<S: Simd>(row: &Row) {
     }
 }
 
-/// What the full mini-batch learned becomes part of W and b, and its places are cleared.
+/// What the full mini-batch learned becomes part of the layer, and its places are cleared.
 #[inline(always)]
-unsafe fn commit<S: Simd>(row: &Row) {
-    let f = row.f;
+unsafe fn commit<S: Simd>(row: &Row, layer: &Layer) {
+    let n = layer.outputs;
     // SAFETY: as the fields say.
     unsafe {
         let scale = S::splat(row.scale);
-        for a in 0..=f {
+        for a in 0..=layer.inputs {
             // The bias is as a row whose input is always 1.
-            let to = if a < f { row.w.add(a * f) } else { row.b };
-            map_over!(S, f, to, |i, lanes| {
+            let bias = a == layer.inputs;
+            let to = if bias { layer.b } else { layer.w.add(a * n) };
+            map_over!(S, n, to, |i, lanes| {
                 let mut acc = S::zero();
                 for j in row.first..=row.at {
-                    let place = row.place(j);
-                    let rate = *place.add(2 * f);
-                    let rate = if a < f { rate * *place.add(a) } else { rate };
-                    acc = S::fma(S::splat(rate), load::<S>(place.add(f + i), lanes), acc);
+                    let rate = if bias { layer.rate(j) } else { layer.rate(j) * *layer.place(j).add(a) };
+                    acc = S::fma(S::splat(rate), load::<S>(layer.gradient(j).add(i), lanes), acc);
                 }
                 S::sub(load::<S>(to.add(i), lanes), S::mul(scale, acc))
             });
         }
-        row.places.write_bytes(0, row.chunk * (2 * f + 1));
+        layer.places.write_bytes(0, row.chunk * layer.place_len());
+    }
+}
+
+/// The end of a token: where it is the mini-batch's last, what that learned becomes part of the layers.
+#[inline(always)]
+unsafe fn finish<S: Simd>(row: &Row) {
+    for layer in row.layers.iter().filter(|l| row.at + 1 == row.chunk && !l.w.is_null()) {
+        // SAFETY: passed on.
+        unsafe { commit::<S>(row, layer) }
     }
 }
 
@@ -194,9 +303,7 @@ unsafe fn one_row<S: Simd>(row: &Row) {
     unsafe {
         take_in::<S>(row);
         output::<S>(row);
-        if row.at + 1 == row.chunk {
-            commit::<S>(row);
-        }
+        finish::<S>(row);
     }
 }
 
@@ -207,9 +314,7 @@ unsafe fn one_row_again<S: Simd>(row: &Row) {
     // SAFETY: passed on.
     unsafe {
         take_in::<S>(row);
-        if row.at + 1 == row.chunk {
-            commit::<S>(row);
-        }
+        finish::<S>(row);
     }
 }
 

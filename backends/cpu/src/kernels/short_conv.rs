@@ -1,5 +1,7 @@
 //! One row of a causal convolution, each channel on its own.
 
+pub mod grad;
+
 use super::vector::{load, map_over};
 use crate::simd::{LANES, Simd};
 

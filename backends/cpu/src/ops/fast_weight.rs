@@ -1,16 +1,17 @@
 //! FAST_WEIGHT. A head of a sequence is one worker's, row after row.
 
 mod delta;
+mod delta_grad;
 pub mod grad;
 mod heads;
 mod shape;
 
 use super::state_slots;
 use crate::check::Checker;
-use crate::kernels::fast_weight::{self as kernel, Row};
+use crate::kernels::fast_weight::{self as kernel, Layer, Row, work_len};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
-use crate::state::fast_head_len;
+use crate::state::{fast_head_len, fast_layer_len};
 use heads::{Head, Heads};
 use shape::Shape;
 use tern_abi::graph::place;
@@ -23,9 +24,13 @@ const POLL: usize = 16;
 struct FastWeight {
     /// q, k, v, lr, w0, b0, ln_w, ln_b, token_scale.
     real: [usize; 9],
+    /// w1 and b1, where the inner model has a second layer.
+    second: Option<[usize; 2]>,
     heads: Heads,
     out: usize,
     f: usize,
+    /// Outputs of the first layer.
+    hidden: usize,
     chunk: usize,
     eps: f32,
     kernel: unsafe fn(&Row),
@@ -37,31 +42,39 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     if op.params::<FastWeightParams>().rule == fast_weight_rule::DELTA {
         return delta::compile(&c, op, ctx);
     }
-    let Shape { real, sequences, heads, f, chunk, eps } = Shape::new(&c, op)?;
+    let Shape { real, second, sequences, heads, f, hidden, chunk, eps } = Shape::new(&c, op)?;
     let state = state_slots::compile(&c, &sequences, 11, 12)?;
     if op.input(12).is_some_and(|t| c.tensor(t).place == place::ARENA) {
         return Err(c.lacking("state_slots is computed by the graph"));
     }
     let out = c.f32_out(0, "output")?;
     c.same(real[0], out, "output")?;
-    let len = fast_head_len(f, f, chunk);
-    let heads = Heads { sequences, state, count: heads, len, work: 2 * f, threads: ctx.threads };
-    Ok(Box::new(FastWeight { real, heads, out, f, chunk, eps, kernel: kernel::learn(ctx.tier) }))
+    let (len, work) = (fast_head_len(f, hidden, f, chunk), work_len(f, hidden));
+    let heads = Heads { sequences, state, count: heads, len, work, threads: ctx.threads };
+    Ok(Box::new(FastWeight { real, second, heads, out, f, hidden, chunk, eps, kernel: kernel::learn(ctx.tier) }))
 }
 
 impl FastWeight {
     /// All rows of one head of one sequence.
     unsafe fn head(&self, step: &Step<'_>, head: &Head) {
-        let (f, n, heads, at_head, w) = (self.f, self.f * self.f, self.heads.count, head.index, head.w);
+        let (f, heads, at_head) = (self.f, self.heads.count, head.index);
+        let layers = match self.hidden {
+            0 => [Layer::new(head.w, f, f), Layer::NONE],
+            m => [Layer::new(head.w, f, m), Layer::new(head.w.wrapping_add(fast_layer_len(f, m, self.chunk)), m, f)],
+        };
         let [q, k, v, lr, w0, b0, ln_w, ln_b, token_scale] = self.real.map(|t| step.f32(t));
         // SAFETY: shapes and contents were checked; the head's state and memory are this worker's.
         unsafe {
             let positions = step.i32s(self.heads.sequences.positions);
             let mut first = 0;
             if head.fresh {
-                w.copy_from_nonoverlapping(w0.add(at_head * n), n);
-                w.add(n).copy_from_nonoverlapping(b0.add(at_head * f), f);
-                w.add(n + f).write_bytes(0, self.chunk * (2 * f + 1));
+                head.w.write_bytes(0, self.heads.len);
+                let starts = [Some([w0, b0]), self.second.map(|s| s.map(|t| step.f32(t)))];
+                for (layer, [w, b]) in layers.iter().zip(starts.into_iter().flatten()) {
+                    let n = layer.inputs * layer.outputs;
+                    layer.w.copy_from_nonoverlapping(w.add(at_head * n), n);
+                    layer.b.copy_from_nonoverlapping(b.add(at_head * layer.outputs), layer.outputs);
+                }
                 first = head.start % self.chunk;
             }
             for t in head.rows.clone() {
@@ -80,9 +93,7 @@ impl FastWeight {
                     ln_w: ln_w.add(at_head * f),
                     ln_b: ln_b.add(at_head * f),
                     eps: self.eps,
-                    w,
-                    b: w.add(n),
-                    places: w.add(n + f),
+                    layers,
                     first,
                     at,
                     chunk: self.chunk,

@@ -1,5 +1,7 @@
 //! SHORT_CONV. Some channels of a sequence are one worker's, for all rows and for the state.
 
+pub mod grad;
+
 use super::sequences::Sequences;
 use super::state_slots;
 use crate::check::{Checker, fixed};
@@ -21,6 +23,42 @@ const BLOCK: usize = 256;
 /// Rows between two looks at the cancel flag.
 const POLL: usize = 64;
 
+/// What the op and its gradient take alike: checked inputs and sizes.
+struct Shape {
+    x: usize,
+    w: usize,
+    bias: Option<usize>,
+    sequences: Sequences,
+    channels: usize,
+    width: usize,
+    chunk: usize,
+}
+
+impl Shape {
+    fn new(c: &Checker<'_>, op: &OpView<'_>) -> Result<Self> {
+        let p: ShortConvParams = op.params();
+        let (width, chunk) = (p.width as usize, p.chunk as usize);
+        c.ensure(width > 0 && chunk > 0, "width or chunk is 0")?;
+        if width > MAX_WIDTH || chunk > MAX_CHUNK {
+            return Err(c.lacking(format!("width {width}, chunk {chunk}; expected up to {MAX_WIDTH} and {MAX_CHUNK}")));
+        }
+        let (x, w, bias) = (c.f32_in(0, "x")?, c.f32_in(1, "w")?, c.f32_maybe(2, "bias")?);
+        let channels = c.last(x, "x")?;
+        c.shaped(x, &[c.first(x), fixed(channels)], "x")?;
+        c.shaped(w, &[fixed(channels), fixed(width)], "w")?;
+        if let Some(bias) = bias {
+            c.shaped(bias, &[fixed(channels)], "bias")?;
+        }
+        for i in [3, 4, 6] {
+            if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
+                return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
+            }
+        }
+        let sequences = Sequences::new(c, c.i32_in(3, "positions")?, c.i32_in(4, "seq_start")?, c.first(x))?;
+        Ok(Self { x, w, bias, sequences, channels, width, chunk })
+    }
+}
+
 struct ShortConv {
     x: usize,
     w: usize,
@@ -39,26 +77,8 @@ struct ShortConv {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "SHORT_CONV");
-    let p: ShortConvParams = op.params();
-    let (width, chunk) = (p.width as usize, p.chunk as usize);
-    c.ensure(width > 0 && chunk > 0, "width or chunk is 0")?;
-    if width > MAX_WIDTH || chunk > MAX_CHUNK {
-        return Err(c.lacking(format!("width {width}, chunk {chunk}; expected up to {MAX_WIDTH} and {MAX_CHUNK}")));
-    }
-    let (x, w, bias) = (c.f32_in(0, "x")?, c.f32_in(1, "w")?, c.f32_maybe(2, "bias")?);
-    let channels = c.last(x, "x")?;
-    c.shaped(x, &[c.first(x), fixed(channels)], "x")?;
-    c.shaped(w, &[fixed(channels), fixed(width)], "w")?;
-    if let Some(bias) = bias {
-        c.shaped(bias, &[fixed(channels)], "bias")?;
-    }
-    let sequences = Sequences::new(&c, c.i32_in(3, "positions")?, c.i32_in(4, "seq_start")?, c.first(x))?;
+    let Shape { x, w, bias, sequences, channels, width, chunk } = Shape::new(&c, op)?;
     let state = state_slots::compile(&c, &sequences, 5, 6)?;
-    for i in [3, 4, 6] {
-        if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-            return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
-        }
-    }
     let out = c.f32_out(0, "output")?;
     c.same(x, out, "output")?;
     let (threads, kernel) = (ctx.threads, kernel::convolve(ctx.tier));

@@ -1,12 +1,14 @@
-//! FAST_WEIGHT: an inner model per head that learns along the sequence: TTT-Linear here, the delta rule in a file of its own.
+//! FAST_WEIGHT: an inner model per head that learns along the sequence. A layer of it is here, what layers make together and the delta
+//! rule in files of their own.
 
 mod delta;
+mod stack;
 
 use super::Operation;
 use super::linear::dot;
-use super::norm::standardized;
 use crate::state::{StateMemory, fast_weight_head};
 use crate::{Args, Error, Meta, Output, Real, Result, Signature};
+use stack::Norm;
 use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 
 /// [`FAST_WEIGHT`](tern_abi::ops::FAST_WEIGHT).
@@ -27,9 +29,11 @@ const SEQ_START: usize = 10;
 const STATE: usize = 11;
 const STATE_SLOTS: usize = 12;
 const DECAY: usize = 13;
+const W1: usize = 14;
+const B1: usize = 15;
 
-/// A row that the open mini-batch has taken in: key, gradient at the inner model's output, learning rate (under the delta rule
-/// the sum of decays).
+/// A row that the open mini-batch has taken in: the layer's input (the key), gradient at its output, learning rate (under the delta
+/// rule the sum of decays).
 #[derive(Clone)]
 struct Place<R> {
     k: Vec<R>,
@@ -37,25 +41,12 @@ struct Place<R> {
     lr: R,
 }
 
-/// One head on its way along a sequence.
+/// A layer of one head on its way along a sequence.
 struct Inner<R> {
     /// `[in][out]`, as at the start of the mini-batch.
     w: Vec<Vec<R>>,
     b: Vec<R>,
     open: Vec<Place<R>>,
-}
-
-/// The inner layer norm's parameters of one head.
-struct Norm<'a, R> {
-    w: &'a [R],
-    b: &'a [R],
-    eps: f32,
-}
-
-impl<R: Real> Norm<'_, R> {
-    fn affine(&self, normal: &[R]) -> Vec<R> {
-        normal.iter().zip(self.w.iter().zip(self.b)).map(|(&x, (&w, &b))| w * x + b).collect()
-    }
 }
 
 impl<R: Real> Inner<R> {
@@ -66,24 +57,12 @@ impl<R: Real> Inner<R> {
     fn apply(&self, x: &[R]) -> Vec<R> {
         self.b.iter().enumerate().map(|(i, &b)| dot(x, &self.column(i)) + b).collect()
     }
-    /// Gradient of `½ |LN(k W + b) - (v - k)|²` with respect to `k W + b`.
-    fn gradient(&self, k: &[R], v: &[R], norm: &Norm<'_, R>) -> Vec<R> {
-        let (normal, root) = standardized(&self.apply(k), norm.eps);
-        let y = norm.affine(&normal);
-        let e: Vec<R> = (0..k.len()).map(|i| (y[i] - (v[i] - k[i])) * norm.w[i]).collect();
-        let (sum, along) = (R::sum(e.iter().copied()), dot(&e, &normal));
-        let f = R::of(k.len() as f64);
-        (0..k.len()).map(|i| (f * e[i] - sum - normal[i] * along) / (f * root)).collect()
-    }
-    /// Output row, with what the mini-batch has learned so far.
-    fn output(&self, q: &[R], s: R, norm: &Norm<'_, R>) -> Vec<R> {
-        let z = self.apply(q);
+    /// The same with what the mini-batch has learned so far.
+    fn now(&self, x: &[R], s: R) -> Vec<R> {
         let one = R::of(1.0);
-        let shares: Vec<R> = self.open.iter().map(|p| p.lr * (dot(q, &p.k) + one)).collect();
+        let shares: Vec<R> = self.open.iter().map(|p| p.lr * (dot(x, &p.k) + one)).collect();
         let learned = |i: usize| R::dot(shares.iter().copied().zip(self.open.iter().map(|p| p.g[i])));
-        let z: Vec<R> = z.into_iter().enumerate().map(|(i, z)| z - s * learned(i)).collect();
-        let (normal, _) = standardized(&z, norm.eps);
-        norm.affine(&normal).into_iter().zip(q).map(|(y, &q)| q + y).collect()
+        self.apply(x).into_iter().enumerate().map(|(i, z)| z - s * learned(i)).collect()
     }
     /// At the mini-batch's last place: what it learned becomes part of `W` and `b`.
     fn commit(&mut self, s: R) {
@@ -107,6 +86,14 @@ impl FastWeight {
     fn key_heads(&self) -> usize {
         if self.0.key_heads > 0 { self.0.key_heads as usize } else { self.0.heads as usize }
     }
+    /// Inputs and outputs of each layer.
+    fn layers(&self) -> Vec<[usize; 2]> {
+        let (f, n) = (self.head_dim(), self.value_dim());
+        match self.0.hidden as usize {
+            0 => vec![[f, n]],
+            m => vec![[f, m], [m, n]],
+        }
+    }
     fn is_delta(&self) -> bool {
         self.0.rule == fast_weight_rule::DELTA
     }
@@ -116,8 +103,8 @@ impl FastWeight {
     /// First element of a head in a state, after checking that the state has it.
     fn head_in_state(&self, state: &StateMemory<'_>, slot: usize, head: usize) -> Result<u64> {
         let (heads, chunk) = (u64::from(self.0.heads), u64::from(self.0.chunk));
-        let per_head = fast_weight_head(self.head_dim() as u64, self.value_dim() as u64, chunk)
-            .ok_or(Error::Internal("a head that overflows"))?;
+        let (f, hidden, n) = (self.head_dim() as u64, self.0.hidden.into(), self.value_dim() as u64);
+        let per_head = fast_weight_head(f, hidden, n, chunk).ok_or(Error::Internal("a head that overflows"))?;
         let unit = per_head.saturating_mul(heads);
         let units = state.len()? / unit;
         if slot as u64 >= units {
@@ -127,29 +114,36 @@ impl FastWeight {
         Ok(slot as u64 * unit + head as u64 * per_head)
     }
     /// The head as the state has it, `open` places into a mini-batch.
-    fn load<R: Real>(&self, state: &StateMemory<'_>, from: u64, open: usize) -> Result<Inner<R>> {
-        let (f, n) = (self.head_dim(), self.value_dim());
+    fn load<R: Real>(&self, state: &StateMemory<'_>, from: u64, open: usize) -> Result<Vec<Inner<R>>> {
         let mut at = from;
-        let mut take = |n: usize| -> Result<Vec<R>> {
-            let data = state.get(at, n)?;
-            at += n as u64;
-            Ok(data.into_iter().map(R::of).collect())
+        let mut layer = |[f, n]: [usize; 2]| {
+            let end = at + (f * n + n + self.chunk() * (f + n + 1)) as u64;
+            let mut take = |n: usize| -> Result<Vec<R>> {
+                let data = state.get(at, n)?;
+                at += n as u64;
+                Ok(data.into_iter().map(R::of).collect())
+            };
+            let w = (0..f).map(|_| take(n)).collect::<Result<_>>()?;
+            let b = take(n)?;
+            let place = |_| Ok(Place { k: take(f)?, g: take(n)?, lr: take(1)?[0] });
+            let open = (0..open).map(place).collect::<Result<_>>()?;
+            at = end;
+            Ok(Inner { w, b, open })
         };
-        let w = (0..f).map(|_| take(n)).collect::<Result<_>>()?;
-        let b = take(n)?;
-        let place = |_| Ok(Place { k: take(f)?, g: take(n)?, lr: take(1)?[0] });
-        Ok(Inner { w, b, open: (0..open).map(place).collect::<Result<_>>()? })
+        self.layers().into_iter().map(&mut layer).collect()
     }
     /// Writes the head; places that are not open are zero.
-    fn store<R: Real>(&self, state: &StateMemory<'_>, from: u64, inner: &Inner<R>) -> Result<()> {
-        let (f, n) = (self.head_dim(), self.value_dim());
-        let mut data: Vec<R> = inner.w.concat();
-        data.extend(&inner.b);
-        for place in &inner.open {
-            data.extend(place.k.iter().chain(&place.g));
-            data.push(place.lr);
+    fn store<R: Real>(&self, state: &StateMemory<'_>, from: u64, layers: &[Inner<R>]) -> Result<()> {
+        let mut data: Vec<R> = Vec::new();
+        for (layer, [f, n]) in layers.iter().zip(self.layers()) {
+            let end = data.len() + f * n + n + self.chunk() * (f + n + 1);
+            data.extend(layer.w.concat().iter().chain(&layer.b));
+            for place in &layer.open {
+                data.extend(place.k.iter().chain(&place.g));
+                data.push(place.lr);
+            }
+            data.resize(end, R::zero());
         }
-        data.resize(f * n + n + self.chunk() * (f + n + 1), R::zero());
         state.set(from, &data.into_iter().map(R::value).collect::<Vec<_>>())
     }
     /// The slot of a sequence's state.
@@ -157,12 +151,14 @@ impl FastWeight {
         x.index(STATE_SLOTS, "state_slots", sequence, usize::MAX)
     }
     /// The head at the start of a text.
-    fn first<R: Real>(&self, x: &Args<'_, R>, head: usize) -> Result<Inner<R>> {
-        let (f, n) = (self.head_dim(), self.value_dim());
-        let zeros = vec![R::zero(); f * n];
-        let w = x.optional_real(W0)?.map_or(&zeros[..], |w| &w[head * f * n..(head + 1) * f * n]);
-        let b = x.optional_real(B0)?.map_or(&zeros[..n], |b| &b[head * n..(head + 1) * n]);
-        Ok(Inner { w: w.chunks(n).map(<[R]>::to_vec).collect(), b: b.to_vec(), open: Vec::new() })
+    fn first<R: Real>(&self, x: &Args<'_, R>, head: usize) -> Result<Vec<Inner<R>>> {
+        let layer = |([f, n], [w, b]): ([usize; 2], [usize; 2])| {
+            let zeros = vec![R::zero(); f * n];
+            let w = x.optional_real(w)?.map_or(&zeros[..], |w| &w[head * f * n..(head + 1) * f * n]);
+            let b = x.optional_real(b)?.map_or(&zeros[..n], |b| &b[head * n..(head + 1) * n]);
+            Ok(Inner { w: w.chunks(n).map(<[R]>::to_vec).collect(), b: b.to_vec(), open: Vec::new() })
+        };
+        self.layers().into_iter().zip([[W0, B0], [W1, B1]]).map(layer).collect()
     }
     /// Are inputs there that the rule takes, and no others?
     fn check_rule(&self, s: &Signature) -> Result<()> {
@@ -176,6 +172,16 @@ impl FastWeight {
             p.key_heads.into(),
             "a divisor of heads",
         )?;
+        let two = p.inner == 1;
+        s.parameter(p.inner == 0 || (two && !delta), "inner", p.inner.into(), "0, or 1 but for the delta rule")?;
+        s.parameter(two == (p.hidden > 0), "hidden", p.hidden.into(), "above 0 for two layers, 0 for one")?;
+        for (i, tensor) in [(W1, "w1"), (B1, "b1")] {
+            match s.get(i) {
+                None if two => s.need(i, tensor).map(drop)?,
+                Some(_) if !two => return Err(s.shape_error(i, tensor, "none for an inner model of one layer")),
+                _ => {}
+            }
+        }
         let needed = [(W0, "w0"), (B0, "b0"), (LN_W, "ln_w"), (LN_B, "ln_b"), (TOKEN_SCALE, "token_scale")];
         if !delta {
             needed.iter().try_for_each(|&(i, tensor)| s.need(i, tensor).map(drop))?;
@@ -195,17 +201,16 @@ impl Operation for FastWeight {
     const NAME: &'static str = "FAST_WEIGHT";
 
     fn arity(&self) -> (usize, usize) {
-        (14, 2)
+        (16, 2)
     }
     fn differentiable(&self, i: usize) -> bool {
-        i <= TOKEN_SCALE || i == DECAY
+        i <= TOKEN_SCALE || matches!(i, DECAY | W1 | B1)
     }
     fn infer(&self, s: &Signature) -> Result<Vec<Option<Meta>>> {
         let p = &self.0;
         s.parameter(p.heads > 0, "heads", p.heads.into(), "at least 1")?;
         s.parameter(p.head_dim > 0, "head_dim", p.head_dim.into(), "at least 1")?;
         s.parameter(p.chunk > 0, "chunk", p.chunk.into(), "at least 1")?;
-        s.parameter(p.inner == 0, "inner", p.inner.into(), "0")?;
         self.check_rule(s)?;
         let (h, f, n) = (p.heads as usize, self.head_dim(), self.value_dim());
         let [t, _] = s.real(Q, "q")?;
@@ -213,9 +218,11 @@ impl Operation for FastWeight {
             s.real_is(i, tensor, &[t, width])?;
         }
         s.real_is(LR, "lr", &[t, h])?;
-        s.optional_real_is(W0, "w0", &[h, f, n])?;
-        for (i, tensor) in [(B0, "b0"), (LN_W, "ln_w"), (LN_B, "ln_b")] {
-            s.optional_real_is(i, tensor, &[h, n])?;
+        let m = if p.hidden > 0 { p.hidden as usize } else { n };
+        s.optional_real_is(W0, "w0", &[h, f, m])?;
+        s.optional_real_is(W1, "w1", &[h, m, n])?;
+        for (i, tensor, width) in [(B0, "b0", m), (B1, "b1", n), (LN_W, "ln_w", n), (LN_B, "ln_b", n)] {
+            s.optional_real_is(i, tensor, &[h, width])?;
         }
         s.optional_real_is(TOKEN_SCALE, "token_scale", &[p.chunk as usize])?;
         s.optional_real_is(DECAY, "decay", &[t, h])?;
@@ -246,7 +253,7 @@ impl Operation for FastWeight {
                     Some(s) => Some((s, self.head_in_state(&s, self.slot(x, sequence)?, head)?)),
                     None => None,
                 };
-                let mut inner = match place {
+                let mut layers = match place {
                     Some((s, from)) if start > 0 => self.load(&s, from, start % chunk)?,
                     _ => self.first(x, head)?,
                 };
@@ -255,23 +262,21 @@ impl Operation for FastWeight {
                     let key = t * key_heads + head / (heads / key_heads);
                     let (key, at) = (key * f..(key + 1) * f, t * heads + head);
                     let (q, k, v) = (&q[key.clone()], &k[key], &v[at * n..(at + 1) * n]);
-                    let y = if self.is_delta() {
-                        inner.follow(q, k, v, lr[at], decay.map_or(R::zero(), |d| d[at]))
-                    } else {
-                        let s = scales.map_or(R::zero(), |s| s[o].positive());
-                        let g = inner.gradient(k, v, &norm);
-                        inner.open.push(Place { k: k.to_vec(), g, lr: lr[at] });
-                        inner.output(q, s, &norm)
+                    let s = scales.map_or(R::zero(), |s| s[o].positive());
+                    let y = match &mut layers[..] {
+                        [only] if self.is_delta() => only.follow(q, k, v, lr[at], decay.map_or(R::zero(), |d| d[at])),
+                        layers => {
+                            stack::take_in(layers, k, v, lr[at], &norm)?;
+                            stack::output(layers, q, s, &norm)?
+                        }
                     };
                     out[at * n..(at + 1) * n].copy_from_slice(&y);
-                    match scales {
-                        _ if o < chunk - 1 => {}
-                        Some(scales) => inner.commit(scales[o].positive()),
-                        None => inner.settle(),
+                    for layer in layers.iter_mut().filter(|_| o == chunk - 1) {
+                        if self.is_delta() { layer.settle() } else { layer.commit(s) }
                     }
                 }
                 if let Some((s, from)) = place {
-                    self.store(&s, from, &inner)?;
+                    self.store(&s, from, &layers)?;
                 }
             }
         }

@@ -7,12 +7,15 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::plan::Plan;
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use tern_abi::dtype::F32;
 
 /// Rows of a step, if no text is longer: enough to read each weight seldom, few enough to cancel within milliseconds.
 const ROWS: u64 = 256;
 /// Texts of a step.
 const TEXTS: u64 = 64;
+/// Tokens of texts that are called short: all of them share what is kept.
+const SHORT: u64 = 64;
 
 /// Sizes for texts of which the longest has `longest` tokens, and all together `total`.
 pub fn size(longest: u64, total: u64, texts: u64) -> ContextSize {
@@ -20,17 +23,56 @@ pub fn size(longest: u64, total: u64, texts: u64) -> ContextSize {
     ContextSize { sequences: texts.min(TEXTS).min(rows), positions: longest, chunk: rows, outputs: rows, pages: 0 }
 }
 
+/// A compiled graph with its memory, kept from one call to the next: for a few short texts, making it takes longer than running it.
+/// There is at most one; callers at the same time make their own.
+#[derive(Default)]
+pub struct Kept(Mutex<Option<(ContextSize, Runner)>>);
+
+impl Kept {
+    fn take(&self, needed: ContextSize) -> Option<(ContextSize, Runner)> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // One that is too small makes room for its successor.
+        kept.filter(|(size, _)| {
+            size.positions >= needed.positions && size.chunk >= needed.chunk && size.sequences >= needed.sequences
+        })
+    }
+
+    fn put(&self, kept: (ContextSize, Runner)) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+}
+
+/// Sizes that serve all calls with texts about as long as the longest of `needed`, in a model for texts of up to `context` tokens.
+fn bucket(needed: ContextSize, context: u64) -> ContextSize {
+    let longest = needed.positions.checked_next_power_of_two().unwrap_or(u64::MAX);
+    size(longest.max(SHORT).min(context).max(needed.positions), u64::MAX, TEXTS)
+}
+
+fn runner(model: &Model, needed: ContextSize) -> Result<(ContextSize, Runner), Error> {
+    if let Some(kept) = model.kept().take(needed) {
+        return Ok(kept);
+    }
+    let made = |size: ContextSize| {
+        let graph = model.graph(size, F32)?;
+        let devices = model.devices();
+        let plan = Plan::new(devices, &graph, size.class())?;
+        let cost = ContextCost::of(devices, &graph, &plan, size)?;
+        cost.check(devices, cost.total(), size)?;
+        let none = vec![HashMap::new(); devices.len()];
+        Ok((size, Runner::new(model, (plan, graph), &none, size)?))
+    };
+    match made(bucket(needed, model.default_context())) {
+        // There may be room for what is needed now.
+        Err(Error::Memory { .. }) => made(needed),
+        other => other,
+    }
+}
+
 /// Pools the rows of `texts`, none of which is empty or longer than the model has positions for.
 pub fn pools(model: &Model, texts: &[&[u32]], pooling: Pooling, cancel: &CancelFlag) -> Result<Vec<Pool>, Error> {
     let longest = texts.iter().map(|t| t.len()).max().unwrap_or(0) as u64;
-    let size = size(longest, texts.iter().map(|t| t.len() as u64).sum(), texts.len() as u64);
-    let graph = model.graph(size, F32)?;
-    let devices = model.devices();
-    let plan = Plan::new(devices, &graph, size.class())?;
-    let cost = ContextCost::of(devices, &graph, &plan, size)?;
-    cost.check(devices, cost.total(), size)?;
-    let none = vec![HashMap::new(); devices.len()];
-    let mut runner = Runner::new(model, (plan, graph), &none, size)?;
+    let needed = size(longest, texts.iter().map(|t| t.len() as u64).sum(), texts.len() as u64);
+    let (size, mut runner) = runner(model, needed)?;
     let mut pools = Vec::with_capacity(texts.len());
     let width = model.info().width as usize;
     let mut hidden = vec![0.0; size.outputs as usize * width];
@@ -48,6 +90,7 @@ pub fn pools(model: &Model, texts: &[&[u32]], pooling: Pooling, cancel: &CancelF
         }
         pools.append(&mut found);
     }
+    model.kept().put((size, runner));
     Ok(pools)
 }
 

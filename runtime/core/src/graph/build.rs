@@ -288,18 +288,19 @@ impl GraphBuilder {
         self.one(Op::MoeCombine, &[Some(y), Some(weights), residual], shape)
     }
 
-    /// Fast weights. Their inputs in the order of [`FAST_WEIGHT`], positions and seq_start included, without state, slots and decay.
+    /// Fast weights. Their inputs in the order of [`FAST_WEIGHT`], positions and seq_start included, without state and slots; what comes
+    /// after these is `more`: decay, and weights and biases of a second layer.
     pub fn fast_weight(
         &mut self,
         inputs: [Option<Value>; 11],
         state: Option<(Value, Value)>,
-        decay: Option<Value>,
+        more: [Option<Value>; 3],
         params: FastWeightParams,
     ) -> (Value, Option<Value>) {
         let out = self.node_value(inputs[2].map(|v| self.shape(v)).unwrap_or_default());
         let next = state.map(|(s, _)| self.successor(s));
         let (state, slots) = state.unzip();
-        let all: Vec<_> = inputs.into_iter().chain([state, slots, decay]).collect();
+        let all: Vec<_> = inputs.into_iter().chain([state, slots]).chain(more).collect();
         self.push(Op::FastWeight(params), &all, &[Some(out), next]);
         (out, next)
     }

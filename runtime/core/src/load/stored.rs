@@ -159,7 +159,10 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
         };
         return Some(Stored { info, change, made: Some(Made::Stack(source)) });
     }
-    let first = spec.part.as_ref().map_or(0, |part| part.first);
+    let first = match change {
+        Change::Within { first, .. } => first,
+        _ => spec.part.as_ref().map_or(0, |part| part.first),
+    };
     let (rows, columns) = match spec.shape[..] {
         [rows] => (rows, 1),
         [rows, columns] => (rows, columns),
@@ -170,7 +173,7 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
         let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
         return Some(Stored { info, change, made: None });
     }
-    let whole_is_it = spec.part.is_none() && change != Change::Transposed;
+    let whole_is_it = spec.part.is_none() && !matches!(change, Change::Transposed | Change::Within { .. });
     if whole_is_it {
         let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
         return Some(Stored { info, change, made: None });

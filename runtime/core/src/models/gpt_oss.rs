@@ -7,8 +7,8 @@ use super::blocks::Bias;
 use super::moe::{Folder, MLP, Moe};
 use super::net::{AttentionShape, Net};
 use super::rope::Rope;
-use super::sizes::{Pairs, Sizes, full_every};
-use super::{Architecture, Common, ConfigError, Definition, Hyper, StackForm, TensorTable};
+use super::sizes::{Names, Pairs, Sizes, full_every};
+use super::{Architecture, Change, Common, ConfigError, Definition, Hyper, StackForm, TensorTable};
 use crate::graph::Value;
 use tern_abi::ops::{GluParams, activation};
 
@@ -21,15 +21,37 @@ struct GptOss {
     moe: Moe,
     /// Of so many layers the last one sees all positions.
     full_every: u64,
+    /// Are names in the folder those of OpenAI's own code?
+    own: bool,
 }
 
+/// Hugging Face's names, and OpenAI's for the same.
+const OWN: [(&str, &str); 14] = [
+    ("model.embed_tokens.", "embedding."),
+    ("lm_head.", "unembedding."),
+    ("model.norm.weight", "norm.scale"),
+    ("model.layers.", "block."),
+    ("input_layernorm.weight", "attn.norm.scale"),
+    ("post_attention_layernorm.weight", "mlp.norm.scale"),
+    ("self_attn.sinks", "attn.sinks"),
+    ("self_attn.o_proj.", "attn.out."),
+    ("mlp.router.", "mlp.gate."),
+    ("experts.gate_up_proj_bias", "mlp1_bias"),
+    ("experts.down_proj_bias", "mlp2_bias"),
+    ("experts.gate_up_proj_{}", "mlp1_weight.{}"),
+    ("experts.down_proj_{}", "mlp2_weight.{}"),
+    ("self_attn.", "attn."),
+];
+
 fn read(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
-    let mut sizes = Sizes::read(h, Pairs::Halves)?;
+    let own = h.has_tensor("", "embedding.weight");
+    let names = Names { embedding: "embedding.weight", head: "unembedding.weight", ..Names::default() };
+    let mut sizes = Sizes::read_as(h, Pairs::Halves, &if own { names } else { Names::default() })?;
     h.one_of("hidden_act", &["silu"])?;
     h.switch("attention_bias", true)?;
     sizes.attention.window = h.int("attention.sliding_window", &["sliding_window"], 1..=1 << 30, None)? as u32;
     let rope = Rope::read_exact(h, sizes.attention.n_rot.into())?;
-    let packed = h.has_tensor("", "model.layers.0.mlp.experts.gate_up_proj_blocks");
+    let packed = own || h.has_tensor("", "model.layers.0.mlp.experts.gate_up_proj_blocks");
     let form = if packed { StackForm::Mxfp4 } else { StackForm::Transposed };
     let folder = Folder { router: "router", form, in_turns: true, ..MLP };
     let mut moe = Moe::read(h, &sizes, Some(sizes.ffn), folder)?;
@@ -44,7 +66,26 @@ fn read(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
         offset: 1.0,
     };
     let full_every = full_every(h, sizes.common.layers, 2)?;
-    Ok(Box::new(GptOss { sizes, rope, moe, full_every }))
+    Ok(Box::new(GptOss { sizes, rope, moe, full_every, own }))
+}
+
+impl GptOss {
+    /// The table with OpenAI's names, which has queries, keys and values in one.
+    fn renamed(&self, mut t: TensorTable) -> TensorTable {
+        let (q, kv) = self.sizes.attention.rows();
+        for spec in &mut t.specs {
+            for (other, own) in OWN {
+                spec.hf = spec.hf.replace(other, own);
+            }
+            for (name, first) in [("q_proj", 0), ("k_proj", q), ("v_proj", q + kv)] {
+                if spec.hf.contains(name) {
+                    spec.hf = spec.hf.replace(name, "qkv");
+                    spec.change = Change::Within { first, of: q + 2 * kv };
+                }
+            }
+        }
+        t
+    }
 }
 
 impl Definition for GptOss {
@@ -69,7 +110,7 @@ impl Definition for GptOss {
             t.moe(s, &self.moe);
         }
         t.ending(s);
-        t
+        if self.own { self.renamed(t) } else { t }
     }
 
     fn build(&self, net: &mut Net<'_>) -> Value {

@@ -138,6 +138,7 @@ impl TensorTable {
             let stack = Stack { form, first, step, of };
             let hf = match form {
                 StackForm::Apart => format!("{block}.experts.{{}}.{}.weight", apart[i]),
+                StackForm::Mxfp4 => format!("{block}.experts.{}_{{}}", joined[i]),
                 _ => format!("{block}.experts.{}", joined[i]),
             };
             self.stack(&format!("{name}.weight"), &hf, [m.experts, rows, inner], stack);

@@ -295,32 +295,34 @@ impl<'a> Net<'a> {
         self.g.rope(x, table, RopeParams { heads, head_dim, n_rot, layout, inverse: 0 })
     }
 
-    /// Fast weights of the current layer, which start as `inner` (weights, biases, the norm's weights and biases) and learn from
-    /// queries, keys, values and rates; with a state where the graph has caches.
+    /// Fast weights of the current layer, which start as `inner` (weights, biases, the norm's weights and biases) and, where the inner
+    /// model has two layers, the second one's weights and biases, and learn from queries, keys, values and rates; with a state where the graph has caches.
     pub fn fast_weight(
         &mut self,
         [q, k, v, lr]: [Value; 4],
         [w, b, ln_w, ln_b]: [Value; 4],
+        second: Option<[Value; 2]>,
         token_scale: Value,
         params: FastWeightParams,
     ) -> Value {
         let all = [q, k, v, lr, w, b, ln_w, ln_b, token_scale].map(Some);
-        self.fast(all, None, params)
+        let [w, b] = second.map_or([None; 2], |s| s.map(Some));
+        self.fast(all, [None, w, b], params)
     }
 
     /// The same under the delta rule, from zeros: learns from queries, keys, values and rates, and forgets by decays.
     pub fn delta_rule(&mut self, [q, k, v, lr]: [Value; 4], decay: Value, params: FastWeightParams) -> Value {
         let [q, k, v, lr] = [q, k, v, lr].map(Some);
-        self.fast([q, k, v, lr, None, None, None, None, None], Some(decay), params)
+        self.fast([q, k, v, lr, None, None, None, None, None], [Some(decay), None, None], params)
     }
 
-    fn fast(&mut self, learned: [Option<Value>; 9], decay: Option<Value>, params: FastWeightParams) -> Value {
-        let dims = [params.heads, params.head_dim, params.chunk, params.value_dim, 0, 0].map(u64::from);
+    fn fast(&mut self, learned: [Option<Value>; 9], more: [Option<Value>; 3], params: FastWeightParams) -> Value {
+        let dims = [params.heads, params.head_dim, params.chunk, params.value_dim, params.hidden, 0].map(u64::from);
         let state = self.recurrent("fast", kind::FAST_WEIGHT, dims);
         let [q, k, v, lr, w, b, ln_w, ln_b, token_scale] = learned;
         let rows = [inputs::POSITIONS, inputs::SEQ_START].map(|name| Some(self.input(name)));
         let inputs = [q, k, v, lr, w, b, ln_w, ln_b, token_scale, rows[0], rows[1]];
-        self.g.fast_weight(inputs, state, decay, params).0
+        self.g.fast_weight(inputs, state, more, params).0
     }
 
     /// `x` convolved along the sequence with the layer's tensor `name`; with a state where the graph has caches.

@@ -46,6 +46,8 @@ pub enum Pairs {
 pub struct Names<'a> {
     /// The embedding in folders.
     pub embedding: &'a str,
+    /// The head in folders.
+    pub head: &'a str,
     /// What norms add, in GGUF and in folders.
     pub eps: (&'a str, &'a str),
     /// The feed-forward block's width in widths of the model, where it is not stated.
@@ -55,7 +57,7 @@ pub struct Names<'a> {
 impl Default for Names<'_> {
     fn default() -> Self {
         let eps = ("attention.layer_norm_rms_epsilon", "rms_norm_eps");
-        Self { embedding: "model.embed_tokens.weight", eps, ffn: None }
+        Self { embedding: "model.embed_tokens.weight", head: "lm_head.weight", eps, ffn: None }
     }
 }
 
@@ -107,7 +109,7 @@ impl Sizes {
                 bidirectional: false,
             },
             eps: h.float(names.eps.0, &[names.eps.1], 1e-12..=1.0, None)? as f32,
-            head: head(h)?,
+            head: head(h, names.head)?,
             pairs: if pairs == Pairs::Adjacent { Change::Pairs(head_dim) } else { Change::None },
         })
     }
@@ -160,7 +162,7 @@ fn n_rot(h: &Hyper<'_>, head_dim: u64) -> Result<u64, ConfigError> {
 }
 
 /// Folders say whether the embedding is the head, and may have the matrix in any case; in GGUF a missing matrix says it.
-fn head(h: &Hyper<'_>) -> Result<Head, ConfigError> {
+fn head(h: &Hyper<'_>, name: &str) -> Result<Head, ConfigError> {
     let stated = match h.folder() {
         Some(config) => config.bool("tie_word_embeddings")?,
         None => None,
@@ -168,10 +170,10 @@ fn head(h: &Hyper<'_>) -> Result<Head, ConfigError> {
     if h.draft().is_some() {
         return Ok(if stated == Some(true) { Head::Tied } else { Head::Own });
     }
-    match (h.has_tensor("output.weight", "lm_head.weight"), stated) {
+    match (h.has_tensor("output.weight", name), stated) {
         (true, Some(true)) => Ok(Head::TiedWithLeftover),
         (true, _) => Ok(Head::Own),
-        (false, Some(false)) => Err(ConfigError::Missing { key: "tensor lm_head.weight".to_owned() }),
+        (false, Some(false)) => Err(ConfigError::Missing { key: format!("tensor {name}") }),
         (false, _) => Ok(Head::Tied),
     }
 }

@@ -28,6 +28,13 @@ pub enum Change {
     Transposed,
     /// A folder has a dimension of 1 more, after the first.
     Squeezed,
+    /// A folder has it as rows of a larger tensor.
+    Within {
+        /// First row.
+        first: u64,
+        /// Rows of the larger one.
+        of: u64,
+    },
     /// GGUF has the only row of a matrix as a vector.
     Row,
     /// A folder has a stack of matrices, one per expert, in another form.
@@ -56,8 +63,8 @@ pub enum StackForm {
     Whole,
     /// `[experts, columns, rows]`.
     Transposed,
-    /// MXFP4: pairs of codes `NAME_blocks [experts, rows, columns / 32, 16]`, neighbours in a byte, and exponents
-    /// `NAME_scales [experts, rows, columns / 32]` (OpenAI, "gpt-oss-120b & gpt-oss-20b Model Card", 2025).
+    /// MXFP4: pairs of codes `[experts, rows, columns / 32, 16]`, neighbours in a byte, and exponents `[experts, rows, columns / 32]`;
+    /// `{}` in the name is `blocks` or `scales` (OpenAI, "gpt-oss-120b & gpt-oss-20b Model Card", 2025).
     Mxfp4,
 }
 
@@ -251,8 +258,8 @@ impl TensorSpec {
                 (0..experts).map(|e| (name.replace("{}", &e.to_string()), own.clone())).collect()
             }
             (StackForm::Mxfp4, Some(columns)) => vec![
-                (format!("{name}_blocks"), shape(&[experts, stack.of], &[columns / 32, 16])),
-                (format!("{name}_scales"), shape(&[experts, stack.of], &[columns / 32])),
+                (name.replace("{}", "blocks"), shape(&[experts, stack.of], &[columns / 32, 16])),
+                (name.replace("{}", "scales"), shape(&[experts, stack.of], &[columns / 32])),
             ],
             (StackForm::Transposed, Some(columns)) => vec![(name.to_owned(), vec![experts, columns, stack.of])],
             _ => vec![(name.to_owned(), shape(&[experts, stack.of], columns.as_slice()))],
@@ -283,6 +290,9 @@ impl TensorSpec {
         }
         if self.change == Change::Squeezed && !gguf {
             shape.insert(shape.len().min(1), 1);
+        }
+        if let (Change::Within { of, .. }, Some(rows), false) = (self.change, shape.first_mut(), gguf) {
+            *rows = of;
         }
         if self.change == Change::Transposed && !gguf {
             shape.reverse();

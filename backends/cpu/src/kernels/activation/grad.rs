@@ -10,7 +10,7 @@ use tern_abi::ops::{GluParams, activation as kind};
 /// # Safety
 /// See [`Simd`].
 #[inline(always)]
-unsafe fn slope<S: Simd>(x: S::F, activation: u32) -> S::F {
+pub unsafe fn slope<S: Simd>(x: S::F, activation: u32) -> S::F {
     // SAFETY: passed on.
     unsafe {
         let one = S::splat(1.0);

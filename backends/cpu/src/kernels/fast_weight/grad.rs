@@ -10,8 +10,12 @@
 //! W         D[W] = D[W'] + Σ q_iᵀ D[z̄_i] + k_iᵀ D[z_i]
 //! ```
 
+mod stack;
+
+pub use stack::{Stack, back_stack, stack_work_len};
+
 use super::super::vector::{load, map_over, sum};
-use super::{Row, apply, dot, inner_gradient, standardize};
+use super::{Layer, Row, apply, dot, inner_gradient, standardize};
 use crate::simd::{LANES, Simd};
 
 /// Rows of one mini-batch of a head, from first to last.
@@ -108,6 +112,35 @@ impl MiniBatch {
             Kept { normal, e, g, dz, dg, dq, dk, root: numbers, dlr: numbers.add(1), share: numbers.add(2) }
         }
     }
+    /// Weights and bias as a layer; the mini-batch's places are not used here.
+    #[inline(always)]
+    fn layer(&self, w: *mut f32, b: *mut f32) -> Layer {
+        Layer { inputs: self.f, outputs: self.f, w, b, places: self.work }
+    }
+    /// Row `j` for the inner loss.
+    #[inline(always)]
+    unsafe fn row(&self, j: usize) -> Row {
+        // SAFETY: a row of the mini-batch.
+        unsafe {
+            Row {
+                f: self.f,
+                q: self.q,
+                k: self.k.add(self.at(j)),
+                v: self.v.add(self.at(j)),
+                lr: self.rate(j),
+                scale: 0.0,
+                ln_w: self.ln_w,
+                ln_b: self.ln_b,
+                eps: self.eps,
+                layers: [Layer::NONE; 2],
+                first: 0,
+                at: 0,
+                chunk: 1,
+                out: self.work,
+                work: self.work,
+            }
+        }
+    }
     /// First element of row `j`.
     #[inline(always)]
     fn at(&self, j: usize) -> usize {
@@ -135,12 +168,12 @@ unsafe fn add_scaled<S: Simd>(a: f32, x: *const f32, n: usize, y: *mut f32) {
     }
 }
 
-/// `y += a W x`, with `W [f, f]`.
+/// `y += a W x`, with `W [rows, n]`.
 #[inline(always)]
-unsafe fn add_product<S: Simd>(a: f32, w: *const f32, x: *const f32, f: usize, y: *mut f32) {
-    for row in 0..f {
-        // SAFETY: a row of W; y has `f` elements.
-        unsafe { *y.add(row) += a * dot::<S>(w.add(row * f), x, f) }
+unsafe fn add_product<S: Simd>(a: f32, w: *const f32, x: *const f32, rows: usize, n: usize, y: *mut f32) {
+    for row in 0..rows {
+        // SAFETY: a row of W; y has `rows` elements.
+        unsafe { *y.add(row) += a * dot::<S>(w.add(row * n), x, n) }
     }
 }
 
@@ -169,26 +202,8 @@ unsafe fn updates<S: Simd>(m: &MiniBatch) {
         let scale = if m.full { m.scale(last) } else { 0.0 };
         for j in 0..m.rows {
             let (row, k) = (m.kept(j), m.k.add(m.at(j)));
-            let inner = Row {
-                f,
-                q: m.q,
-                k,
-                v: m.v.add(m.at(j)),
-                lr: m.rate(j),
-                scale: 0.0,
-                ln_w: m.ln_w,
-                ln_b: m.ln_b,
-                eps: m.eps,
-                w: m.w,
-                b: m.b,
-                places: m.work,
-                first: 0,
-                at: 0,
-                chunk: 1,
-                out: m.work,
-                work: m.work,
-            };
-            *row.root = inner_gradient::<S>(&inner, row.normal, row.e, row.g);
+            apply::<S>(k, &m.layer(m.w, m.b), row.normal);
+            *row.root = inner_gradient::<S>(&m.row(j), row.normal, row.e, row.g);
             for vector in [row.dg, row.dq, row.dk] {
                 map_over!(S, f, vector, |_i, _lanes| S::zero());
             }
@@ -197,14 +212,14 @@ unsafe fn updates<S: Simd>(m: &MiniBatch) {
                 continue;
             }
             let pull = m.work;
-            apply::<S>(k, m.dw, m.db, f, pull);
+            apply::<S>(k, &m.layer(m.dw, m.db), pull);
             let along = dot::<S>(pull, row.g, f);
             if *m.scale.add(last) > 0.0 {
                 *m.dscale.add(last) -= m.rate(j) * along;
             }
             *row.dlr = -scale * along;
             add_scaled::<S>(-scale * m.rate(j), pull, f, row.dg);
-            add_product::<S>(-scale * m.rate(j), m.dw, row.g, f, row.dk);
+            add_product::<S>(-scale * m.rate(j), m.dw, row.g, f, f, row.dk);
         }
     }
 }
@@ -217,7 +232,7 @@ unsafe fn output<S: Simd>(m: &MiniBatch, i: usize) {
     unsafe {
         let (row, q, dout) = (m.kept(i), m.q.add(m.at(i)), m.dout.add(m.at(i)));
         let (z, learned) = (m.work, m.work.add(f));
-        apply::<S>(q, m.w, m.b, f, z);
+        apply::<S>(q, &m.layer(m.w, m.b), z);
         map_over!(S, f, learned, |_i, _lanes| S::zero());
         for j in 0..=i {
             let past = m.kept(j);
@@ -237,7 +252,7 @@ unsafe fn output<S: Simd>(m: &MiniBatch, i: usize) {
             *m.dscale.add(i) -= dot::<S>(row.dz, learned, f);
         }
         map_over!(S, f, row.dq, |c, lanes| load::<S>(dout.add(c), lanes));
-        add_product::<S>(1.0, m.w, row.dz, f, row.dq);
+        add_product::<S>(1.0, m.w, row.dz, f, f, row.dq);
         for j in 0..=i {
             let (past, k) = (m.kept(j), m.k.add(m.at(j)));
             let along = dot::<S>(row.dz, past.g, f);
@@ -250,9 +265,9 @@ unsafe fn output<S: Simd>(m: &MiniBatch, i: usize) {
     }
 }
 
-/// Back through the inner gradient of row `j`, whose own gradient is complete.
+/// Back through the inner gradient of row `j`, whose own gradient is complete: it becomes that of the inner model's output.
 #[inline(always)]
-unsafe fn inner<S: Simd>(m: &MiniBatch, j: usize) {
+unsafe fn loss<S: Simd>(m: &MiniBatch, j: usize) {
     let f = m.f;
     // SAFETY: as the fields say.
     unsafe {
@@ -288,7 +303,36 @@ unsafe fn inner<S: Simd>(m: &MiniBatch, j: usize) {
         });
         unstandardize::<S>(dnormal, row.normal, root, f, row.dg);
         add_scaled::<S>(droot / n, row.normal, f, row.dg);
-        add_product::<S>(1.0, m.w, row.dg, f, row.dk);
+    }
+}
+
+/// Back through the inner model and its gradient at row `j`.
+#[inline(always)]
+unsafe fn inner<S: Simd>(m: &MiniBatch, j: usize) {
+    // SAFETY: as the fields say.
+    unsafe {
+        loss::<S>(m, j);
+        let row = m.kept(j);
+        add_product::<S>(1.0, m.w, row.dg, m.f, m.f, row.dk);
+    }
+}
+
+/// Hands the gradients of queries, keys and rates over.
+#[inline(always)]
+unsafe fn hand_over(m: &MiniBatch) {
+    for i in 0..m.rows {
+        // SAFETY: as the fields say.
+        unsafe {
+            let row = m.kept(i);
+            for (from, to) in [(row.dq, m.dq), (row.dk, m.dk)] {
+                if !to.is_null() {
+                    to.add(m.at(i)).copy_from_nonoverlapping(from, m.f);
+                }
+            }
+            if !m.dlr.is_null() {
+                *m.dlr.add(i * m.heads) = *row.dlr;
+            }
+        }
     }
 }
 
@@ -319,17 +363,7 @@ unsafe fn mini_batch<S: Simd>(m: &MiniBatch) {
                 acc
             });
         }
-        for i in 0..m.rows {
-            let row = m.kept(i);
-            for (from, to) in [(row.dq, m.dq), (row.dk, m.dk)] {
-                if !to.is_null() {
-                    to.add(m.at(i)).copy_from_nonoverlapping(from, f);
-                }
-            }
-            if !m.dlr.is_null() {
-                *m.dlr.add(i * m.heads) = *row.dlr;
-            }
-        }
+        hand_over(m);
     }
 }
 

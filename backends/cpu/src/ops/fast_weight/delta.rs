@@ -13,6 +13,62 @@ use tern_abi::graph::place;
 use tern_abi::ops::FastWeightParams;
 use tern_abi::plugin::{OpView, Result};
 
+/// What the op and its gradient take alike: checked inputs and sizes.
+pub struct Shape {
+    /// q, k, v, lr.
+    pub real: [usize; 4],
+    pub w0: Option<usize>,
+    pub decay: Option<usize>,
+    pub sequences: Sequences,
+    pub heads: usize,
+    /// Heads of queries and keys.
+    pub key_heads: usize,
+    /// Dimensions of a key.
+    pub f: usize,
+    /// Dimensions of a value.
+    pub n: usize,
+    pub chunk: usize,
+}
+
+impl Shape {
+    /// Checks parameters and inputs.
+    pub fn new(c: &Checker<'_>, op: &OpView<'_>) -> Result<Self> {
+        let p: FastWeightParams = op.params();
+        let or = |n: u32, other: usize| if n > 0 { n as usize } else { other };
+        let (heads, f, chunk) = (p.heads as usize, p.head_dim as usize, p.chunk as usize);
+        let (n, key_heads) = (or(p.value_dim, f), or(p.key_heads, heads));
+        c.ensure(heads > 0 && f > 0 && chunk > 0, "heads, head_dim or chunk is 0")?;
+        c.ensure(heads.is_multiple_of(key_heads), format!("{key_heads} heads of keys for {heads}"))?;
+        if p.inner != 0 || p.hidden != 0 || f.max(n) > MAX_HEAD_DIM || chunk.max(heads) > MAX_CHUNK {
+            return Err(c.lacking(format!("inner model {}, {heads} heads of {f} and {n}, chunk {chunk}", p.inner)));
+        }
+        for (i, what) in [(5, "b0"), (6, "ln_w"), (7, "ln_b"), (8, "token_scale"), (14, "w1"), (15, "b1")] {
+            c.ensure(op.input(i).is_none(), format!("{what} has no place in the delta rule"))?;
+        }
+        let real = [c.f32_in(0, "q")?, c.f32_in(1, "k")?, c.f32_in(2, "v")?, c.f32_in(3, "lr")?];
+        let (tokens, h) = (c.first(real[0]), fixed(heads));
+        for (i, what) in [(0, "q"), (1, "k")] {
+            c.shaped(real[i], &[tokens, fixed(key_heads * f)], what)?;
+        }
+        c.shaped(real[2], &[tokens, fixed(heads * n)], "v")?;
+        c.shaped(real[3], &[tokens, h], "lr")?;
+        let (w0, decay) = (c.f32_maybe(4, "w0")?, c.f32_maybe(13, "decay")?);
+        if let Some(w0) = w0 {
+            c.shaped(w0, &[h, fixed(f), fixed(n)], "w0")?;
+        }
+        if let Some(decay) = decay {
+            c.shaped(decay, &[tokens, h], "decay")?;
+        }
+        for i in [9, 10, 12] {
+            if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
+                return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
+            }
+        }
+        let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
+        Ok(Self { real, w0, decay, sequences, heads, key_heads, f, n, chunk })
+    }
+}
+
 struct Delta {
     /// q, k, v, lr.
     real: [usize; 4],
@@ -29,42 +85,11 @@ struct Delta {
 
 /// Compiles the op.
 pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
-    let p: FastWeightParams = op.params();
-    let or = |n: u32, other: usize| if n > 0 { n as usize } else { other };
-    let (heads, f, chunk) = (p.heads as usize, p.head_dim as usize, p.chunk as usize);
-    let (n, key_heads) = (or(p.value_dim, f), or(p.key_heads, heads));
-    c.ensure(heads > 0 && f > 0 && chunk > 0, "heads, head_dim or chunk is 0")?;
-    c.ensure(heads.is_multiple_of(key_heads), format!("{key_heads} heads of keys for {heads}"))?;
-    if p.inner != 0 || f.max(n) > MAX_HEAD_DIM || chunk.max(heads) > MAX_CHUNK {
-        return Err(c.lacking(format!("inner model {}, {heads} heads of {f} and {n}, chunk {chunk}", p.inner)));
-    }
-    for (i, what) in [(5, "b0"), (6, "ln_w"), (7, "ln_b"), (8, "token_scale")] {
-        c.ensure(op.input(i).is_none(), format!("{what} has no place in the delta rule"))?;
-    }
-    let real = [c.f32_in(0, "q")?, c.f32_in(1, "k")?, c.f32_in(2, "v")?, c.f32_in(3, "lr")?];
-    let (tokens, h) = (c.first(real[0]), fixed(heads));
-    for (i, what) in [(0, "q"), (1, "k")] {
-        c.shaped(real[i], &[tokens, fixed(key_heads * f)], what)?;
-    }
-    c.shaped(real[2], &[tokens, fixed(heads * n)], "v")?;
-    c.shaped(real[3], &[tokens, h], "lr")?;
-    let (w0, decay) = (c.f32_maybe(4, "w0")?, c.f32_maybe(13, "decay")?);
-    if let Some(w0) = w0 {
-        c.shaped(w0, &[h, fixed(f), fixed(n)], "w0")?;
-    }
-    if let Some(decay) = decay {
-        c.shaped(decay, &[tokens, h], "decay")?;
-    }
-    let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
+    let Shape { real, w0, decay, sequences, heads, key_heads, f, n, chunk } = Shape::new(c, op)?;
     let state = state_slots::compile(c, &sequences, 11, 12)?;
-    for i in [9, 10, 12] {
-        if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-            return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
-        }
-    }
     let out = c.f32_out(0, "output")?;
     c.same(real[2], out, "output")?;
-    let (len, work) = (fast_head_len(f, n, chunk), work_len(n, chunk));
+    let (len, work) = (fast_head_len(f, 0, n, chunk), work_len(n, chunk));
     let heads = Heads { sequences, state, count: heads, len, work, threads: ctx.threads };
     Ok(Box::new(Delta { real, w0, decay, heads, out, key_heads, f, n, chunk, kernel: kernel::learn(ctx.tier) }))
 }

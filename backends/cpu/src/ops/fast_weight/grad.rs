@@ -6,25 +6,29 @@
 
 use super::shape::Shape;
 use crate::check::Checker;
-use crate::kernels::fast_weight::grad::{self as kernel, MiniBatch, work_len};
-use crate::kernels::fast_weight::{Row, relearn};
+use crate::kernels::fast_weight::grad::{self as kernel, MiniBatch, Stack, stack_work_len, work_len};
+use crate::kernels::fast_weight::{Layer, Row, relearn};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
-use crate::state::fast_head_len;
+use crate::state::{fast_head_len, fast_layer_len};
 use std::ops::Range;
+use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Inputs of the op, before the gradients of its outputs.
-const INPUTS: usize = 14;
+const INPUTS: usize = 16;
+/// Weights of a second layer, before its biases.
+const SECOND: usize = 14;
 
 struct FastWeightGrad {
     shape: Shape,
     dout: usize,
-    /// Gradients of q, k, v, lr, w0, b0, ln_w, ln_b, token_scale.
-    out: [Option<usize>; 9],
+    /// Gradients of q, k, v, lr, w0, b0, ln_w, ln_b, token_scale; w1, b1.
+    out: [Option<usize>; 11],
     scratch: Scratch,
     relearn: unsafe fn(&Row),
     back: unsafe fn(&MiniBatch),
+    back_stack: unsafe fn(&Stack),
 }
 
 /// Where things are in a worker's part of the scratch memory, in floats.
@@ -49,12 +53,13 @@ impl Scratch {
         // One more, since a sequence may begin in the midst of a mini-batch.
         let batches = tokens.div_ceil(s.chunk).checked_add(1)?;
         let group = batches.isqrt() + 1;
-        let weights = s.f * s.f + s.f;
-        let groups = fast_head_len(s.f, s.f, s.chunk);
+        let weights = s.layers().map(|[inputs, outputs]| inputs * outputs + outputs).sum::<usize>();
+        let groups = fast_head_len(s.f, s.hidden, s.f, s.chunk);
+        let back = if s.hidden > 0 { stack_work_len(s.f, s.hidden, s.chunk) } else { work_len(s.f, s.chunk) };
         let within = groups.checked_add(weights.checked_mul(batches.div_ceil(group))?)?;
         let gradients = within.checked_add(weights.checked_mul(group)?)?;
         let work = gradients.checked_add(weights + 2 * s.f)?;
-        let worker = work.checked_add(work_len(s.f, s.chunk).max(2 * s.f))?.checked_next_multiple_of(16)?;
+        let worker = work.checked_add(back.max(2 * (s.f + s.hidden)))?.checked_next_multiple_of(16)?;
         let all = worker.checked_mul(workers)?;
         all.checked_add(s.heads * s.chunk)?.checked_mul(4).filter(|&n| n <= isize::MAX as usize)?;
         Some(Self { group, groups, within, gradients, work, worker, all })
@@ -64,22 +69,26 @@ impl Scratch {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "FAST_WEIGHT's gradient");
+    if op.params::<FastWeightParams>().rule == fast_weight_rule::DELTA {
+        return super::delta_grad::compile(&c, op, ctx);
+    }
     if op.input(11).is_some() {
         return Err(c.lacking("only of the form without state"));
     }
     let shape = Shape::new(&c, op)?;
     let dout = c.f32_in(INPUTS, "gradient of the output")?;
     c.same(shape.real[0], dout, "gradient of the output")?;
-    let mut out = [None; 9];
+    let mut out = [None; 11];
     for (i, what) in Shape::NAMES.iter().enumerate() {
         out[i] = c.gradient(i, what)?;
     }
-    (9..INPUTS).try_for_each(|i| c.no_gradient(i))?;
+    (9..SECOND).try_for_each(|i| c.no_gradient(i))?;
+    (out[9], out[10]) = (c.gradient(SECOND, "w1")?, c.gradient(SECOND + 1, "b1")?);
     c.elements(shape.real[0])?;
     let scratch = Scratch::new(&shape, c.max_of(c.first(shape.real[0])), ctx.threads)
         .ok_or_else(|| c.lacking("its scratch memory exceeds the address space"))?;
-    let (relearn, back) = (relearn(ctx.tier), kernel::back(ctx.tier));
-    Ok(Box::new(FastWeightGrad { shape, dout, out, scratch, relearn, back }))
+    let (relearn, back, back_stack) = (relearn(ctx.tier), kernel::back(ctx.tier), kernel::back_stack(ctx.tier));
+    Ok(Box::new(FastWeightGrad { shape, dout, out, scratch, relearn, back, back_stack }))
 }
 
 /// A head at work: what its sequences share.
@@ -94,10 +103,33 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Elements of weights and bias.
+    /// Elements of weights and biases.
     fn weights(&self) -> usize {
-        let f = self.op.shape.f;
-        f * f + f
+        self.op.shape.layers().map(|[inputs, outputs]| inputs * outputs + outputs).sum()
+    }
+    /// The head's layers on their way along the sequence, and where each one's weights are among those that are kept.
+    fn layers(&self) -> impl Iterator<Item = (Layer, usize)> {
+        let (mut at, mut kept, chunk) = (self.own, 0, self.op.shape.chunk);
+        self.op.shape.layers().map(move |[inputs, outputs]| {
+            let found = (Layer::new(at, inputs, outputs), kept);
+            at = at.wrapping_add(fast_layer_len(inputs, outputs, chunk));
+            kept += inputs * outputs + outputs;
+            found
+        })
+    }
+    /// Copies weights and biases from the layers to `kept`.
+    unsafe fn keep(&self, kept: *mut f32) {
+        for (layer, at) in self.layers() {
+            // SAFETY: weights and biases lie together in both.
+            unsafe { kept.add(at).copy_from_nonoverlapping(layer.w, layer.inputs * layer.outputs + layer.outputs) }
+        }
+    }
+    /// The other way round.
+    unsafe fn put_back(&self, kept: *const f32) {
+        for (layer, at) in self.layers() {
+            // SAFETY: as there.
+            unsafe { layer.w.copy_from_nonoverlapping(kept.add(at), layer.inputs * layer.outputs + layer.outputs) }
+        }
     }
     fn part(&self, at: usize) -> *mut f32 {
         self.own.wrapping_add(at)
@@ -115,7 +147,9 @@ impl Head<'_> {
     /// Takes the weights past the rows of a mini-batch, the first of which is at place `first`.
     unsafe fn relearn(&self, rows: Range<usize>, first: usize) {
         let s = &self.op.shape;
-        let (f, w) = (s.f, self.own);
+        let f = s.f;
+        let mut layers = [Layer::NONE; 2];
+        layers.iter_mut().zip(self.layers()).for_each(|(to, (layer, _))| *to = layer);
         for t in rows.clone() {
             let at = first + t - rows.start;
             // SAFETY: shapes and contents were checked; the head's memory is the worker's.
@@ -130,9 +164,7 @@ impl Head<'_> {
                     ln_w: self.input(6, 0, f),
                     ln_b: self.input(7, 0, f),
                     eps: s.eps,
-                    w,
-                    b: w.add(f * f),
-                    places: w.add(f * f + f),
+                    layers,
                     first,
                     at,
                     chunk: s.chunk,
@@ -146,11 +178,14 @@ impl Head<'_> {
     /// Back through a mini-batch that began with the weights `w`.
     unsafe fn back(&self, rows: Range<usize>, first: usize, w: *mut f32) {
         let s = &self.op.shape;
-        let (f, n) = (s.f, s.f * s.f);
+        let (f, weights) = (s.f, self.weights());
+        let outputs = if s.hidden > 0 { s.hidden } else { f };
+        let n = f * outputs;
         let gradients = self.part(self.op.scratch.gradients);
         // SAFETY: shapes and contents were checked; all that is written is the head's own.
         unsafe {
-            (self.op.back)(&MiniBatch {
+            let work = self.part(self.op.scratch.work);
+            let m = MiniBatch {
                 f,
                 heads: s.heads,
                 rows: rows.len(),
@@ -168,15 +203,21 @@ impl Head<'_> {
                 b: w.add(n),
                 dw: gradients,
                 db: gradients.add(n),
-                dln_w: gradients.add(n + f),
-                dln_b: gradients.add(n + 2 * f),
+                dln_w: gradients.add(weights),
+                dln_b: gradients.add(weights + f),
                 dscale: self.dscale.add(first),
                 dq: self.wanted(0, rows.start, f),
                 dk: self.wanted(1, rows.start, f),
                 dv: self.wanted(2, rows.start, f),
                 dlr: self.wanted(3, rows.start, 1),
-                work: self.part(self.op.scratch.work),
-            });
+                work,
+            };
+            if s.hidden == 0 {
+                return (self.op.back)(&m);
+            }
+            let (second, hidden) = (n + outputs, s.hidden);
+            let (w, dw) = (w.add(second), gradients.add(second));
+            (self.op.back_stack)(&Stack { m, hidden, w, b: w.add(n), dw, db: dw.add(n), work });
         }
     }
 
@@ -194,12 +235,15 @@ impl Head<'_> {
         };
         // SAFETY: there is room for the weights of every group and of every mini-batch of a group.
         unsafe {
-            self.own.copy_from_nonoverlapping(self.input(4, 0, s.f * s.f), s.f * s.f);
-            self.own.add(s.f * s.f).copy_from_nonoverlapping(self.input(5, 0, s.f), s.f);
+            let starts = [Some([s.real[4], s.real[5]]), s.second];
+            for ((layer, _), [w, b]) in self.layers().zip(starts.into_iter().flatten()) {
+                let (n, outputs) = (layer.inputs * layer.outputs, layer.outputs);
+                layer.w.copy_from_nonoverlapping(self.step.f32(w).add(self.head * n), n);
+                layer.b.copy_from_nonoverlapping(self.step.f32(b).add(self.head * outputs), outputs);
+            }
             for i in 0..batches {
                 if i % scratch.group == 0 {
-                    let kept = self.part(scratch.groups + i / scratch.group * n);
-                    kept.copy_from_nonoverlapping(self.own, n);
+                    self.keep(self.part(scratch.groups + i / scratch.group * n));
                 }
                 let (rows, first) = batch(i);
                 self.relearn(rows, first);
@@ -209,10 +253,10 @@ impl Head<'_> {
                 if self.step.cancelled() {
                     return;
                 }
-                self.own.copy_from_nonoverlapping(self.part(scratch.groups + group * n), n);
+                self.put_back(self.part(scratch.groups + group * n));
                 let members = group * scratch.group..((group + 1) * scratch.group).min(batches);
                 for (i, member) in members.clone().enumerate() {
-                    self.part(scratch.within + i * n).copy_from_nonoverlapping(self.own, n);
+                    self.keep(self.part(scratch.within + i * n));
                     let (rows, first) = batch(member);
                     self.relearn(rows, first);
                 }
@@ -224,6 +268,15 @@ impl Head<'_> {
         }
     }
 
+    /// Outputs of what sequences share: which, elements of a head, and where they are among its gradients.
+    fn shared(&self) -> Vec<(usize, usize, usize)> {
+        let of = |((layer, at), w): ((Layer, usize), usize)| {
+            let n = layer.inputs * layer.outputs;
+            [(w, n, at), (w + 1, layer.outputs, at + n)]
+        };
+        self.layers().zip([4, 9]).flat_map(of).collect()
+    }
+
     /// All sequences; gradients of what they share are their sums.
     unsafe fn run(&self) {
         let s = &self.op.shape;
@@ -233,7 +286,8 @@ impl Head<'_> {
             self.dscale.write_bytes(0, s.chunk);
             let gradients = self.part(self.op.scratch.gradients);
             gradients.add(n).write_bytes(0, 2 * f);
-            for (i, width) in [(4, f * f), (5, f)] {
+            let shared = self.shared();
+            for &(i, width, _) in &shared {
                 let out = self.wanted(i, 0, width);
                 if !out.is_null() {
                     out.write_bytes(0, width);
@@ -246,7 +300,7 @@ impl Head<'_> {
                 }
                 let position = self.step.i32s(s.sequences.positions)[rows.start] as usize;
                 self.sequence(rows, position);
-                for (i, width, from) in [(4, f * f, 0), (5, f, f * f)] {
+                for &(i, width, from) in &shared {
                     let out = self.wanted(i, 0, width);
                     if !out.is_null() {
                         (0..width).for_each(|e| *out.add(e) += *gradients.add(from + e));

@@ -1,3 +1,4 @@
+use super::super::norm::standardized;
 use super::*;
 use crate::memory::Memory;
 use crate::oracle::forward;
@@ -51,18 +52,25 @@ impl Problem {
         let (h, f) = (self.p.heads as usize, self.p.head_dim as usize);
         let rows = |x: &[f64], w: usize| Some(Value::real(&[to - from, w], x[from * w..to * w].to_vec()));
         let whole = |shape: &[usize], i: usize| Some(Value::real(shape, self.data[i].clone()));
+        let m = if self.p.hidden > 0 { self.p.hidden as usize } else { f };
+        let second = |i: usize, shape: &[usize]| self.data.get(i).map(|x| Value::real(shape, x.clone()));
         vec![
             rows(&self.data[0], h * f),
             rows(&self.data[1], h * f),
             rows(&self.data[2], h * f),
             rows(&self.data[3], h),
-            whole(&[h, f, f], 4),
-            whole(&[h, f], 5),
+            whole(&[h, f, m], 4),
+            whole(&[h, m], 5),
             whole(&[h, f], 6),
             whole(&[h, f], 7),
             whole(&[self.p.chunk as usize], 8),
             Some(Value::int(&[to - from], (from as i32..to as i32).collect())),
             Some(Value::int(&[2], vec![0, (to - from) as i32])),
+            None,
+            None,
+            None,
+            second(9, &[h, m, f]),
+            second(10, &[h, f]),
         ]
     }
     fn run(&self, inputs: &[Option<Value<'_, f64>>]) -> Vec<f64> {
@@ -172,7 +180,8 @@ fn gradient_is_that_of_the_inner_loss() {
         let y = norm.affine(&standardized(z, 1e-6).0);
         (0..3).map(|i| 0.5 * (y[i] - (v[i] - k[i])).powi(2)).sum()
     };
-    let (z, g) = (inner.apply(&k), inner.gradient(&k, &v, &norm));
+    let z = inner.apply(&k);
+    let g = norm.gradient(&z, &k, &v);
     for i in 0..3 {
         let at = |h: f64| {
             let mut z = z.clone();
@@ -185,9 +194,14 @@ fn gradient_is_that_of_the_inner_loss() {
 
 #[test]
 fn resumes_anywhere_bit_for_bit() {
-    let p = problem(2, 4, 5, 17);
+    resumes(&problem(2, 4, 5, 17));
+}
+
+/// The same rows in two parts, divided at every place, from a state that held garbage.
+fn resumes(p: &Problem) {
     let whole = p.run(&p.inputs(0, p.t));
-    let bytes = fast_weight_head(4, 4, 5).unwrap() * 2 * 8;
+    let head = fast_weight_head(p.p.head_dim.into(), p.p.hidden.into(), p.p.head_dim.into(), p.p.chunk.into());
+    let bytes = head.unwrap() * u64::from(p.p.heads) * 8;
     for cut in 0..=p.t {
         let memory = Memory::new(2 * bytes, &Arc::default()).unwrap();
         // Whatever the state held before: position 0 does not look.
@@ -196,8 +210,8 @@ fn resumes_anywhere_bit_for_bit() {
         for (from, to) in [(0, cut), (cut, p.t)] {
             let mut inputs = p.inputs(from, to);
             let state = StateMemory { memory: &memory, offset: 0, bytes: 2 * bytes, dtype: dtype::F64 };
-            inputs.push(Some(Value { shape: vec![2 * bytes as usize / 8], data: Data::State(state) }));
-            inputs.push(Some(Value::int(&[1], vec![1])));
+            inputs[STATE] = Some(Value { shape: vec![2 * bytes as usize / 8], data: Data::State(state) });
+            inputs[STATE_SLOTS] = Some(Value::int(&[1], vec![1]));
             got.extend(p.run(&inputs));
         }
         assert_eq!(got, whole, "cut at {cut}");
@@ -253,4 +267,108 @@ fn mini_batches_are_the_delta_rules_recurrence() {
         let worst = found.iter().zip(recurrence(&p, &data, t)).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
         assert!(worst < 1e-13, "chunk {chunk}: {worst}");
     }
+}
+
+/// TTT-MLP in its dual form, mini-batch by mini-batch with matrices, as the authors' code has it.
+#[allow(clippy::needless_range_loop, reason = "sums over rows as the paper writes them")]
+fn dual_mlp(p: &Problem, head: usize) -> Vec<Vec<f64>> {
+    let (h, f, m, chunk) = (p.p.heads as usize, p.p.head_dim as usize, p.p.hidden as usize, p.p.chunk as usize);
+    let row = |i: usize, t: usize| &p.data[i][(t * h + head) * f..(t * h + head + 1) * f];
+    let own = |i: usize, n: usize| p.data[i][head * n..(head + 1) * n].to_vec();
+    let (mut w1, mut b1, mut w2, mut b2) = (own(4, f * m), own(5, m), own(9, m * f), own(10, f));
+    let (gamma, beta) = (own(6, f), own(7, f));
+    let affine = |x: &[f64], w: &[f64], b: &[f64]| -> Vec<f64> {
+        let n = b.len();
+        (0..n).map(|c| x.iter().enumerate().map(|(a, x)| x * w[a * n + c]).sum::<f64>() + b[c]).collect()
+    };
+    let cubic = |x: f64| 0.797_884_560_802_865_4 * (x + 0.044715 * x.powi(3));
+    let gelu = |z: &[f64]| -> Vec<f64> { z.iter().map(|&x| 0.5 * x * (1.0 + cubic(x).tanh())).collect() };
+    let slope = |x: f64| (gelu(&[x + 1e-6])[0] - gelu(&[x - 1e-6])[0]) / 2e-6;
+    let normal = |z: &[f64]| -> (Vec<f64>, f64) {
+        let mean = z.iter().sum::<f64>() / f as f64;
+        let sigma = (z.iter().map(|z| (z - mean).powi(2)).sum::<f64>() / f as f64 + f64::from(p.p.eps)).sqrt();
+        (z.iter().map(|z| (z - mean) / sigma).collect(), sigma)
+    };
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let mut out = Vec::new();
+    for start in (0..p.t).step_by(chunk) {
+        let n = chunk.min(p.t - start);
+        let (mut x2, mut g1, mut g2) = (Vec::new(), Vec::new(), Vec::new());
+        for t in start..start + n {
+            let z1 = affine(row(1, t), &w1, &b1);
+            let u = gelu(&z1);
+            let (x, sigma) = normal(&affine(&u, &w2, &b2));
+            let e: Vec<f64> =
+                (0..f).map(|c| (gamma[c] * x[c] + beta[c] - (row(2, t)[c] - row(1, t)[c])) * gamma[c]).collect();
+            let (sum, ex) = (e.iter().sum::<f64>(), dot(&e, &x));
+            let g: Vec<f64> = (0..f).map(|c| (f as f64 * e[c] - sum - x[c] * ex) / (f as f64 * sigma)).collect();
+            g1.push((0..m).map(|a| dot(&w2[a * f..(a + 1) * f], &g) * slope(z1[a])).collect::<Vec<f64>>());
+            x2.push(u);
+            g2.push(g);
+        }
+        let eta = |i: usize, j: usize| p.data[8][i].max(0.0) * p.data[3][(start + j) * h + head];
+        for i in 0..n {
+            let q = row(0, start + i);
+            let mut z1 = affine(q, &w1, &b1);
+            for j in 0..=i {
+                let share = eta(i, j) * (dot(q, row(1, start + j)) + 1.0);
+                (0..m).for_each(|c| z1[c] -= share * g1[j][c]);
+            }
+            let u = gelu(&z1);
+            let mut z2 = affine(&u, &w2, &b2);
+            for j in 0..=i {
+                let share = eta(i, j) * (dot(&u, &x2[j]) + 1.0);
+                (0..f).for_each(|c| z2[c] -= share * g2[j][c]);
+            }
+            let (x, _) = normal(&z2);
+            out.push((0..f).map(|c| q[c] + gamma[c] * x[c] + beta[c]).collect());
+        }
+        for j in (0..n).filter(|_| n == chunk) {
+            let rate = eta(n - 1, j);
+            (0..f * m).for_each(|e| w1[e] -= rate * row(1, start + j)[e / m] * g1[j][e % m]);
+            (0..m).for_each(|c| b1[c] -= rate * g1[j][c]);
+            (0..m * f).for_each(|e| w2[e] -= rate * x2[j][e / f] * g2[j][e % f]);
+            (0..f).for_each(|c| b2[c] -= rate * g2[j][c]);
+        }
+    }
+    out
+}
+
+/// A problem whose inner model has two layers.
+fn two_layers(f: usize, m: usize, chunk: usize, t: usize) -> Problem {
+    let mut p = problem(2, f, chunk, t);
+    let mut noise = noise(11);
+    (p.p.inner, p.p.hidden) = (1, m as u32);
+    (p.data[4], p.data[5]) = (noise(2 * f * m, 0.4), noise(2 * m, 0.2));
+    p.data.extend([noise(2 * m * f, 0.4), noise(2 * f, 0.2)]);
+    p
+}
+
+#[test]
+fn two_layers_equal_their_dual_form() {
+    let p = two_layers(6, 10, 4, 19);
+    let got = p.run(&p.inputs(0, p.t));
+    for head in 0..2 {
+        for (t, want) in dual_mlp(&p, head).iter().enumerate() {
+            for (c, want) in want.iter().enumerate() {
+                let got = got[(t * 2 + head) * 6 + c];
+                // The slope there is a difference.
+                assert!((got - want).abs() < 1e-9, "row {t} head {head}: {got} {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn slope_of_gelu_is_its_derivative() {
+    for x in [-30.0f64, -3.0, -0.7, 0.0, 0.2, 1.5, 8.0] {
+        let gelu = |x: f64| crate::ops::elementwise::activate(tern_abi::ops::activation::GELU_TANH, x).unwrap();
+        let difference = (gelu(x + 1e-5) - gelu(x - 1e-5)) / 2e-5;
+        assert!((stack::gelu_slope(x) - difference).abs() < 1e-9, "{x}");
+    }
+}
+
+#[test]
+fn two_layers_resume_anywhere_bit_for_bit() {
+    resumes(&two_layers(4, 7, 5, 17));
 }

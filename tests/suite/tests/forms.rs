@@ -1,0 +1,136 @@
+//! Files that hold a model in another form: the same bits come out.
+
+use std::path::Path;
+use std::sync::Arc;
+use tern::SessionOptions;
+use tern_formats::{FileSource, gguf};
+use tern_tests::{changed, converted, goldens, ids, json, open};
+
+/// Logits after the golden's prompt.
+fn logits(path: &Path, golden: &Path) -> Vec<f32> {
+    let model = open(path, "", 1);
+    let session = model.session(SessionOptions::default()).unwrap();
+    session.forward(&ids(&json(golden.join("golden.json"))["tokens"])).unwrap()
+}
+
+/// A safetensors file: names, types and shapes as the header has them, and bytes.
+type Tensors = Vec<(String, serde_json::Value, Vec<u8>)>;
+
+fn read_tensors(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).unwrap();
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+    let tensors = header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
+    let data = |at: &serde_json::Value| end + at.as_u64().unwrap() as usize;
+    let one = |(name, info): (&String, &serde_json::Value)| {
+        let at = &info["data_offsets"];
+        (name.clone(), info.clone(), bytes[data(&at[0])..data(&at[1])].to_vec())
+    };
+    tensors.map(one).collect()
+}
+
+fn write_tensors(path: &Path, tensors: Tensors) {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, mut info, bytes) in tensors {
+        info["data_offsets"] = serde_json::json!([data.len(), data.len() + bytes.len()]);
+        header.insert(name, info);
+        data.extend(bytes);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header.as_bytes());
+    file.extend(data);
+    std::fs::write(path, file).unwrap();
+}
+
+#[test]
+fn gpt_oss_under_the_names_of_its_own_code_is_the_same() {
+    let (golden, made) = (goldens().join("tiny-gpt-oss-mxfp4"), tempfile::tempdir().unwrap());
+    changed("tiny-gpt-oss-mxfp4", made.path(), &serde_json::json!({}));
+    let file = made.path().join("model.safetensors");
+    let mut tensors = Tensors::new();
+    for (name, info, bytes) in read_tensors(&file) {
+        let own = name
+            .replace("model.embed_tokens.weight", "embedding.weight")
+            .replace("lm_head.weight", "unembedding.weight")
+            .replace("model.norm.weight", "norm.scale")
+            .replace("model.layers.", "block.")
+            .replace("input_layernorm.weight", "attn.norm.scale")
+            .replace("post_attention_layernorm.weight", "mlp.norm.scale")
+            .replace("self_attn.o_proj", "attn.out")
+            .replace("self_attn", "attn")
+            .replace("mlp.router", "mlp.gate")
+            .replace("mlp.experts.gate_up_proj_", "mlp.mlp1_weight.")
+            .replace("mlp.experts.down_proj_", "mlp.mlp2_weight.")
+            .replace("_weight.bias", "_bias");
+        tensors.push((own, info, bytes));
+    }
+    // Queries, keys and values are one.
+    for i in 0..tensors.len() {
+        let name = tensors[i].0.clone();
+        if !name.contains("attn.q_proj") {
+            continue;
+        }
+        for part in ["k_proj", "v_proj"] {
+            let (_, info, bytes) = tensors.iter().find(|t| t.0 == name.replace("q_proj", part)).unwrap().clone();
+            let rows = tensors[i].1["shape"][0].as_u64().unwrap() + info["shape"][0].as_u64().unwrap();
+            tensors[i].1["shape"][0] = rows.into();
+            tensors[i].2.extend(bytes);
+        }
+        tensors[i].0 = name.replace("q_proj", "qkv");
+    }
+    tensors.retain(|t| !t.0.contains("k_proj") && !t.0.contains("v_proj"));
+    assert!(
+        tensors.iter().any(|t| t.0 == "block.0.mlp.mlp1_weight.blocks")
+            && tensors.iter().any(|t| t.0 == "block.0.mlp.mlp1_bias")
+    );
+    write_tensors(&file, tensors);
+    let expected = logits(&golden, &golden);
+    assert!(logits(made.path(), &golden) == expected);
+    assert!(logits(&converted(made.path(), &made.path().join("m.gguf")), &golden) == expected);
+}
+
+/// Newer GGUF files of Qwen 3 Next have queries, keys and values of all heads one after the other, and the gate apart.
+#[test]
+fn either_form_of_qwen_3_next_gives_the_same_bits() {
+    for name in ["tiny-qwen3-next", "tiny-qwen3-next-wide"] {
+        let (golden, made) = (goldens().join(name), tempfile::tempdir().unwrap());
+        let older = converted(&golden, &made.path().join("older.gguf"));
+        let file = gguf::open(Arc::new(FileSource::open(&older).unwrap())).unwrap();
+        let config = json(golden.join("config.json"));
+        let size = |key: &str| config[key].as_u64().unwrap() as usize;
+        let (keys, heads) = (size("linear_num_key_heads"), size("linear_num_value_heads"));
+        let (key, value) = (size("linear_key_head_dim"), heads / keys * size("linear_value_head_dim"));
+        // Rows of one part of every head of keys.
+        let part = |bytes: &[u8], row: usize, first: usize, n: usize| -> Vec<u8> {
+            let head = |h: usize| h * 2 * (key + value) + first;
+            (0..keys).flat_map(|h| bytes[head(h) * row..(head(h) + n) * row].to_vec()).collect()
+        };
+        let mut tensors = Vec::new();
+        for t in file.checkpoint.tensors() {
+            let bytes = file.checkpoint.read(t).unwrap().into_owned();
+            let Some(layer) = t.name.strip_suffix("ssm_in.weight") else {
+                tensors.push((t.name.clone(), t.dtype, t.shape.clone(), bytes));
+                continue;
+            };
+            let (width, row) = (t.shape[1], bytes.len() / t.shape[0] as usize);
+            let qkv = [(0, key), (key, key), (2 * key, value)].map(|(first, n)| part(&bytes, row, first, n)).concat();
+            let rows = (keys * (2 * key + value)) as u64;
+            tensors.push((format!("{layer}attn_qkv.weight"), t.dtype, vec![rows, width], qkv));
+            let gate = part(&bytes, row, 2 * key + value, value);
+            tensors.push((format!("{layer}attn_gate.weight"), t.dtype, vec![(keys * value) as u64, width], gate));
+        }
+        let newer = made.path().join("newer.gguf");
+        let mut writer = gguf::Writer::new("newer.gguf");
+        for (k, v) in file.metadata.entries() {
+            writer.key(k.clone(), v.clone()).unwrap();
+        }
+        for (name, dtype, shape, _) in &tensors {
+            writer.tensor(name.clone(), *dtype, shape.clone()).unwrap();
+        }
+        let mut body = writer.begin(std::io::BufWriter::new(std::fs::File::create(&newer).unwrap())).unwrap();
+        tensors.iter().for_each(|t| body.write(&t.3).unwrap());
+        body.finish().unwrap();
+        assert!(logits(&newer, &golden) == logits(&older, &golden), "{name}");
+    }
+}
