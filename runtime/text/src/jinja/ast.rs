@@ -83,6 +83,41 @@ pub(crate) enum Cmp {
     NotIn,
 }
 
+impl Expr {
+    /// Whether Jinja computes it before rendering: it names nothing and calls nothing.
+    pub(crate) fn is_constant(&self) -> bool {
+        let all = |list: &[Expr]| list.iter().all(Self::is_constant);
+        let args = |args: &Args| {
+            let more = args.spread.iter().chain(&args.named_spread).all(|e| e.is_constant());
+            all(&args.positional) && args.named.iter().all(|(_, e)| e.is_constant()) && more
+        };
+        match self {
+            Self::Const(_) => true,
+            Self::Name(_) | Self::Call { .. } => false,
+            Self::List(items) | Self::Tuple(items) => all(items),
+            Self::Dict(entries) => entries.iter().all(|(k, v)| k.is_constant() && v.is_constant()),
+            Self::Not(of) | Self::Neg(of) | Self::Pos(of) | Self::Attr(of, _) => of.is_constant(),
+            Self::And(a, b) | Self::Or(a, b) | Self::Binary(_, a, b) | Self::Item(a, b) => {
+                a.is_constant() && b.is_constant()
+            }
+            Self::Compare(first, links) => first.is_constant() && links.iter().all(|(_, e)| e.is_constant()),
+            Self::If { condition, then, otherwise } => {
+                condition.is_constant() && then.is_constant() && otherwise.iter().all(|e| e.is_constant())
+            }
+            Self::Slice { of, start, stop, step } => {
+                of.is_constant() && [start, stop, step].into_iter().flatten().all(|e| e.is_constant())
+            }
+            // These see the variables.
+            Self::Filter { name, .. }
+                if matches!(&**name, "map" | "select" | "reject" | "selectattr" | "rejectattr") =>
+            {
+                false
+            }
+            Self::Filter { of, args: given, .. } | Self::Test { of, args: given, .. } => of.is_constant() && args(given),
+        }
+    }
+}
+
 /// Arguments of a call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Args {
@@ -101,6 +136,16 @@ pub(crate) enum Target {
     Tuple(Vec<Target>),
     /// `namespace.attribute`
     Attr(String, String),
+}
+
+/// Whether what stands at a place of the source is escaped when it is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Escape {
+    #[default]
+    Off,
+    On,
+    /// An expression says.
+    AsEvaluated,
 }
 
 /// A statement.
@@ -131,6 +176,12 @@ pub(crate) enum StmtKind {
         filters: Vec<(String, Args)>,
         body: Vec<Stmt>,
     },
+    /// What is written inside is escaped, or not.
+    Autoescape {
+        value: Expr,
+        escape: Escape,
+        body: Vec<Stmt>,
+    },
     /// A block without effect of its own.
     Plain(Vec<Stmt>),
     /// Index into the template's macros.
@@ -158,6 +209,7 @@ pub(crate) struct For {
     pub otherwise: Vec<Stmt>,
     /// Whether `loop(items)` in it runs it again, a level deeper.
     pub recursive: bool,
+    pub escape: Escape,
 }
 
 #[derive(Debug, Clone)]
@@ -166,6 +218,7 @@ pub(crate) struct Macro {
     pub params: Vec<(String, Option<Expr>)>,
     pub body: Vec<Stmt>,
     pub uses: Uses,
+    pub escape: Escape,
 }
 
 /// Which of the names that stand for what a call brings besides the parameters occur in a macro. One that does not occur is

@@ -130,8 +130,7 @@ impl Interp<'_> {
         if !given.get(1, "killwords").is_some_and(Value::is_true) {
             at = s.get(..at).and_then(|s| s.rfind(' ')).unwrap_or(at);
         }
-        let mut out = text.part(0..at)?;
-        out.push_text(&end)?;
-        Ok(Value::text(out))
+        let kept = Value::text(text.part(0..at)?);
+        super::ops::binary(super::ast::Op::Add, kept, &Value::Str(end), &self.meter)
     }
 }
