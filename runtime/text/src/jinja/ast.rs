@@ -84,28 +84,29 @@ pub(crate) enum Cmp {
 }
 
 impl Expr {
-    /// Whether Jinja computes it before rendering: it names nothing and calls nothing.
-    pub(crate) fn is_constant(&self) -> bool {
-        let all = |list: &[Expr]| list.iter().all(Self::is_constant);
+    /// Whether Jinja computes it before rendering: it names nothing and calls nothing; filters and tests only if `filters`.
+    pub(crate) fn is_constant(&self, filters: bool) -> bool {
+        let constant = |e: &Expr| e.is_constant(filters);
+        let all = |list: &[Expr]| list.iter().all(constant);
         let args = |args: &Args| {
-            let more = args.spread.iter().chain(&args.named_spread).all(|e| e.is_constant());
-            all(&args.positional) && args.named.iter().all(|(_, e)| e.is_constant()) && more
+            let more = args.spread.iter().chain(&args.named_spread).all(|e| constant(e));
+            all(&args.positional) && args.named.iter().all(|(_, e)| constant(e)) && more
         };
         match self {
             Self::Const(_) => true,
             Self::Name(_) | Self::Call { .. } => false,
             Self::List(items) | Self::Tuple(items) => all(items),
-            Self::Dict(entries) => entries.iter().all(|(k, v)| k.is_constant() && v.is_constant()),
-            Self::Not(of) | Self::Neg(of) | Self::Pos(of) | Self::Attr(of, _) => of.is_constant(),
+            Self::Dict(entries) => entries.iter().all(|(k, v)| constant(k) && constant(v)),
+            Self::Not(of) | Self::Neg(of) | Self::Pos(of) | Self::Attr(of, _) => constant(of),
             Self::And(a, b) | Self::Or(a, b) | Self::Binary(_, a, b) | Self::Item(a, b) => {
-                a.is_constant() && b.is_constant()
+                constant(a) && constant(b)
             }
-            Self::Compare(first, links) => first.is_constant() && links.iter().all(|(_, e)| e.is_constant()),
+            Self::Compare(first, links) => constant(first) && links.iter().all(|(_, e)| constant(e)),
             Self::If { condition, then, otherwise } => {
-                condition.is_constant() && then.is_constant() && otherwise.iter().all(|e| e.is_constant())
+                constant(condition) && constant(then) && otherwise.iter().all(|e| constant(e))
             }
             Self::Slice { of, start, stop, step } => {
-                of.is_constant() && [start, stop, step].into_iter().flatten().all(|e| e.is_constant())
+                constant(of) && [start, stop, step].into_iter().flatten().all(|e| constant(e))
             }
             // These see the variables.
             Self::Filter { name, .. }
@@ -113,7 +114,9 @@ impl Expr {
             {
                 false
             }
-            Self::Filter { of, args: given, .. } | Self::Test { of, args: given, .. } => of.is_constant() && args(given),
+            Self::Filter { of, args: given, .. } | Self::Test { of, args: given, .. } => {
+                filters && constant(of) && args(given)
+            }
         }
     }
 }
@@ -144,8 +147,10 @@ pub(crate) enum Escape {
     #[default]
     Off,
     On,
-    /// An expression says.
-    AsEvaluated,
+    /// An expression says. What Jinja computes before rendering does not know what, and goes by the place around.
+    AsEvaluated {
+        constants: bool,
+    },
 }
 
 /// A statement.

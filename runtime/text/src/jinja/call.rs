@@ -277,11 +277,12 @@ impl<'t> Interp<'t> {
                 let other = given.need(0, "other", name)?;
                 value.kind() == other.kind() && value.equals(other, &self.meter)?
             }
-            "upper" => {
-                value.as_str().is_some_and(|s| s.chars().any(char::is_uppercase) && !s.chars().any(char::is_lowercase))
-            }
-            "lower" => {
-                value.as_str().is_some_and(|s| s.chars().any(char::is_lowercase) && !s.chars().any(char::is_uppercase))
+            "upper" | "lower" => {
+                let text = format::to_text(value, &self.meter)?;
+                self.meter.tick(text.as_str().len() / 64)?;
+                let has = |is: fn(char) -> bool| text.as_str().chars().any(is);
+                let (upper, lower) = (has(char::is_uppercase), has(char::is_lowercase));
+                if name == "upper" { upper && !lower } else { lower && !upper }
             }
             _ => return Err(TextError::Unsupported { what: "chat template test", found: short(name) }),
         })

@@ -76,7 +76,11 @@ impl<'t> Interp<'t> {
             StmtKind::Data(text) => self.out.push(text, false)?,
             StmtKind::Emit(expr) => {
                 let value = self.eval(expr)?;
-                if self.escapes() {
+                let escapes = match self.escape {
+                    Escape::AsEvaluated { constants } if expr.is_constant(false) => constants,
+                    _ => self.escapes(),
+                };
+                if escapes {
                     let text = format::to_text(&value, &self.meter)?.escaped()?;
                     self.out.push_text(&text)?;
                 } else {
@@ -161,7 +165,7 @@ impl<'t> Interp<'t> {
         match self.escape {
             Escape::Off => false,
             Escape::On => true,
-            Escape::AsEvaluated => self.eval_escape,
+            Escape::AsEvaluated { .. } => self.eval_escape,
         }
     }
 
@@ -346,13 +350,11 @@ impl<'t> Interp<'t> {
                 if left.is_true() { Ok(left) } else { self.eval(right) }
             }
             Expr::Binary(op, left, right) => {
-                let (left, right) = (self.eval(left)?, self.eval(right)?);
-                match op {
-                    Op::Concat if self.escape == Escape::On && !expr.is_constant() => {
-                        ops::concat_escaped(left, &right, &self.meter)
-                    }
-                    _ => ops::binary(*op, left, &right, &self.meter),
+                if *op == Op::Concat && self.escape == Escape::On && !expr.is_constant(true) {
+                    return self.concat_escaped(left, right);
                 }
+                let (left, right) = (self.eval(left)?, self.eval(right)?);
+                ops::binary(*op, left, &right, &self.meter)
             }
             Expr::Compare(first, links) => {
                 let mut left = self.eval(first)?;
@@ -387,10 +389,13 @@ impl<'t> Interp<'t> {
                 let of = self.eval(of)?;
                 let given = self.given(args)?;
                 // What is computed before rendering goes by the place in the source.
-                let early = self.escape != Escape::AsEvaluated && (self.escape == Escape::On) != self.eval_escape;
                 let around = self.eval_escape;
-                if early && expr.is_constant() {
-                    self.eval_escape = self.escape == Escape::On;
+                let early = match self.escape {
+                    Escape::AsEvaluated { .. } => around,
+                    constant => constant == Escape::On,
+                };
+                if early != around && expr.is_constant(true) {
+                    self.eval_escape = early;
                 }
                 let result = self.filter(name, of, &given);
                 self.eval_escape = around;
@@ -402,6 +407,17 @@ impl<'t> Interp<'t> {
                 Ok(Value::Bool(self.test(name, &of, &given)? != *negated))
             }
         }
+    }
+
+    /// A chain of `~`, which is computed early as a whole or not at all.
+    fn concat_escaped(&mut self, left: &'t Expr, right: &'t Expr) -> Result<Value> {
+        let _deeper = self.meter.enter()?;
+        let left = match left {
+            Expr::Binary(Op::Concat, a, b) => self.concat_escaped(a, b)?,
+            other => self.eval(other)?,
+        };
+        let right = self.eval(right)?;
+        ops::concat_escaped(left, &right, &self.meter)
     }
 
     fn constant(&mut self, value: &Const) -> Result<Value> {
@@ -539,6 +555,17 @@ impl<'t> Interp<'t> {
                     _ => Value::Undefined,
                 }
             }
+            Value::Macro(index, _) => match (self.ast.macros.get(*index), name) {
+                (Some(of), "name") => Value::str(&self.meter, &of.name)?,
+                (Some(of), "arguments") => {
+                    let names = of.params.iter().map(|(name, _)| Value::str(&self.meter, name)).collect::<Result<_>>()?;
+                    Value::sequence(&self.meter, names, true)?
+                }
+                (Some(of), "catch_kwargs") => Value::Bool(of.uses.kwargs),
+                (Some(of), "catch_varargs") => Value::Bool(of.uses.varargs),
+                (Some(of), "caller") => Value::Bool(of.uses.caller),
+                _ => Value::Undefined,
+            },
             _ => Value::Undefined,
         })
     }

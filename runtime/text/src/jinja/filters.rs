@@ -94,8 +94,8 @@ impl Interp<'_> {
             "round" => {
                 let value = of.as_float().ok_or_else(|| runtime(format!("cannot round a {}", of.kind())))?;
                 let method = given.get(1, "method").and_then(Value::as_str).unwrap_or("common");
-                if let (Value::Int(_), "common") = (&of, method) {
-                    return Ok(of);
+                if let (Some(whole), "common") = (of.as_int(), method) {
+                    return Ok(Value::Int(whole));
                 }
                 let scale =
                     10f64.powi(given.get(0, "precision").and_then(Value::as_int).unwrap_or(0).clamp(-300, 300) as i32);
@@ -200,6 +200,8 @@ impl Interp<'_> {
                 let bytes = number(&of).ok_or_else(|| runtime(format!("a {} has no size", of.kind())))?;
                 Value::str(&meter, &text_ops::file_size(bytes, given.get(0, "binary").is_some_and(Value::is_true)))?
             }
+            // What is short enough stays what it is.
+            "truncate" if !matches!(of, Value::Str(_)) && self.is_short(&of, given) => of,
             "truncate" => self.truncate(&*text()?, given)?,
             "striptags" => Value::text(super::html::strip_tags(&*text()?)?),
             "wordwrap" => {

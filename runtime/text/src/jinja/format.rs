@@ -72,8 +72,8 @@ pub(crate) fn repr(value: &Value, out: &mut Text) -> Result<(), TextError> {
             }
             out.push("}", false)
         }
+        Value::Loop(state) => out.push(&format!("<LoopContext {}/{}>", state.index + 1, state.items.items.len()), false),
         Value::Namespace(_)
-        | Value::Loop(_)
         | Value::Turns(_)
         | Value::Func(_)
         | Value::Method(_)

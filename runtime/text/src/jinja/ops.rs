@@ -124,11 +124,28 @@ fn floats(op: Op, a: f64, b: f64) -> Result<Value> {
         Op::Sub => a - b,
         Op::Mul => a * b,
         Op::Div => a / b,
-        Op::FloorDiv => (a / b).floor(),
-        Op::Rem => a - b * (a / b).floor(),
+        Op::FloorDiv => floor_division(a, b).0,
+        Op::Rem => floor_division(a, b).1,
         Op::Pow => a.powf(b),
         Op::Concat => return Err(runtime("operator ~ takes text")),
     }))
+}
+
+/// Quotient rounded down and remainder with the divisor's sign, both out of the exact remainder, as Python has them.
+fn floor_division(a: f64, b: f64) -> (f64, f64) {
+    let mut rest = a % b;
+    let mut quotient = (a - rest) / b;
+    if rest == 0.0 {
+        rest = 0f64.copysign(b);
+    } else if (b < 0.0) != (rest < 0.0) {
+        rest += b;
+        quotient -= 1.0;
+    }
+    if quotient == 0.0 {
+        return (0f64.copysign(a / b), rest);
+    }
+    let whole = quotient.floor();
+    (if quotient - whole > 0.5 { whole + 1.0 } else { whole }, rest)
 }
 
 /// `left cmp right`.

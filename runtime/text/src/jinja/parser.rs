@@ -286,7 +286,11 @@ impl Parser {
         let escape = match &value {
             Expr::Const(Const::Bool(true)) => Escape::On,
             Expr::Const(Const::Bool(false) | Const::None) => Escape::Off,
-            _ => Escape::AsEvaluated,
+            _ => match self.escape {
+                Escape::Off => Escape::AsEvaluated { constants: false },
+                Escape::On => Escape::AsEvaluated { constants: true },
+                nested => nested,
+            },
         };
         let around = std::mem::replace(&mut self.escape, escape);
         let body = self.block_body("endautoescape")?;

@@ -111,12 +111,19 @@ pub(crate) fn split(
     let base = at;
     let cuts = cuts(&s[at..end], separator, limit.unwrap_or(usize::MAX), from_right);
     text.meter().tick(cuts.len())?;
+    // Where the limit ends the search, whitespace behind what is left stays.
+    if separator.is_none() && limit == Some(cuts.len()) {
+        if from_right {
+            at = 0;
+        } else {
+            end = s.len();
+        }
+    }
     let mut out = Vec::with_capacity(cuts.len() + 1);
     for cut in cuts {
         out.push(Value::text(text.part(at..base + cut.start)?));
         at = base + cut.end;
     }
-    // With a limit, Python keeps whitespace at the far end; templates never see the difference after `trim`.
     out.push(Value::text(text.part(at..end)?));
     Ok(out)
 }
