@@ -73,6 +73,27 @@ fn unigram() {
 }
 
 #[test]
+fn scripts_chunks_and_decoders_of_the_whole_text() {
+    check("bpe-chunks");
+    check("bpe-scripts");
+    check("bpe-whole-decoders");
+    check("unigram-scripts");
+}
+
+#[test]
+fn word_level() {
+    check("wordlevel");
+    check("wordlevel-ctc");
+    check("wordlevel-ctc-metaspace");
+}
+
+#[test]
+fn user_defined_tokens_beside_equal_scores() {
+    check("spm-unigram-symbols");
+    check("spm-unigram-lines");
+}
+
+#[test]
 fn word_piece() {
     check("wordpiece-uncased");
     check("wordpiece-cased");

@@ -79,7 +79,8 @@ impl Read {
         let (text, again) = found?;
         match again.differs(&self.read) {
             Some((key, found)) => {
-                let what = format!("{}.{key} is {found}, which config.json of such a model cannot say", self.architecture);
+                let what =
+                    format!("{}.{key} is {found}, which config.json of such a model cannot say", self.architecture);
                 Err(ConvertError::Unsupported { what })
             }
             None => Ok(text),

@@ -98,9 +98,7 @@ impl Expr {
             Self::List(items) | Self::Tuple(items) => all(items),
             Self::Dict(entries) => entries.iter().all(|(k, v)| constant(k) && constant(v)),
             Self::Not(of) | Self::Neg(of) | Self::Pos(of) | Self::Attr(of, _) => constant(of),
-            Self::And(a, b) | Self::Or(a, b) | Self::Binary(_, a, b) | Self::Item(a, b) => {
-                constant(a) && constant(b)
-            }
+            Self::And(a, b) | Self::Or(a, b) | Self::Binary(_, a, b) | Self::Item(a, b) => constant(a) && constant(b),
             Self::Compare(first, links) => constant(first) && links.iter().all(|(_, e)| constant(e)),
             Self::If { condition, then, otherwise } => {
                 constant(condition) && constant(then) && otherwise.iter().all(|e| constant(e))

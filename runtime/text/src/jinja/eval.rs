@@ -558,7 +558,8 @@ impl<'t> Interp<'t> {
             Value::Macro(index, _) => match (self.ast.macros.get(*index), name) {
                 (Some(of), "name") => Value::str(&self.meter, &of.name)?,
                 (Some(of), "arguments") => {
-                    let names = of.params.iter().map(|(name, _)| Value::str(&self.meter, name)).collect::<Result<_>>()?;
+                    let names =
+                        of.params.iter().map(|(name, _)| Value::str(&self.meter, name)).collect::<Result<_>>()?;
                     Value::sequence(&self.meter, names, true)?
                 }
                 (Some(of), "catch_kwargs") => Value::Bool(of.uses.kwargs),

@@ -72,12 +72,16 @@ pub(crate) fn repr(value: &Value, out: &mut Text) -> Result<(), TextError> {
             }
             out.push("}", false)
         }
-        Value::Loop(state) => out.push(&format!("<LoopContext {}/{}>", state.index + 1, state.items.items.len()), false),
-        Value::Namespace(_)
-        | Value::Turns(_)
-        | Value::Func(_)
-        | Value::Method(_)
-        | Value::Macro(..) => out.push(&format!("<{}>", value.kind()), false),
+        Value::Loop(state) => {
+            out.push(&format!("<LoopContext {}/{}>", state.index + 1, state.items.items.len()), false)
+        }
+        Value::Func("namespace") => out.push("<class 'jinja2.utils.Namespace'>", false),
+        Value::Func("cycler") => out.push("<class 'jinja2.utils.Cycler'>", false),
+        Value::Func("joiner") => out.push("<class 'jinja2.utils.Joiner'>", false),
+        Value::Func(name @ ("range" | "dict")) => out.push(&format!("<class '{name}'>"), false),
+        Value::Namespace(_) | Value::Turns(_) | Value::Func(_) | Value::Method(_) | Value::Macro(..) => {
+            out.push(&format!("<{}>", value.kind()), false)
+        }
     }
 }
 

@@ -18,8 +18,8 @@ const NAME_CHARS: usize = 32;
 
 /// What the numbers from 0x80 mean: those of Windows, since pages were written so.
 const WINDOWS: [char; 32] = [
-    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’', '“',
-    '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
+    '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
 /// Without tags and comments, runs of whitespace a space, references replaced.
@@ -140,7 +140,10 @@ mod tests {
     fn tags_and_references_go_as_in_python() {
         assert_eq!(stripped(" a <b>b</b>\n<!-- <c> -->d <e"), "a b d <e");
         assert_eq!(stripped("<!-->x"), "<!-->x");
-        assert_eq!(stripped("&lt;b&gt; &amp;lt; &notit; &not &x; &#60;&#x3c;x &#x80;&#0;&#1;&#xffffffffff;"), "<b> &lt; ¬it; ¬ &x; <<x €\u{fffd}\u{fffd}");
+        assert_eq!(
+            stripped("&lt;b&gt; &amp;lt; &notit; &not &x; &#60;&#x3c;x &#x80;&#0;&#1;&#xffffffffff;"),
+            "<b> &lt; ¬it; ¬ &x; <<x €\u{fffd}\u{fffd}"
+        );
         assert_eq!(stripped("&NotEqualTilde;&acE;& &#; &;"), "≂\u{338}∾\u{333}& &#; &;");
         assert!(NAMES.is_sorted() && NAMES.len() == 2231);
     }

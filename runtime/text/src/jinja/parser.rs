@@ -283,13 +283,18 @@ impl Parser {
 
     fn autoescape_statement(&mut self) -> Result<StmtKind, TextError> {
         let value = self.expr()?;
-        let escape = match &value {
-            Expr::Const(Const::Bool(true)) => Escape::On,
-            Expr::Const(Const::Bool(false) | Const::None) => Escape::Off,
-            _ => match self.escape {
-                Escape::Off => Escape::AsEvaluated { constants: false },
-                Escape::On => Escape::AsEvaluated { constants: true },
-                nested => nested,
+        let known = match &value {
+            Expr::Const(Const::Bool(on)) => Some(*on),
+            Expr::Const(Const::None) => Some(false),
+            _ => None,
+        };
+        let escape = match (known, self.escape) {
+            // Inside of such a block Jinja takes nothing for known any more.
+            (Some(constants), Escape::AsEvaluated { .. }) => Escape::AsEvaluated { constants },
+            (Some(true), _) => Escape::On,
+            (Some(false), _) => Escape::Off,
+            (None, around) => Escape::AsEvaluated {
+                constants: matches!(around, Escape::On | Escape::AsEvaluated { constants: true }),
             },
         };
         let around = std::mem::replace(&mut self.escape, escape);

@@ -110,7 +110,9 @@ fn runs(ranges: &[(u32, u32, u8)]) -> Vec<(u32, u8)> {
         of[start as usize..=end as usize].fill(script);
     }
     let mut runs = vec![(0, of[0])];
-    runs.extend(of.windows(2).enumerate().filter(|(_, pair)| pair[0] != pair[1]).map(|(at, pair)| (at as u32 + 1, pair[1])));
+    runs.extend(
+        of.windows(2).enumerate().filter(|(_, pair)| pair[0] != pair[1]).map(|(at, pair)| (at as u32 + 1, pair[1])),
+    );
     runs
 }
 
@@ -131,11 +133,12 @@ mod tests {
         let scripts = Scripts::new().unwrap();
         let pieces = |text: &'static str| {
             let mut out = Vec::new();
-            scripts.cut(text, &mut |start, end| {
-                out.push(&text[start..end]);
-                Ok(())
-            })
-            .unwrap();
+            scripts
+                .cut(text, &mut |start, end| {
+                    out.push(&text[start..end]);
+                    Ok(())
+                })
+                .unwrap();
             out
         };
         assert_eq!(pieces("どこで生れ。Yes"), ["どこで生れ", "。", "Yes"]);
