@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::read;
 use serde::Deserialize;
 use serde_json::Value;
-use tern_text::{Bos, DecodeOptions, Detokenizer, EncodeOptions, Tokenizer};
+use tern_text::{Bos, DecodeOptions, Detokenizer, EncodeOptions, TextError, Tokenizer, TokenizerSpec};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -91,6 +91,25 @@ fn word_level() {
 fn user_defined_tokens_beside_equal_scores() {
     check("spm-unigram-symbols");
     check("spm-unigram-lines");
+}
+
+/// For readers that have Hugging Face's library alone.
+#[test]
+fn sentencepiece_is_written_as_tokenizer_json() {
+    let golden = |name: &str| serde_json::from_str::<Golden>(&read(&format!("kinds/{name}.json"))).unwrap();
+    let written = |golden: &Golden| {
+        let model = common::base64(golden.file.as_str().unwrap());
+        TokenizerSpec::from_sentencepiece(&model, None).unwrap().to_hf()
+    };
+    let plain = golden("spm-bpe-no-prefix");
+    let tokenizer = Tokenizer::from_hf(&written(&plain).unwrap(), None).unwrap();
+    for case in &plain.cases {
+        let ids = tokenizer.encode(&case.text, EncodeOptions { special: false, bos: Bos::No }).unwrap();
+        assert_eq!(ids, case.plain, "{:?}", case.text);
+    }
+    // A token with a space in it would be searched for before spaces are spelled.
+    let refused = written(&golden("spm-bpe-bytes"));
+    assert!(matches!(refused, Err(TextError::NotInJson { part: "added token", .. })), "{refused:?}");
 }
 
 #[test]

@@ -36,12 +36,16 @@ impl Steps {
             normalizers.push(json!({"type": "Strip", "strip_left": true, "strip_right": true}));
             normalizers.push(json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}));
         }
-        let scheme = match prepend {
-            Prepend::Always => "always",
-            Prepend::First => "first",
-            Prepend::Never => "never",
-        };
-        let pre = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
+        let mut pre = Vec::new();
+        if *prepend == Prepend::First {
+            // A text that begins with a space gets none in front there.
+            pre.push(json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}));
+        } else {
+            if *prepend == Prepend::Always {
+                normalizers.push(json!({"type": "Prepend", "prepend": "▁"}));
+            }
+            normalizers.push(json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}));
+        }
         let mut decoders = Vec::new();
         for step in spec.decoders.iter().filter(|step| **step != Decoder::LeadingSpace) {
             decoders.push(decoder(step)?);
@@ -49,7 +53,7 @@ impl Steps {
         if spec.decoders.contains(&Decoder::LeadingSpace) {
             decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
         }
-        Ok(Self { normalizers, pre: vec![pre], decoders })
+        Ok(Self { normalizers, pre, decoders })
     }
 }
 
