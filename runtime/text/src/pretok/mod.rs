@@ -21,7 +21,7 @@ use scripts::Scripts;
 enum Step {
     Split { splitter: Splitter, behavior: Behavior, invert: bool },
     Digits { individual: bool },
-    Scripts(Scripts),
+    Scripts(&'static Scripts),
     Chunks(usize),
     Punctuation(Behavior),
     PrefixSpace,
@@ -68,7 +68,7 @@ impl Step {
                 Self::Split { splitter, behavior: *behavior, invert: *invert }
             }
             PreStep::Digits { individual } => Self::Digits { individual: *individual },
-            PreStep::Scripts => Self::Scripts(Scripts::new()?),
+            PreStep::Scripts => Self::Scripts(Scripts::table()?),
             PreStep::Chunks { chars } => Self::Chunks((*chars).max(1)),
             PreStep::Punctuation(behavior) => Self::Punctuation(*behavior),
             PreStep::PrefixSpace => Self::PrefixSpace,

@@ -1,5 +1,7 @@
 //! Where the script changes: SentencePiece's rule for its trainer, which Hugging Face has as `UnicodeScripts`.
 
+use std::sync::LazyLock;
+
 use regex_syntax::hir::{Class, HirKind};
 
 use crate::error::TextError;
@@ -38,11 +40,16 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// The table.
+    /// The table, made once.
     ///
     /// # Errors
     /// [`TextError::Regex`] if the Unicode tables lack a script: they do not.
-    pub(super) fn new() -> Result<Self, TextError> {
+    pub(super) fn table() -> Result<&'static Self, TextError> {
+        static TABLE: LazyLock<Result<Scripts, TextError>> = LazyLock::new(Scripts::new);
+        TABLE.as_ref().map_err(Clone::clone)
+    }
+
+    fn new() -> Result<Self, TextError> {
         let number = |name: &str| {
             // Kana counts as Chinese.
             let name = if matches!(name, "Hiragana" | "Katakana") { "Han" } else { name };
