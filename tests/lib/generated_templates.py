@@ -89,7 +89,7 @@ class Source:
         body = lambda: "".join(self.statement(depth + 1) for _ in range(r.randrange(3))) if depth < 3 else "."
         o, c = r.choice(["{%", "{%-", "{%+", "{%"]), r.choice(["%}", "-%}", "+%}", "%}"])
         tag = lambda text: f"{o} {text} {c}"
-        kind = r.randrange(17) if depth < 3 else r.randrange(4)
+        kind = r.randrange(19) if depth < 3 else r.randrange(4)
         if kind == 0:
             return r.choice(["text", "\n", "  \n", " a \n  b", "\n\n", "\t", "é", "{", "}}", "#", "{ {"])
         if kind < 3:
@@ -120,6 +120,13 @@ class Source:
         if kind == 15:
             return r.choice([tag("generation") + body() + tag("endgeneration"), tag("raw") + "{{ x }}{% if %}" + tag("endraw"), tag("with q = 1, w = q") + "{{ q }}{{ w }}" + body() + tag("endwith"),
                              tag("block bb") + body() + tag("endblock"), tag("autoescape true") + "{{ '<' }}" + tag("endautoescape"), tag(f"print {self.expr(1)}")])
+        if kind == 16:
+            flag = r.choice(["true", "true", "false", "b", "n > 1", "not b", "none"])
+            inner = r.choice(["{{ '<' ~ ('>'|safe) ~ s }}", "{{ ['<', '&'|safe] | join('>') }}", "{{ t | replace('t', '<') }}", "{{ ('<%s>'|safe) % '&' }}", "{{ x ~ ('<i>'|e) }}", "{{ d }}", "{{ ('<'|safe) + '&' }}"])
+            return tag(f"autoescape {flag}") + inner + body() + tag("endautoescape")
+        if kind == 17:
+            text = r.choice(["'a-b--c well-known ' ~ s", "'x' * 30 ~ ' ' ~ t", "'one two-three -- four, five---six\\n\\n  seven' ", "s ~ ' <b>&lt;' ~ t ~ '<!-- x -->&amp;&eacute;&#x41;'", "s ~ '\\u00a0a\\u00e9-\\u00df\\u00e9 1-2'"])
+            return "{{ (" + text + ") | " + r.choice([f"wordwrap({r.randrange(1, 12)})", f"wordwrap({r.randrange(1, 9)}, false)", f"wordwrap({r.randrange(1, 9)}, wrapstring='<br>')", f"wordwrap({r.randrange(1, 9)}, true, '|', false)", "striptags", "pprint", "list | pprint", "forceescape", "e | striptags | e"]) + " }}" + r.choice(["", "{{ (m + [d, deep] * 3) | pprint }}", "{{ {'k': m, 1: (s * 9, l), none: (t * 20).split()} | pprint }}", "{{ [s * 12, (s ~ t) * 9] | pprint }}"])
         return tag("set ns = namespace(v=1)") + tag("for i in l") + tag("set ns.v = ns.v + i") + tag("endfor") + "{{ ns.v }}"
 
 

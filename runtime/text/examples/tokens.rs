@@ -8,7 +8,8 @@
 //!
 //! Texts come as JSON strings, one per line. For each, a line: ids with what belongs around a text, ids without, and the text of
 //! the latter as a JSON string, with tabs between. Special tokens in texts count. `KEYS.JSON` has the keys of a GGUF file by name;
-//! byte arrays as lists. With `--keys` instead of texts, `hf` prints the keys of a GGUF file that describe the tokenizer, and `model`.
+//! byte arrays as lists. With `--keys` instead of texts, `hf` prints the keys of a GGUF file that describe the tokenizer, and `model`;
+//! with `--json`, `gguf` and `sentencepiece` print the `tokenizer.json` that does.
 
 use std::borrow::Cow;
 use std::io::{BufRead, Write};
@@ -21,7 +22,8 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> Result<(), Failure> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     let keys = args.last().is_some_and(|last| last == "--keys");
-    args.truncate(args.len() - usize::from(keys));
+    let json = args.last().is_some_and(|last| last == "--json");
+    args.truncate(args.len() - usize::from(keys || json));
     let (Some(kind), Some(path)) = (args.first(), args.get(1)) else { return Err("usage: tokens KIND FILE".into()) };
     let bytes = std::fs::read(path)?;
     let config = args.get(2).map(std::fs::read_to_string).transpose()?;
@@ -31,6 +33,13 @@ fn main() -> Result<(), Failure> {
         let spec = TokenizerSpec::from_hf(&text, config.as_deref())?;
         writeln!(std::io::stdout(), "{}", written(&spec.to_gguf()?))?;
         return Ok(());
+    }
+    if json {
+        let written = match kind.as_str() {
+            "gguf" => TokenizerSpec::from_gguf(read(&serde_json::from_slice(&bytes)?))?.to_hf()?,
+            _ => TokenizerSpec::from_sentencepiece(&bytes, config.as_deref())?.to_hf()?,
+        };
+        return Ok(std::io::stdout().write_all(written.as_bytes())?);
     }
     let tokenizer = match kind.as_str() {
         "hf" => Tokenizer::from_hf(&text()?, config.as_deref())?,

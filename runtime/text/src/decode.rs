@@ -1,20 +1,23 @@
 //! From tokens' texts to bytes, one token after the other.
 
+mod filter;
+
 use std::borrow::Cow;
 
 use crate::alphabet;
-use crate::error::TextError;
+use crate::error::{TextError, short};
 use crate::limits::MAX_NORMALIZER_STEPS;
 use crate::normalize::splitter;
 use crate::pretok::regex::Splitter;
-use crate::spec::{Decoder, TokenType};
+use crate::spec::{Decoder, Pattern, TokenType};
+use filter::{Filter, FilterState};
 
 /// The steps, made ready.
 pub(crate) struct Decoders {
     /// What is done to each token.
     steps: Vec<Step>,
     /// What is done to all of them as one text.
-    ends: Vec<Strip>,
+    filters: Vec<Filter>,
     /// Becomes a space, in the last token nothing.
     word_end: Option<String>,
 }
@@ -39,15 +42,14 @@ enum Step {
         prefix: String,
         cleanup: bool,
     },
+    Ctc {
+        pad: String,
+        delimiter: String,
+        cleanup: bool,
+    },
+    LeadingSpace,
     /// A space between tokens.
     Join,
-}
-
-#[derive(Debug, Clone)]
-struct Strip {
-    content: String,
-    start: usize,
-    stop: usize,
 }
 
 /// How far a text has come.
@@ -55,17 +57,13 @@ struct Strip {
 pub(crate) struct DecodeState {
     /// Whether a token came before.
     inside: bool,
-    ends: Vec<StripState>,
+    /// Whether any text did.
+    written: bool,
+    filters: Vec<FilterState>,
     /// The token that may be the last one.
     pending: Option<Vec<u8>>,
-}
-
-#[derive(Debug, Clone)]
-struct StripState {
-    /// How many may still be removed from the beginning.
-    start: usize,
-    /// Bytes that may be removed, at either end.
-    held: Vec<u8>,
+    /// The token of which another one like it is no more than a part.
+    last: Option<String>,
 }
 
 impl Decoders {
@@ -78,54 +76,83 @@ impl Decoders {
             let (what, limit) = ("number of decoder steps", MAX_NORMALIZER_STEPS);
             return Err(TextError::TooLarge { what, found: list.len(), limit });
         }
-        let (mut steps, mut ends, mut word_end, mut fused) = (Vec::new(), Vec::new(), None, false);
+        let mut all = Self { steps: Vec::new(), filters: Vec::new(), word_end: None };
+        let mut fused = false;
         for step in list {
-            let step = match step {
-                Decoder::Fuse => {
-                    fused = true;
-                    continue;
+            match step {
+                step if fused => all.filter(step)?,
+                Decoder::Fuse => fused = true,
+                _ if all.word_end.is_some() => {
+                    let what = "decoder behind BPEDecoder";
+                    return Err(TextError::Unsupported { what, found: short(&format!("{step:?}")) });
                 }
-                Decoder::Strip { content, start, stop } if fused => {
-                    ends.push(Strip { content: content.to_string(), start: *start, stop: *stop });
-                    continue;
+                Decoder::WordEnd { suffix } => all.word_end = Some(suffix.clone()),
+                Decoder::Ctc { .. } if all.steps.iter().any(|s| matches!(s, Step::Ctc { .. })) => {
+                    let what = "decoder behind another like it";
+                    return Err(TextError::Unsupported { what, found: short(&format!("{step:?}")) });
                 }
-                other if fused || word_end.is_some() => {
-                    return Err(TextError::Unsupported {
-                        what: "decoder behind Fuse or BPEDecoder",
-                        found: crate::error::short(&format!("{other:?}")),
-                    });
+                step => {
+                    all.steps.push(Step::new(step)?);
+                    // Characters may be spread over tokens: what comes behind sees one text.
+                    fused |= *step == Decoder::Bytes;
                 }
-                Decoder::WordEnd { suffix } => {
-                    word_end = Some(suffix.clone());
-                    continue;
-                }
-                Decoder::Bytes => Step::Bytes,
-                Decoder::ByteFallback => Step::ByteFallback,
-                Decoder::Replace { pattern, content } => {
-                    Step::Replace { splitter: splitter(pattern)?, content: content.clone() }
-                }
-                &Decoder::Strip { content, start, stop } => Step::Strip { content, start, stop },
-                &Decoder::Metaspace { replacement, prepended } => Step::Metaspace { replacement, prepended },
-                Decoder::WordPiece { prefix, cleanup } => Step::WordPiece { prefix: prefix.clone(), cleanup: *cleanup },
-            };
-            steps.push(step);
+            }
         }
         if list.is_empty() {
-            steps.push(Step::Join);
+            all.steps.push(Step::Join);
         }
-        Ok(Self { steps, ends, word_end })
+        Ok(all)
+    }
+
+    /// Adds a step on all tokens as one text.
+    fn filter(&mut self, step: &Decoder) -> Result<(), TextError> {
+        let mut replace = |from: &str, to: &str| {
+            self.filters.extend(Filter::replace(from, to)?);
+            Ok(())
+        };
+        let cleanup: &[(&str, &str)] = &CLEANUP;
+        match step {
+            Decoder::Fuse => Ok(()),
+            Decoder::ByteFallback => {
+                self.filters.push(Filter::Byte);
+                Ok(())
+            }
+            Decoder::Strip { content, start, stop } => {
+                self.filters.push(Filter::Strip { content: content.to_string(), start: *start, stop: *stop });
+                Ok(())
+            }
+            Decoder::Replace { pattern: Pattern::Text(text), content } => replace(text, content),
+            // All that follows are rules for the first token, which is the only one, or the last.
+            Decoder::Metaspace { replacement, prepended } => {
+                replace(replacement.encode_utf8(&mut [0; 4]), if *prepended { "" } else { " " })
+            }
+            Decoder::WordPiece { cleanup: false, .. } => Ok(()),
+            Decoder::WordPiece { cleanup: true, .. } => cleanup.iter().try_for_each(|(from, to)| replace(from, to)),
+            Decoder::WordEnd { suffix } => replace(suffix, ""),
+            Decoder::Ctc { pad, delimiter, cleanup: tidy } => {
+                replace(pad, "")?;
+                if *tidy {
+                    cleanup.iter().try_for_each(|(from, to)| replace(from, to))?;
+                    replace(delimiter, " ")?;
+                }
+                Ok(())
+            }
+            Decoder::Replace { pattern: Pattern::Regex(_), .. } | Decoder::Bytes | Decoder::LeadingSpace => {
+                let what = "decoder behind Fuse or ByteLevel";
+                Err(TextError::Unsupported { what, found: short(&format!("{step:?}")) })
+            }
+        }
     }
 
     /// The beginning of a text.
     pub(crate) fn begin(&self) -> DecodeState {
-        let ends = self.ends.iter().map(|strip| StripState { start: strip.start, held: Vec::new() }).collect();
-        DecodeState { inside: false, ends, pending: None }
+        DecodeState { filters: self.filters.iter().map(Filter::begin).collect(), ..DecodeState::default() }
     }
 
     /// A place in the middle of a text.
     pub(crate) fn middle(&self) -> DecodeState {
-        let ends = self.ends.iter().map(|_| StripState { start: 0, held: Vec::new() }).collect();
-        DecodeState { inside: true, ends, pending: None }
+        let filters = self.filters.iter().map(Filter::middle).collect();
+        DecodeState { inside: true, written: true, filters, ..DecodeState::default() }
     }
 
     /// Appends what is certain after one more token.
@@ -136,14 +163,15 @@ impl Decoders {
         kind: TokenType,
         out: &mut Vec<u8>,
     ) -> Result<(), TextError> {
-        let bytes = self.token(text, kind, state.inside)?;
+        let Some(bytes) = self.token(state, text, kind)? else { return Ok(()) };
         state.inside = true;
+        state.written |= !bytes.is_empty();
         let ready = match &self.word_end {
             None => Some(bytes),
             Some(suffix) => state.pending.replace(bytes).map(|last| replace_bytes(&last, suffix, " ")),
         };
         if let Some(bytes) = ready {
-            self.strip(state, bytes, out);
+            self.pass(state, bytes, out);
         }
         Ok(())
     }
@@ -151,26 +179,27 @@ impl Decoders {
     /// Appends what was held back; the state is then that of a new text.
     pub(crate) fn finish(&self, state: &mut DecodeState, out: &mut Vec<u8>) {
         if let (Some(last), Some(suffix)) = (state.pending.take(), &self.word_end) {
-            self.strip(state, replace_bytes(&last, suffix, ""), out);
+            self.pass(state, replace_bytes(&last, suffix, ""), out);
         }
         let mut rest = Vec::new();
-        for (strip, state) in self.ends.iter().zip(&mut state.ends) {
-            rest = strip.push(state, &rest);
-            strip.finish(state, &mut rest);
+        for (filter, state) in self.filters.iter().zip(&mut state.filters) {
+            rest = filter.push(state, &rest);
+            rest.extend(filter.finish(state));
         }
         out.extend_from_slice(&rest);
         *state = self.begin();
     }
 
-    fn strip(&self, state: &mut DecodeState, mut bytes: Vec<u8>, out: &mut Vec<u8>) {
-        for (strip, state) in self.ends.iter().zip(&mut state.ends) {
-            bytes = strip.push(state, &bytes);
+    fn pass(&self, state: &mut DecodeState, mut bytes: Vec<u8>, out: &mut Vec<u8>) {
+        for (filter, state) in self.filters.iter().zip(&mut state.filters) {
+            bytes = filter.push(state, &bytes);
         }
         out.extend_from_slice(&bytes);
     }
 
-    /// A token's own bytes.
-    fn token(&self, token: &str, kind: TokenType, inside: bool) -> Result<Vec<u8>, TextError> {
+    /// A token's own bytes; `None` where it is no token of its own.
+    fn token(&self, state: &mut DecodeState, token: &str, kind: TokenType) -> Result<Option<Vec<u8>>, TextError> {
+        let inside = state.inside;
         let ordinary = matches!(kind, TokenType::Normal | TokenType::Byte);
         let mut text = Cow::Borrowed(token);
         for step in &self.steps {
@@ -179,7 +208,7 @@ impl Decoders {
                     if kind == TokenType::Byte
                         && let Some(byte) = hex_byte(&text)
                     {
-                        return Ok(vec![byte]);
+                        return Ok(Some(vec![byte]));
                     }
                     // Texts of added tokens are written plainly.
                     if ordinary {
@@ -188,13 +217,13 @@ impl Decoders {
                         match String::from_utf8(bytes) {
                             Ok(whole) => text = Cow::Owned(whole),
                             // Part of a character: no step on characters can follow.
-                            Err(part) => return Ok(part.into_bytes()),
+                            Err(part) => return Ok(Some(part.into_bytes())),
                         }
                     }
                 }
                 Step::ByteFallback => {
                     if let Some(byte) = hex_byte(&text).filter(|_| ordinary) {
-                        return Ok(vec![byte]);
+                        return Ok(Some(vec![byte]));
                     }
                 }
                 Step::Replace { splitter, content } => {
@@ -225,66 +254,72 @@ impl Decoders {
                     text = Cow::Owned(text.replace(*replacement, space));
                 }
                 Step::WordPiece { prefix, cleanup } => text = Cow::Owned(word_piece(&text, prefix, *cleanup, inside)),
+                Step::Ctc { pad, delimiter, cleanup } => {
+                    if state.last.as_deref() == Some(&*text) {
+                        return Ok(None);
+                    }
+                    let mut kept = text.replace(pad, "");
+                    state.last = Some(text.into_owned());
+                    if *cleanup {
+                        kept = clean(kept).replace(delimiter, " ");
+                    }
+                    if kept.is_empty() {
+                        return Ok(None);
+                    }
+                    text = Cow::Owned(kept);
+                }
+                Step::LeadingSpace if !state.written => {
+                    if let Some(rest) = text.strip_prefix(' ') {
+                        text = Cow::Owned(rest.to_owned());
+                    }
+                }
+                Step::LeadingSpace => {}
                 Step::Join if inside => text = Cow::Owned(format!(" {text}")),
                 Step::Join => {}
             }
         }
-        Ok(text.into_owned().into_bytes())
+        Ok(Some(text.into_owned().into_bytes()))
     }
 }
 
-impl Strip {
-    /// What is certain of the bytes so far.
-    fn push(&self, state: &mut StripState, bytes: &[u8]) -> Vec<u8> {
-        let content = self.content.as_bytes();
-        let mut ready = std::mem::take(&mut state.held);
-        ready.extend_from_slice(bytes);
-        let mut from = 0;
-        while state.start > 0 && from < ready.len() {
-            let rest = &ready[from..];
-            if rest.starts_with(content) {
-                from += content.len();
-                state.start -= 1;
-            } else if content.starts_with(rest) {
-                state.held = rest.to_vec();
-                return Vec::new();
-            } else {
-                state.start = 0;
+impl Step {
+    fn new(step: &Decoder) -> Result<Self, TextError> {
+        Ok(match step {
+            Decoder::Bytes => Self::Bytes,
+            Decoder::ByteFallback => Self::ByteFallback,
+            Decoder::Replace { pattern, content } => {
+                Self::Replace { splitter: splitter(pattern)?, content: content.clone() }
             }
-        }
-        let mut keep = ready.len();
-        for _ in 0..self.stop {
-            if !ready[from..keep].ends_with(content) {
-                break;
+            &Decoder::Strip { content, start, stop } => Self::Strip { content, start, stop },
+            &Decoder::Metaspace { replacement, prepended } => Self::Metaspace { replacement, prepended },
+            Decoder::WordPiece { prefix, cleanup } => Self::WordPiece { prefix: prefix.clone(), cleanup: *cleanup },
+            Decoder::Ctc { pad, delimiter, cleanup } => {
+                Self::Ctc { pad: pad.clone(), delimiter: delimiter.clone(), cleanup: *cleanup }
             }
-            keep -= content.len();
-        }
-        state.held = ready.split_off(keep);
-        ready.drain(..from);
-        ready
-    }
-
-    /// The end: what is held is removed, but for the beginning of a character.
-    fn finish(&self, state: &mut StripState, out: &mut Vec<u8>) {
-        let held = std::mem::take(&mut state.held);
-        if !held.starts_with(self.content.as_bytes()) {
-            out.extend_from_slice(&held);
-        }
+            Decoder::LeadingSpace => Self::LeadingSpace,
+            Decoder::Fuse | Decoder::WordEnd { .. } => {
+                let what = "decoder on single tokens";
+                return Err(TextError::Unsupported { what, found: short(&format!("{step:?}")) });
+            }
+        })
     }
 }
 
 /// A token of a word-piece vocabulary, with the space before it.
 fn word_piece(token: &str, prefix: &str, cleanup: bool, inside: bool) -> String {
-    let mut text = match token.strip_prefix(prefix) {
+    let text = match token.strip_prefix(prefix) {
         _ if !inside => token.to_owned(),
         Some(rest) => rest.to_owned(),
         None => format!(" {token}"),
     };
-    if cleanup {
-        for (from, to) in CLEANUP {
-            if text.contains(from) {
-                text = text.replace(from, to);
-            }
+    if cleanup { clean(text) } else { text }
+}
+
+/// Without the spaces that [`CLEANUP`] lists.
+fn clean(mut text: String) -> String {
+    for (from, to) in CLEANUP {
+        if text.contains(from) {
+            text = text.replace(from, to);
         }
     }
     text
@@ -341,6 +376,33 @@ mod tests {
         assert_eq!(decode(&[pieces], &["##a", "##b", "it", "'", "s", "."]), "##ab it ' s.");
         let end = Decoder::WordEnd { suffix: "</w>".into() };
         assert_eq!(decode(&[end], &["a", "b</w>", "c</w>"]), "ab c");
+    }
+
+    #[test]
+    fn steps_behind_the_whole_see_one_text() {
+        let text = |from: &str, to: &str| Decoder::Replace { pattern: Pattern::Text(from.into()), content: to.into() };
+        assert_eq!(decode(&[Decoder::Fuse, text("aab", "-")], &["a", "a", "ab", "aa"]), "a-aa");
+        assert_eq!(decode(&[Decoder::Bytes, text("й", "i")], &["a", "Ð", "¹", "Ð"]), "ai\u{fffd}");
+        let strip = Decoder::Strip { content: ' ', start: 1, stop: 1 };
+        assert_eq!(decode(&[Decoder::Bytes, strip], &["Ġa", "Ġb", "Ġ"]), "a b");
+        let pieces = Decoder::WordPiece { prefix: "##".into(), cleanup: true };
+        assert_eq!(decode(&[Decoder::Fuse, pieces], &["it", " ", "'", " s", " ."]), "it's.");
+        let metaspace = Decoder::Metaspace { replacement: '▁', prepended: true };
+        assert_eq!(decode(&[Decoder::Fuse, metaspace], &["▁a▁", "▁c"]), "ac");
+        assert_eq!(decode(&[Decoder::Fuse, Decoder::ByteFallback], &["<0x", "41", ">"]), "A");
+        assert_eq!(decode(&[Decoder::Fuse, Decoder::ByteFallback], &["<0x", "41", ">", "b"]), "<0x41>b");
+        assert_eq!(decode(&[Decoder::Fuse, Decoder::ByteFallback], &["<", "a"]), "<a");
+    }
+
+    #[test]
+    fn repetitions_are_one_and_padding_nothing() {
+        let ctc = |cleanup| Decoder::Ctc { pad: "<pad>".into(), delimiter: "|".into(), cleanup };
+        let tokens = "<pad> h e e l <pad> l o o | | <pad> | w".split(' ').collect::<Vec<_>>();
+        assert_eq!(decode(&[ctc(true)], &tokens), "hello  w");
+        assert_eq!(decode(&[ctc(false)], &tokens), "hello||w");
+        let metaspace = Decoder::Metaspace { replacement: '▁', prepended: true };
+        assert_eq!(decode(&[ctc(true), metaspace], &["<pad>", "▁", "▁", "H", "H", "▁", "y"]), "H y");
+        assert!(Decoders::new(&[ctc(true), ctc(true)]).is_err());
     }
 
     #[test]

@@ -150,6 +150,12 @@ pub enum TextError {
         /// Place of the second.
         second: usize,
     },
+    /// A piece of text has no token, and the tokenizer has none for unknown ones.
+    #[error("{text:?} is no token, and this tokenizer names none for unknown words")]
+    UnknownWord {
+        /// The piece, shortened.
+        text: String,
+    },
     /// A special id lies outside the vocabulary.
     #[error("{role} id {id} is outside the vocabulary of {vocab} tokens")]
     SpecialId {

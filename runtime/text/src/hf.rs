@@ -50,7 +50,11 @@ impl<'a> TokenizerSpec<'a> {
             None => Ok(None),
             Some(text) => id_of(text).map(Some).ok_or_else(|| TextError::SpecialText { role, text: short(text) }),
         };
-        let unk = named("unknown", model.unk_token.as_deref())?.or(model.unk_id);
+        let unk = match named("unknown", model.unk_token.as_deref()) {
+            // Such a model knows all its words, or says so when it meets another.
+            Err(_) if model.kind.as_deref() == Some("WordLevel") => None,
+            unk => unk?.or(model.unk_id),
+        };
         let special = SpecialIds {
             bos: named("bos", config.text("bos_token")?)?,
             eos: named("eos", config.text("eos_token")?)?,

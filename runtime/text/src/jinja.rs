@@ -13,16 +13,19 @@ mod eval;
 mod filters;
 mod format;
 mod groups;
+mod html;
 mod lexer;
 mod meter;
 mod methods;
 mod ops;
 mod parser;
+mod pretty;
 mod strftime;
 mod text;
 mod text_ops;
 mod turns;
 mod value;
+mod wrap;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -87,6 +90,8 @@ impl Template {
             captures: 0,
             out_cap: MAX_RENDERED_BYTES.saturating_add(bytes.saturating_mul(2)),
             loop_depth: 0,
+            escape: ast::Escape::Off,
+            eval_escape: false,
             recursive: Vec::new(),
             now,
             meter,

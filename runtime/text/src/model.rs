@@ -5,6 +5,7 @@ mod scored;
 mod trie;
 mod unigram;
 pub(crate) mod vocab;
+mod wordlevel;
 mod wordpiece;
 
 use std::cmp::Reverse;
@@ -16,6 +17,7 @@ use bpe::Bpe;
 use scored::ScoredBpe;
 use unigram::Unigram;
 use vocab::Vocab;
+use wordlevel::WordLevel;
 use wordpiece::WordPiece;
 
 /// No token, no neighbour, no rank.
@@ -27,6 +29,7 @@ pub(crate) enum Model {
     Scored(Box<ScoredBpe>),
     Unigram(Box<Unigram>),
     WordPiece(WordPiece),
+    WordLevel(WordLevel),
 }
 
 /// Working memory of one call.
@@ -68,17 +71,32 @@ impl Model {
                 known("unknown", Some(*unk))?;
                 Self::WordPiece(WordPiece::new(vocab, prefix, *max_chars, *unk)?)
             }
+            ModelSpec::WordLevel { unk } => {
+                known("unknown", *unk)?;
+                Self::WordLevel(WordLevel { unk: *unk })
+            }
         })
     }
 
     /// Appends the tokens of a piece, which is not empty.
-    pub(crate) fn encode(&self, vocab: &Vocab, piece: &str, scratch: &mut Scratch, out: &mut Vec<u32>) {
+    ///
+    /// # Errors
+    /// [`TextError::UnknownWord`].
+    pub(crate) fn encode(
+        &self,
+        vocab: &Vocab,
+        piece: &str,
+        scratch: &mut Scratch,
+        out: &mut Vec<u32>,
+    ) -> Result<(), TextError> {
         match self {
             Self::Bpe(bpe) => bpe.encode(vocab, piece, scratch, out),
             Self::Scored(bpe) => bpe.encode(vocab, piece, scratch, out),
             Self::Unigram(unigram) => unigram.encode(vocab, piece, scratch, out),
             Self::WordPiece(words) => words.encode(piece, out),
+            Self::WordLevel(words) => return words.encode(vocab, piece, out),
         }
+        Ok(())
     }
 
     /// Its kind, for messages.
@@ -88,6 +106,7 @@ impl Model {
             Self::Scored(_) => "BPE with scores",
             Self::Unigram(_) => "Unigram",
             Self::WordPiece(_) => "WordPiece",
+            Self::WordLevel(_) => "WordLevel",
         }
     }
 }

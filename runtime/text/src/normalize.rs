@@ -36,8 +36,9 @@ enum Step {
 pub(crate) struct Normalized<'t> {
     /// The text so far.
     pub text: Cow<'t, str>,
-    /// Whether it begins the whole input: with its very first character, as Hugging Face counts it.
-    pub first: bool,
+    /// Bytes at its beginning that come of the very first character of the whole input: a piece that begins in them counts as
+    /// the first one, as in Hugging Face's library.
+    pub front: usize,
 }
 
 impl Normalizers {
@@ -84,7 +85,7 @@ impl Normalizers {
     /// [`TextError::TooLarge`] for steps that blow the text up, [`TextError::RegexLimit`].
     pub(crate) fn apply<'t>(&self, text: &'t str, first: bool) -> Result<Normalized<'t>, TextError> {
         let limit = text.len().saturating_mul(MAX_NORMALIZED_FACTOR).saturating_add(1 << 10);
-        let mut state = Normalized { text: Cow::Borrowed(text), first };
+        let mut state = Normalized { text: Cow::Borrowed(text), front: 0 };
         // How many characters come from the very first one of the input.
         let mut front = usize::from(first);
         for step in &self.steps {
@@ -106,7 +107,7 @@ impl Normalizers {
                 state.text = Cow::Owned(changed);
             }
         }
-        state.first = front > 0;
+        state.front = state.text.char_indices().nth(front).map_or(state.text.len(), |(at, _)| at);
         Ok(state)
     }
 }

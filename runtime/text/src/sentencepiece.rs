@@ -89,7 +89,10 @@ impl<'a> TokenizerSpec<'a> {
             }
         }
         // The ids of the trainer are settings; which of them exist is said by the pieces.
-        let special = trainer.special.within(tokens.len());
+        let mut special = trainer.special.within(tokens.len());
+        // For the library the piece's type counts.
+        let unknown = types.iter().position(|kind| *kind == TokenType::Unknown);
+        special.unk = unknown.map(|id| id as u32).or(special.unk);
         let config = Config::parse(tokenizer_config)?;
         let around = |name, id: Option<u32>| if config.is_true(name) { id.into_iter().collect() } else { Vec::new() };
         let symbols =
@@ -123,10 +126,10 @@ impl<'a> TokenizerSpec<'a> {
                 symbols: symbols.collect(),
             }],
             pre: Vec::new(),
-            decoders: Decoder::sentencepiece(match (rules.tidy, rules.prefix) {
-                (true, _) => usize::MAX,
-                (false, prefix) => usize::from(prefix),
-            }),
+            decoders: match rules.tidy {
+                true => Decoder::sentencepiece_tidy(),
+                false => Decoder::sentencepiece(usize::from(rules.prefix)),
+            },
             tokens,
             types,
             special,
@@ -166,13 +169,10 @@ fn added(id: u32, text: &str, kind: TokenType, unigram: bool) -> Option<AddedTok
     Some(AddedToken { id, text: text.to_owned(), control, normalized: !control, ..AddedToken::default() })
 }
 
-/// Scores as SentencePiece uses them: user-defined tokens are better than anything of their length.
+/// Scores as SentencePiece (from 0.2.3) uses them: user-defined tokens are better than anything, the longer the better.
 fn unigram_scores(tokens: &[Cow<'_, str>], types: &[TokenType], scores: &[f32]) -> Vec<f64> {
-    let normal = scores.iter().zip(types).filter(|(_, kind)| **kind == TokenType::Normal).map(|(score, _)| *score);
-    // All scores are negative as a rule; SentencePiece then starts from the least positive number.
-    let best = normal.fold(f32::MIN_POSITIVE, f32::max);
     let score = |((text, kind), score): ((&Cow<'_, str>, &TokenType), &f32)| match kind {
-        TokenType::UserDefined => f64::from(text.len() as f32 * best) - 0.1,
+        TokenType::UserDefined => f64::from((0.1 * (text.len() as f64 - 1.0)) as f32),
         _ => f64::from(*score),
     };
     tokens.iter().zip(types).zip(scores).map(score).collect()
@@ -234,6 +234,12 @@ impl SpecialIds {
 }
 
 impl Decoder {
+    /// How SentencePiece's tokens become text where it removes extra spaces.
+    fn sentencepiece_tidy() -> Vec<Self> {
+        let (pattern, content) = (Pattern::Text("▁".to_owned()), " ".to_owned());
+        vec![Self::Replace { pattern, content }, Self::LeadingSpace, Self::ByteFallback, Self::Fuse]
+    }
+
     /// How SentencePiece's tokens become text; up to `spaces` at the beginning are not part of it.
     pub(crate) fn sentencepiece(spaces: usize) -> Vec<Self> {
         let (pattern, content) = (Pattern::Text("▁".to_owned()), " ".to_owned());

@@ -130,7 +130,8 @@ pub enum ModelSpec<'a> {
         unk: Option<u32>,
         /// Whether such a run becomes its bytes' tokens (`<0xNN>`) where all exist.
         byte_fallback: bool,
-        /// Whether sums are rounded to single precision, as SentencePiece does: it decides between cuts that are equally good.
+        /// SentencePiece's arithmetic rather than Hugging Face's: sums are kept in single precision, which decides between cuts
+        /// that are equally good, and only normal tokens say how bad an unknown character is.
         single_precision: bool,
     },
     /// The longest token at each place of a word, from the left (BERT).
@@ -141,6 +142,11 @@ pub enum ModelSpec<'a> {
         max_chars: usize,
         /// Emitted for a word that cannot be cut into tokens.
         unk: u32,
+    },
+    /// Every piece is a token, or unknown.
+    WordLevel {
+        /// Emitted for an unknown piece; without it such a text is an error.
+        unk: Option<u32>,
     },
 }
 

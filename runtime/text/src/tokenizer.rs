@@ -86,7 +86,7 @@ impl Tokenizer {
     /// found, as in Hugging Face's tokenizers. Takes time in proportion to the text's length (n log n at worst).
     ///
     /// # Errors
-    /// [`TextError::NoSpecial`] if BOS is asked for and there is none; [`TextError::RegexLimit`].
+    /// [`TextError::NoSpecial`] if BOS is asked for and there is none; [`TextError::RegexLimit`]; [`TextError::UnknownWord`].
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TextError> {
         let mut out = Vec::with_capacity(text.len() / 4 + 2);
         match options.bos {
@@ -138,7 +138,8 @@ impl Tokenizer {
         out: &mut Vec<u32>,
     ) -> Result<(), TextError> {
         if self.normalizers.is_empty() {
-            return self.encode_normalized(text, first, special, work, out);
+            let front = if first { text.chars().next().map_or(0, char::len_utf8) } else { 0 };
+            return self.encode_normalized(text, front, special, work, out);
         }
         let normalized = self.normalizers.apply(text, first)?;
         // In a changed text the ranges of user bytes no longer fit: then no byte counts as the template's.
@@ -146,33 +147,34 @@ impl Tokenizer {
             Special::Outside { .. } if *normalized.text != *text => Special::Nowhere,
             other => other,
         };
-        self.encode_normalized(&normalized.text, normalized.first, special, work, out)
+        self.encode_normalized(&normalized.text, normalized.front, special, work, out)
     }
 
+    /// Of the text, `front` bytes come of the first character of the whole input.
     fn encode_normalized(
         &self,
         text: &str,
-        first: bool,
+        front: usize,
         special: Special<'_>,
         work: &mut Work,
         out: &mut Vec<u32>,
     ) -> Result<(), TextError> {
         let mut at = 0;
         while let Some(found) = self.normalized.find(text, at, special) {
-            self.encode_plain(&text[at..found.start], first && at == 0, work, out)?;
+            self.encode_plain(&text[at..found.start], front.saturating_sub(at), work, out)?;
             out.push(found.id);
             at = found.end;
         }
-        self.encode_plain(&text[at..], first && at == 0, work, out)
+        self.encode_plain(&text[at..], front.saturating_sub(at), work, out)
     }
 
-    fn encode_plain(&self, text: &str, first: bool, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
-        self.pre.split(text, first, &mut |piece| {
+    fn encode_plain(&self, text: &str, front: usize, work: &mut Work, out: &mut Vec<u32>) -> Result<(), TextError> {
+        self.pre.split(text, front, &mut |piece| {
             let start = out.len();
             if work.cache.copy(piece, out) {
                 return Ok(());
             }
-            self.model.encode(&self.vocab, piece, &mut work.scratch, out);
+            self.model.encode(&self.vocab, piece, &mut work.scratch, out)?;
             work.cache.keep(piece, start, out.len());
             Ok(())
         })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use common::read;
 use serde::Deserialize;
 use serde_json::Value;
-use tern_text::{Bos, DecodeOptions, Detokenizer, EncodeOptions, Tokenizer};
+use tern_text::{Bos, DecodeOptions, Detokenizer, EncodeOptions, TextError, Tokenizer, TokenizerSpec};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -70,6 +70,46 @@ fn unigram() {
     check("unigram-never");
     check("unigram-plain");
     check("spm-unigram");
+}
+
+#[test]
+fn scripts_chunks_and_decoders_of_the_whole_text() {
+    check("bpe-chunks");
+    check("bpe-scripts");
+    check("bpe-whole-decoders");
+    check("unigram-scripts");
+}
+
+#[test]
+fn word_level() {
+    check("wordlevel");
+    check("wordlevel-ctc");
+    check("wordlevel-ctc-metaspace");
+}
+
+#[test]
+fn user_defined_tokens_beside_equal_scores() {
+    check("spm-unigram-symbols");
+    check("spm-unigram-lines");
+}
+
+/// For readers that have Hugging Face's library alone.
+#[test]
+fn sentencepiece_is_written_as_tokenizer_json() {
+    let golden = |name: &str| serde_json::from_str::<Golden>(&read(&format!("kinds/{name}.json"))).unwrap();
+    let written = |golden: &Golden| {
+        let model = common::base64(golden.file.as_str().unwrap());
+        TokenizerSpec::from_sentencepiece(&model, None).unwrap().to_hf()
+    };
+    let plain = golden("spm-bpe-no-prefix");
+    let tokenizer = Tokenizer::from_hf(&written(&plain).unwrap(), None).unwrap();
+    for case in &plain.cases {
+        let ids = tokenizer.encode(&case.text, EncodeOptions { special: false, bos: Bos::No }).unwrap();
+        assert_eq!(ids, case.plain, "{:?}", case.text);
+    }
+    // A token with a space in it would be searched for before spaces are spelled.
+    let refused = written(&golden("spm-bpe-bytes"));
+    assert!(matches!(refused, Err(TextError::NotInJson { part: "added token", .. })), "{refused:?}");
 }
 
 #[test]

@@ -48,6 +48,11 @@ fn endless_and_growing_templates_end() {
         ("doubled by a block", forever("{% set x %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = x %}")),
         ("doubled by a macro", format!("{{% macro m(s) %}}{{{{ s }}}}{{{{ s }}}}{{% endmacro %}}{}", forever("{% set ns.s = m(ns.s) %}"))),
         ("doubled by json", forever("{% set ns.s = ns.s | tojson | tojson %}")),
+        ("doubled by wrapping", forever("{% set ns.s = (ns.s ~ ns.s) | wordwrap(1) %}")),
+        ("doubled by escaping", "{% set ns = namespace(s='&') %}{% autoescape true %}{% for i in range(100000) %}{% set ns.s = (ns.s | string) | forceescape %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{% endautoescape %}".into()),
+        ("printed for people", forever("{% set ns.l = [ns.l, ns.l] %}{% if i == 60 %}{{ ns.l | pprint }}{% endif %}")),
+        ("wrapped again and again", "{% set x = 'a b-c ' * 200000 %}{% for i in range(100000) %}{% set y = x | wordwrap(7) %}{% endfor %}".into()),
+        ("stripped again and again", "{% set x = '<a>&amp;b ' * 200000 %}{% for i in range(100000) %}{% set y = x | striptags %}{% endfor %}".into()),
         ("doubled list", forever("{% set ns.l = ns.l + ns.l %}")),
         ("deep list", forever("{% set ns.l = [ns.l] %}")),
         ("deep map", forever("{% set ns.m = {'m': ns.m} %}")),
@@ -149,7 +154,7 @@ fn errors_say_where_and_what() {
     assert!(matches!(fails("{{ 'x' | nonsense }}"), TextError::Unsupported { what: "chat template filter", .. }));
     assert!(matches!(fails("{{ 'x'.nonsense() }}"), TextError::Unsupported { what: "chat template method", .. }));
     assert!(matches!(fails("{{ 'x' is nonsense }}"), TextError::Unsupported { what: "chat template test", .. }));
-    for tag in ["include 'x'", "import 'x' as y", "extends 'x'", "from 'x' import y", "autoescape true"] {
+    for tag in ["include 'x'", "import 'x' as y", "extends 'x'", "from 'x' import y", "trans"] {
         assert!(
             matches!(fails(&format!("{{% {tag} %}}")), TextError::Unsupported { what: "chat template tag", .. }),
             "{tag}"

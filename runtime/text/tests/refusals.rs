@@ -117,14 +117,15 @@ fn what_is_not_supported_is_named() {
         Err(TextError::Unsupported { .. }) => {}
         other => panic!("{path} {value}: {other:?}"),
     };
-    refused("/model/type", json!("WordLevel"));
+    refused("/model/type", json!("Unheard"));
     refused("/model/dropout", json!(0.1));
     refused("/model/continuing_subword_prefix", json!("##"));
     refused("/model/end_of_word_suffix", json!("</w>"));
     refused("/normalizer", json!({"type": "Unheard"}));
     refused("/normalizer", json!({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Unheard"}]}));
-    refused("/decoder", json!({"type": "CTC"}));
-    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "UnicodeScripts"}));
+    refused("/decoder", json!({"type": "Unheard"}));
+    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "Unheard"}));
+    refused("/pre_tokenizer/pretokenizers/0", json!({"type": "FixedLength", "length": 0}));
     refused(
         "/pre_tokenizer/pretokenizers/0",
         json!({"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Scattered"}),
@@ -140,7 +141,10 @@ fn what_is_not_supported_is_named() {
         changed("/post_processor", many),
         Err(TextError::TooLarge { limit: tern_text::MAX_TOKENS_AROUND, .. })
     ));
-    refused("/decoder", json!({"type": "Sequence", "decoders": [{"type": "Fuse"}, {"type": "ByteFallback"}]}));
+    let behind = |step: Value| json!({"type": "Sequence", "decoders": [{"type": "Fuse"}, step]});
+    refused("/decoder", behind(json!({"type": "ByteLevel"})));
+    refused("/decoder", behind(json!({"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""})));
+    refused("/decoder", behind(json!({"type": "Replace", "pattern": {"String": ""}, "content": "a"})));
     assert!(matches!(
         changed(
             "/pre_tokenizer/pretokenizers/0",

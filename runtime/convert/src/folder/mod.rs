@@ -21,8 +21,8 @@ use tern_formats::hf::WEIGHTS_FILE;
 use tern_formats::safetensors::Writer;
 use tern_formats::{AtomicFile, Checkpoint, DType, commit_all};
 
-/// The architecture that is written; others have names and settings of their own, which are not here.
-const ARCHITECTURE: &str = "llama";
+/// The architectures that are written; others have names and settings of their own, which are not here.
+const ARCHITECTURES: [&str; 2] = ["llama", "qwen2"];
 
 /// What a folder will hold.
 #[derive(Debug)]

@@ -9,12 +9,16 @@ use tern_text::{ModelSpec, TokenizerSpec};
 /// Names and contents.
 pub(crate) fn files(metadata: &Metadata) -> Result<Vec<(&'static str, Vec<u8>)>, ConvertError> {
     let spec = TokenizerSpec::from_gguf(tern::tokenizer_keys(metadata)?)?;
-    let (class, file) = match &spec.model {
-        ModelSpec::ScoredBpe { .. } | ModelSpec::Unigram { .. } => {
-            ("LlamaTokenizer", ("tokenizer.model", spec.to_sentencepiece()?))
-        }
-        _ => ("PreTrainedTokenizerFast", ("tokenizer.json", spec.to_hf()?.into_bytes())),
-    };
+    let json = spec.to_hf().map(|text| ("tokenizer.json", text.into_bytes()));
+    // The class that takes tokenizer.json as it stands, else the one that reads tokenizer.model.
+    let class = if json.is_ok() { "PreTrainedTokenizerFast" } else { "LlamaTokenizer" };
+    let mut files = Vec::new();
+    if matches!(spec.model, ModelSpec::ScoredBpe { .. } | ModelSpec::Unigram { .. }) {
+        files.push(("tokenizer.model", spec.to_sentencepiece()?));
+        files.extend(json.ok());
+    } else {
+        files.push(json?);
+    }
     let text =
         |id: Option<u32>| id.and_then(|id| spec.tokens.get(id as usize)).map(|t| json!(t)).unwrap_or(Value::Null);
     let context = metadata.str("general.architecture")?.unwrap_or_default();
@@ -37,11 +41,8 @@ pub(crate) fn files(metadata: &Metadata) -> Result<Vec<(&'static str, Vec<u8>)>,
         "eos_token_id": if ends.len() == 1 { ends.remove(0) } else { Value::Array(ends) },
         "pad_token_id": spec.special.pad,
     });
-    let mut files = vec![
-        file,
-        ("tokenizer_config.json", to_text(&config, false).into_bytes()),
-        ("generation_config.json", to_text(&generation, true).into_bytes()),
-    ];
+    files.push(("tokenizer_config.json", to_text(&config, false).into_bytes()));
+    files.push(("generation_config.json", to_text(&generation, true).into_bytes()));
     if let Some(template) = metadata.str("tokenizer.chat_template")? {
         files.push(("chat_template.jinja", template.as_bytes().to_vec()));
     }

@@ -17,7 +17,9 @@ const BERT_WORD_CHARS: usize = 100;
 
 pub(super) fn spec(keys: GgufTokenizer<'_>) -> Result<TokenizerSpec<'_>, TextError> {
     match &*keys.model {
-        "gpt2" if matches!(keys.pre.as_deref(), Some("gemma4" | "granite-embed-multi-311m")) => spaced_bpe(keys),
+        "gpt2" if matches!(keys.pre.as_deref(), Some("gemma4" | "granite-embed-multi-311m" | "sarvam-moe")) => {
+            spaced_bpe(keys)
+        }
         "gpt2" => byte_bpe(keys),
         "gemma4" => spaced_bpe(keys),
         "llama" => scored_bpe(keys),

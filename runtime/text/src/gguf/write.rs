@@ -16,6 +16,7 @@ pub(super) fn keys<'s>(spec: &'s TokenizerSpec<'_>) -> Result<GgufTokenizer<'s>,
         ModelSpec::ScoredBpe { scores, .. } => scored(spec, Some(scores.clone()))?,
         ModelSpec::Unigram { scores, .. } => unigram(spec, scores)?,
         ModelSpec::WordPiece { prefix, .. } => word_piece(spec, prefix)?,
+        ModelSpec::WordLevel { .. } => return Err(refused("model", &"WordLevel")),
     };
     keys.special = spec.special;
     keys.token_type = Some(spec.types.iter().map(|&kind| i32::from(kind as u8)).collect());

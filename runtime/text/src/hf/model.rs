@@ -14,10 +14,8 @@ pub(super) fn spec(model: ModelJson<'_>, unk: Option<u32>) -> Result<ModelSpec<'
     if let Some(dropout) = model.dropout.filter(|&d| d != 0.0) {
         return Err(TextError::Unsupported { what: "model.dropout", found: dropout.to_string() });
     }
-    // Old files leave the type of BPE out; only BPE has merges.
-    match model.kind.as_deref() {
+    match model.kind.as_deref().or_else(|| untold(&model)) {
         Some("BPE") => Ok(bpe(model, unk)),
-        None if model.merges.is_some() => Ok(bpe(model, unk)),
         Some("Unigram") => {
             let scores = model.vocab.scores.ok_or_else(|| field("model.vocab", "texts with scores", "a map"))?;
             Ok(ModelSpec::Unigram {
@@ -32,7 +30,21 @@ pub(super) fn spec(model: ModelJson<'_>, unk: Option<u32>) -> Result<ModelSpec<'
             max_chars: model.max_input_chars_per_word.unwrap_or(WORD_PIECE.1),
             unk: unk.ok_or_else(|| field("model.unk_token", "a token", "nothing"))?,
         }),
+        Some("WordLevel") => Ok(ModelSpec::WordLevel { unk }),
         other => Err(TextError::Unsupported { what: "model.type", found: short(other.unwrap_or("nothing")) }),
+    }
+}
+
+/// The kind of a model in an old file, which leaves it out: only BPE has merges, only Unigram scores.
+fn untold(model: &ModelJson<'_>) -> Option<&'static str> {
+    if model.merges.is_some() {
+        Some("BPE")
+    } else if model.vocab.scores.is_some() {
+        Some("Unigram")
+    } else if model.continuing_subword_prefix.is_some() && model.max_input_chars_per_word.is_some() {
+        Some("WordPiece")
+    } else {
+        model.unk_token.is_some().then_some("WordLevel")
     }
 }
 

@@ -11,6 +11,9 @@ use crate::spec::{Behavior, Decoder, Normalizer, Pattern, PreStep, Prepend};
 const WORDS: &str =
     r"[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]+|[^\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}\s]+";
 
+/// What `FixedLength` means where the file does not say.
+const FIXED_LENGTH: usize = 5;
+
 /// The steps of `normalizer`.
 pub(super) fn normalizers(part: Option<&Value>) -> Result<Vec<Normalizer>, TextError> {
     parts(part, "normalizers").into_iter().map(normalizer).collect()
@@ -86,6 +89,8 @@ fn pre_tokenizer(part: &Value, steps: &mut Vec<PreStep>) -> Result<(), TextError
         "WhitespaceSplit" => steps.push(PreStep::whitespace()),
         "Punctuation" if part.get("behavior").is_none() => steps.push(PreStep::Punctuation(Behavior::Isolated)),
         "Punctuation" => steps.push(PreStep::Punctuation(behavior(part)?)),
+        "UnicodeScripts" => steps.push(PreStep::Scripts),
+        "FixedLength" => steps.push(PreStep::Chunks { chars: length(part)? }),
         "BertPreTokenizer" => steps.extend(PreStep::bert()),
         "CharDelimiterSplit" => steps.push(PreStep::Split {
             pattern: Pattern::Text(character(part, "delimiter")?.to_string()),
@@ -95,6 +100,15 @@ fn pre_tokenizer(part: &Value, steps: &mut Vec<PreStep>) -> Result<(), TextError
         _ => return Err(unsupported("pre_tokenizer", part)),
     }
     Ok(())
+}
+
+/// How many characters a piece of `FixedLength` has.
+fn length(part: &Value) -> Result<usize, TextError> {
+    match part.get("length") {
+        None => Ok(FIXED_LENGTH),
+        Some(Value::Number(n)) if n.as_u64() == Some(0) => Err(unsupported("pre_tokenizer", part)),
+        Some(_) => count(part, "length"),
+    }
 }
 
 /// The steps of `decoder`.
@@ -120,6 +134,11 @@ fn decoder(part: &Value) -> Result<Decoder, TextError> {
         "WordPiece" => {
             Decoder::WordPiece { prefix: text(part, "prefix")?.to_owned(), cleanup: flag(part, "cleanup", true)? }
         }
+        "CTC" => Decoder::Ctc {
+            pad: text(part, "pad_token")?.to_owned(),
+            delimiter: text(part, "word_delimiter_token")?.to_owned(),
+            cleanup: flag(part, "cleanup", true)?,
+        },
         "BPEDecoder" => Decoder::WordEnd { suffix: text(part, "suffix")?.to_owned() },
         _ => return Err(unsupported("decoder", part)),
     })

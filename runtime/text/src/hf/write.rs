@@ -1,5 +1,7 @@
 //! From a tokenizer's parts to `tokenizer.json`.
 
+mod sentencepiece;
+
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
@@ -11,30 +13,51 @@ use crate::spec::{
 };
 
 impl TokenizerSpec<'_> {
-    /// The contents of a `tokenizer.json` that describes this tokenizer: BPE with a list of merges.
+    /// The contents of a `tokenizer.json` that describes this tokenizer: BPE or Unigram.
+    ///
+    /// SentencePiece's BPE becomes BPE with merges as Hugging Face's converters write it: where a token overlaps with itself (`aaa`
+    /// in `aaaa`) the library begins with another one than SentencePiece does.
     ///
     /// Tokens that only pad the vocabulary (`[PAD123]`, unused) are left out: a reader finds none at their ids.
     ///
     /// # Errors
     /// [`TextError::NotInJson`] for a part that Hugging Face's library does not have, or that is not written here.
     pub fn to_hf(&self) -> Result<String, TextError> {
-        let ModelSpec::Bpe(bpe) = &self.model else { return Err(refused("model", &"no BPE with merges")) };
-        let normalizers = self.normalizers.iter().map(normalizer).collect::<Result<Vec<_>, _>>()?;
-        let decoders = self.decoders.iter().map(decoder).collect::<Result<Vec<_>, _>>()?;
+        let spm = || sentencepiece::Steps::new(self);
+        let (steps, added, model) = match &self.model {
+            ModelSpec::Bpe(bpe) => {
+                let steps = sentencepiece::Steps {
+                    normalizers: self.normalizers.iter().map(normalizer).collect::<Result<_, _>>()?,
+                    pre: pre_tokenizers(&self.pre)?,
+                    decoders: self.decoders.iter().map(decoder).collect::<Result<_, _>>()?,
+                };
+                (steps, self.added.clone(), self.bpe(bpe, merges(&bpe.merges)))
+            }
+            ModelSpec::ScoredBpe { scores, unk, fuse_unk } => {
+                let byte_fallback = self.types.contains(&TokenType::Byte);
+                let none = Merges::Pairs(Vec::new());
+                let bpe = BpeSpec { unk: *unk, fuse_unk: *fuse_unk, byte_fallback, ..BpeSpec::new(none) };
+                let merges = sentencepiece::merges(self, scores)?;
+                (spm()?, sentencepiece::added(self)?, self.bpe(&bpe, merges))
+            }
+            ModelSpec::Unigram { .. } => {
+                (spm()?, sentencepiece::added(self)?, sentencepiece::unigram(self).unwrap_or_default())
+            }
+            _ => return Err(refused("model", &"neither BPE nor Unigram")),
+        };
         // Member by member: the vocabulary in the order of ids, which a JSON map would lose.
         Ok(format!(
             "{{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":{},\"normalizer\":{},\
-             \"pre_tokenizer\":{},\"post_processor\":{},\"decoder\":{},\"model\":{}}}\n",
-            Value::Array(self.added.iter().map(added).collect()),
-            sequence(normalizers, "normalizers"),
-            sequence(pre_tokenizers(&self.pre)?, "pretokenizers"),
+             \"pre_tokenizer\":{},\"post_processor\":{},\"decoder\":{},\"model\":{model}}}\n",
+            Value::Array(added.iter().map(self::added).collect()),
+            sequence(steps.normalizers, "normalizers"),
+            sequence(steps.pre, "pretokenizers"),
             self.post_processor(),
-            sequence(decoders, "decoders"),
-            self.bpe(bpe),
+            sequence(steps.decoders, "decoders"),
         ))
     }
 
-    fn bpe(&self, bpe: &BpeSpec<'_>) -> String {
+    fn bpe(&self, bpe: &BpeSpec<'_>, merges: Vec<Value>) -> String {
         let some = |text: &str| if text.is_empty() { Value::Null } else { json!(text) };
         let text = |id: u32| self.tokens.get(id as usize).map(|t| json!(t)).unwrap_or_default();
         let tokens = self.tokens.iter().zip(&self.types).enumerate();
@@ -44,10 +67,6 @@ impl TokenizerSpec<'_> {
             .filter(|(id, _)| !outside.contains(id))
             .map(|(id, (text, _))| format!("{}:{id}", json!(text)))
             .collect();
-        let merges: Vec<Value> = match &bpe.merges {
-            Merges::Joined(list) => list.iter().map(|m| json!(m.split_once(' ').unwrap_or((m, "")))).collect(),
-            Merges::Pairs(list) => list.iter().map(|pair| json!(pair)).collect(),
-        };
         format!(
             "{{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":{},\"continuing_subword_prefix\":{},\
              \"end_of_word_suffix\":{},\"fuse_unk\":{},\"byte_fallback\":{},\"ignore_merges\":{},\"vocab\":{{{}}},\
@@ -79,6 +98,13 @@ impl TokenizerSpec<'_> {
             named.insert(text(id), json!({"id": text(id), "ids": [id], "tokens": [text(id)]}));
         }
         json!({"type": "TemplateProcessing", "single": single, "pair": single, "special_tokens": named})
+    }
+}
+
+fn merges(merges: &Merges<'_>) -> Vec<Value> {
+    match merges {
+        Merges::Joined(list) => list.iter().map(|m| json!(m.split_once(' ').unwrap_or((m, "")))).collect(),
+        Merges::Pairs(list) => list.iter().map(|pair| json!(pair)).collect(),
     }
 }
 

@@ -83,6 +83,42 @@ pub(crate) enum Cmp {
     NotIn,
 }
 
+impl Expr {
+    /// Whether Jinja computes it before rendering: it names nothing and calls nothing; filters and tests only if `filters`.
+    pub(crate) fn is_constant(&self, filters: bool) -> bool {
+        let constant = |e: &Expr| e.is_constant(filters);
+        let all = |list: &[Expr]| list.iter().all(constant);
+        let args = |args: &Args| {
+            let more = args.spread.iter().chain(&args.named_spread).all(|e| constant(e));
+            all(&args.positional) && args.named.iter().all(|(_, e)| constant(e)) && more
+        };
+        match self {
+            Self::Const(_) => true,
+            Self::Name(_) | Self::Call { .. } => false,
+            Self::List(items) | Self::Tuple(items) => all(items),
+            Self::Dict(entries) => entries.iter().all(|(k, v)| constant(k) && constant(v)),
+            Self::Not(of) | Self::Neg(of) | Self::Pos(of) | Self::Attr(of, _) => constant(of),
+            Self::And(a, b) | Self::Or(a, b) | Self::Binary(_, a, b) | Self::Item(a, b) => constant(a) && constant(b),
+            Self::Compare(first, links) => constant(first) && links.iter().all(|(_, e)| constant(e)),
+            Self::If { condition, then, otherwise } => {
+                constant(condition) && constant(then) && otherwise.iter().all(|e| constant(e))
+            }
+            Self::Slice { of, start, stop, step } => {
+                constant(of) && [start, stop, step].into_iter().flatten().all(|e| constant(e))
+            }
+            // These see the variables.
+            Self::Filter { name, .. }
+                if matches!(&**name, "map" | "select" | "reject" | "selectattr" | "rejectattr") =>
+            {
+                false
+            }
+            Self::Filter { of, args: given, .. } | Self::Test { of, args: given, .. } => {
+                filters && constant(of) && args(given)
+            }
+        }
+    }
+}
+
 /// Arguments of a call.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Args {
@@ -101,6 +137,18 @@ pub(crate) enum Target {
     Tuple(Vec<Target>),
     /// `namespace.attribute`
     Attr(String, String),
+}
+
+/// Whether what stands at a place of the source is escaped when it is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Escape {
+    #[default]
+    Off,
+    On,
+    /// An expression says. What Jinja computes before rendering does not know what, and goes by the place around.
+    AsEvaluated {
+        constants: bool,
+    },
 }
 
 /// A statement.
@@ -131,6 +179,12 @@ pub(crate) enum StmtKind {
         filters: Vec<(String, Args)>,
         body: Vec<Stmt>,
     },
+    /// What is written inside is escaped, or not.
+    Autoescape {
+        value: Expr,
+        escape: Escape,
+        body: Vec<Stmt>,
+    },
     /// A block without effect of its own.
     Plain(Vec<Stmt>),
     /// Index into the template's macros.
@@ -158,6 +212,7 @@ pub(crate) struct For {
     pub otherwise: Vec<Stmt>,
     /// Whether `loop(items)` in it runs it again, a level deeper.
     pub recursive: bool,
+    pub escape: Escape,
 }
 
 #[derive(Debug, Clone)]
@@ -166,6 +221,7 @@ pub(crate) struct Macro {
     pub params: Vec<(String, Option<Expr>)>,
     pub body: Vec<Stmt>,
     pub uses: Uses,
+    pub escape: Escape,
 }
 
 /// Which of the names that stand for what a call brings besides the parameters occur in a macro. One that does not occur is

@@ -17,6 +17,107 @@ type Result<T> = std::result::Result<T, TextError>;
 pub(super) const FUNCTIONS: &[&str] =
     &["range", "namespace", "dict", "cycler", "joiner", "raise_exception", "strftime_now"];
 
+/// The filters of Jinja, whether they are here or not.
+const FILTERS: &[&str] = &[
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "random",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "urlize",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
+];
+
+/// Its tests.
+const TESTS: &[&str] = &[
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
+    "boolean",
+    "callable",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
+];
+
 /// Evaluated arguments.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Given {
@@ -166,13 +267,16 @@ impl<'t> Interp<'t> {
             }
         }
         self.scopes.push(frame);
+        let (escape, caller_escapes) = (std::mem::replace(&mut self.escape, definition.escape), self.eval_escape);
         let result = self.run_macro(definition, given, caller);
+        let marked = self.escapes() || caller_escapes;
+        self.escape = escape;
         self.scopes.truncate(frames);
         self.base = base;
-        result
+        result.map(|text| Value::text(text.marked(marked)))
     }
 
-    fn run_macro(&mut self, definition: &'t super::ast::Macro, given: &Given, caller: Option<Value>) -> Result<Value> {
+    fn run_macro(&mut self, definition: &'t super::ast::Macro, given: &Given, caller: Option<Value>) -> Result<Text> {
         for (i, (name, default)) in definition.params.iter().enumerate() {
             let value = match (given.get(i, name), default) {
                 (Some(value), _) => value.clone(),
@@ -208,7 +312,7 @@ impl<'t> Interp<'t> {
             Some(caller) => self.bind("caller", caller),
             None => {}
         }
-        self.capture(&definition.body).map(Value::text)
+        self.capture(&definition.body)
     }
 
     /// `value is name(args)`.
@@ -219,6 +323,9 @@ impl<'t> Interp<'t> {
             "undefined" => matches!(value, Value::Undefined),
             "none" => matches!(value, Value::None),
             "string" => matches!(value, Value::Str(_)),
+            "escaped" => matches!(value, Value::Str(text) if text.is_safe()),
+            "filter" => value.as_str().is_some_and(|name| FILTERS.contains(&name)),
+            "test" => value.as_str().is_some_and(|name| TESTS.contains(&name)),
             "mapping" => matches!(value, Value::Map(_)),
             "sequence" => matches!(value, Value::Str(_) | Value::List(_) | Value::Map(_) | Value::Undefined),
             "iterable" => {
@@ -255,11 +362,12 @@ impl<'t> Interp<'t> {
                 let other = given.need(0, "other", name)?;
                 value.kind() == other.kind() && value.equals(other, &self.meter)?
             }
-            "upper" => {
-                value.as_str().is_some_and(|s| s.chars().any(char::is_uppercase) && !s.chars().any(char::is_lowercase))
-            }
-            "lower" => {
-                value.as_str().is_some_and(|s| s.chars().any(char::is_lowercase) && !s.chars().any(char::is_uppercase))
+            "upper" | "lower" => {
+                let text = format::to_text(value, &self.meter)?;
+                self.meter.tick(text.as_str().len() / 64)?;
+                let has = |is: fn(char) -> bool| text.as_str().chars().any(is);
+                let (upper, lower) = (has(char::is_uppercase), has(char::is_lowercase));
+                if name == "upper" { upper && !lower } else { lower && !upper }
             }
             _ => return Err(TextError::Unsupported { what: "chat template test", found: short(name) }),
         })

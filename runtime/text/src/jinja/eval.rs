@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::ast::{Ast, Const, Expr, For, Stmt, StmtKind, Target};
+use super::ast::{Ast, Const, Escape, Expr, For, Op, Stmt, StmtKind, Target};
 use super::call::{FUNCTIONS, Given};
 use super::format;
 use super::meter::Meter;
@@ -36,6 +36,10 @@ pub(super) struct Interp<'t> {
     pub(super) captures: usize,
     pub(super) out_cap: usize,
     pub(super) loop_depth: usize,
+    /// What the place in the source says about escaping, and what the last `autoescape` on the way here said: what is written
+    /// goes by the first, `join`, `replace` and the results of macros and `set` blocks by the second.
+    pub(super) escape: Escape,
+    pub(super) eval_escape: bool,
     /// Recursive loops by when they began, each with the number of frames around it.
     pub(super) recursive: Vec<(&'t For, usize)>,
     pub(super) now: i64,
@@ -72,7 +76,16 @@ impl<'t> Interp<'t> {
             StmtKind::Data(text) => self.out.push(text, false)?,
             StmtKind::Emit(expr) => {
                 let value = self.eval(expr)?;
-                format::display(&value, &mut self.out)?;
+                let escapes = match self.escape {
+                    Escape::AsEvaluated { constants } if expr.is_constant(false) => constants,
+                    _ => self.escapes(),
+                };
+                if escapes {
+                    let text = format::to_text(&value, &self.meter)?.escaped()?;
+                    self.out.push_text(&text)?;
+                } else {
+                    format::display(&value, &mut self.out)?;
+                }
             }
             StmtKind::If(branches) => {
                 for (condition, body) in branches {
@@ -102,7 +115,10 @@ impl<'t> Interp<'t> {
                 self.assign(target, value)?;
             }
             StmtKind::SetBlock { target, filters, body } => {
-                let value = self.filtered_block(filters, body)?;
+                let mut value = self.filtered_block(filters, body)?;
+                if self.eval_escape {
+                    value = self.marked(&value)?;
+                }
                 self.assign(target, value)?;
             }
             StmtKind::FilterBlock { filters, body } => {
@@ -119,12 +135,13 @@ impl<'t> Interp<'t> {
                 self.scopes.pop();
                 return flow;
             }
+            StmtKind::Autoescape { value, escape, body } => return self.autoescape(value, *escape, body),
             StmtKind::Plain(body) => return self.run(body),
-            StmtKind::Block { scoped: true, body } => drop(self.scoped(body)?),
-            StmtKind::Block { scoped: false, body } => {
-                let around = std::mem::replace(&mut self.base, self.scopes.len());
+            StmtKind::Block { scoped, body } => {
+                let base = if *scoped { self.base } else { self.scopes.len() };
+                let around = (std::mem::replace(&mut self.base, base), std::mem::take(&mut self.escape));
                 let result = self.scoped(body);
-                self.base = around;
+                (self.base, self.escape) = around;
                 result?;
             }
             StmtKind::Macro(index) => {
@@ -143,11 +160,39 @@ impl<'t> Interp<'t> {
         Ok(Flow::Next)
     }
 
+    /// Whether what is written here is escaped.
+    pub(super) fn escapes(&self) -> bool {
+        match self.escape {
+            Escape::Off => false,
+            Escape::On => true,
+            Escape::AsEvaluated { .. } => self.eval_escape,
+        }
+    }
+
+    /// `Markup(value)`.
+    pub(super) fn marked(&self, value: &Value) -> Result<Value> {
+        let text = format::to_text(value, &self.meter)?;
+        Ok(Value::text(text.part(0..text.as_str().len())?.marked(true)))
+    }
+
+    fn autoescape(&mut self, value: &'t Expr, escape: Escape, body: &'t [Stmt]) -> Result<Flow> {
+        let value = self.eval(value)?.is_true();
+        let around = (self.escape, self.eval_escape);
+        (self.escape, self.eval_escape) = (escape, value);
+        let flow = self.scoped(body);
+        self.escape = around.0;
+        // Jinja does not come to its end of the block on the way out of a loop.
+        if !matches!(flow, Ok(Flow::Break | Flow::Continue)) {
+            self.eval_escape = around.1;
+        }
+        flow
+    }
+
     fn filtered_block(&mut self, filters: &'t [(String, super::ast::Args)], body: &'t [Stmt]) -> Result<Value> {
         self.scopes.push(Vec::new());
         let text = self.capture(body);
         self.scopes.pop();
-        let mut value = Value::text(text?);
+        let mut value = Value::text(text?.marked(self.escapes()));
         for (name, args) in filters {
             let given = self.given(args)?;
             value = self.filter(name, value, &given)?;
@@ -217,14 +262,17 @@ impl<'t> Interp<'t> {
         let inner = self.scopes.split_off(frames.min(self.scopes.len()));
         let depth = std::mem::replace(&mut self.loop_depth, state.depth + 1);
         let outer = std::mem::replace(&mut self.out, Text::new(&self.meter));
+        let escape = std::mem::replace(&mut self.escape, statement.escape);
         self.captures += 1;
         let result = self.for_loop(statement, &items, state.again);
         self.captures -= 1;
+        let marked = self.escapes();
+        self.escape = escape;
         self.loop_depth = depth;
         self.scopes.truncate(frames);
         self.scopes.extend(inner);
         let text = std::mem::replace(&mut self.out, outer);
-        result.map(|()| Value::text(text))
+        result.map(|()| Value::text(text.marked(marked)))
     }
 
     fn assign(&mut self, target: &'t Target, value: Value) -> Result<()> {
@@ -302,6 +350,9 @@ impl<'t> Interp<'t> {
                 if left.is_true() { Ok(left) } else { self.eval(right) }
             }
             Expr::Binary(op, left, right) => {
+                if *op == Op::Concat && self.escape == Escape::On && !expr.is_constant(true) {
+                    return self.concat_escaped(left, right);
+                }
                 let (left, right) = (self.eval(left)?, self.eval(right)?);
                 ops::binary(*op, left, &right, &self.meter)
             }
@@ -337,7 +388,18 @@ impl<'t> Interp<'t> {
             Expr::Filter { of, name, args } => {
                 let of = self.eval(of)?;
                 let given = self.given(args)?;
-                self.filter(name, of, &given)
+                // What is computed before rendering goes by the place in the source.
+                let around = self.eval_escape;
+                let early = match self.escape {
+                    Escape::AsEvaluated { .. } => around,
+                    constant => constant == Escape::On,
+                };
+                if early != around && expr.is_constant(true) {
+                    self.eval_escape = early;
+                }
+                let result = self.filter(name, of, &given);
+                self.eval_escape = around;
+                result
             }
             Expr::Test { of, name, args, negated } => {
                 let of = self.eval(of)?;
@@ -345,6 +407,17 @@ impl<'t> Interp<'t> {
                 Ok(Value::Bool(self.test(name, &of, &given)? != *negated))
             }
         }
+    }
+
+    /// A chain of `~`, which is computed early as a whole or not at all.
+    fn concat_escaped(&mut self, left: &'t Expr, right: &'t Expr) -> Result<Value> {
+        let _deeper = self.meter.enter()?;
+        let left = match left {
+            Expr::Binary(Op::Concat, a, b) => self.concat_escaped(a, b)?,
+            other => self.eval(other)?,
+        };
+        let right = self.eval(right)?;
+        ops::concat_escaped(left, &right, &self.meter)
     }
 
     fn constant(&mut self, value: &Const) -> Result<Value> {
@@ -482,6 +555,18 @@ impl<'t> Interp<'t> {
                     _ => Value::Undefined,
                 }
             }
+            Value::Macro(index, _) => match (self.ast.macros.get(*index), name) {
+                (Some(of), "name") => Value::str(&self.meter, &of.name)?,
+                (Some(of), "arguments") => {
+                    let names =
+                        of.params.iter().map(|(name, _)| Value::str(&self.meter, name)).collect::<Result<_>>()?;
+                    Value::sequence(&self.meter, names, true)?
+                }
+                (Some(of), "catch_kwargs") => Value::Bool(of.uses.kwargs),
+                (Some(of), "catch_varargs") => Value::Bool(of.uses.varargs),
+                (Some(of), "caller") => Value::Bool(of.uses.caller),
+                _ => Value::Undefined,
+            },
             _ => Value::Undefined,
         })
     }

@@ -47,7 +47,14 @@ impl Interp<'_> {
                 let (old, new) = (given.need(0, "old", name)?, given.need(1, "new", name)?);
                 let count = given.get(2, "count").and_then(Value::as_int).and_then(|n| usize::try_from(n).ok());
                 let (old, new) = (format::to_text(old, &meter)?, format::to_text(new, &meter)?);
-                Value::text(text_ops::replace(&*text()?, old.as_str(), &new, count)?)
+                let text = text()?;
+                let whole = text.part(0..text.as_str().len())?;
+                let text = match self.eval_escape {
+                    false => whole.marked(false),
+                    true if old.is_safe() || new.is_safe() => whole.escaped()?,
+                    true => whole,
+                };
+                Value::text(text_ops::replace(&text, old.as_str(), &new, count)?)
             }
             "indent" => {
                 let width = match given.get(0, "width") {
@@ -87,8 +94,8 @@ impl Interp<'_> {
             "round" => {
                 let value = of.as_float().ok_or_else(|| runtime(format!("cannot round a {}", of.kind())))?;
                 let method = given.get(1, "method").and_then(Value::as_str).unwrap_or("common");
-                if let (Value::Int(_), "common") = (&of, method) {
-                    return Ok(of);
+                if let (Some(whole), "common") = (of.as_int(), method) {
+                    return Ok(Value::Int(whole));
                 }
                 let scale =
                     10f64.powi(given.get(0, "precision").and_then(Value::as_int).unwrap_or(0).clamp(-300, 300) as i32);
@@ -116,6 +123,12 @@ impl Interp<'_> {
                 };
                 let separator =
                     given.get(0, "d").map_or_else(|| Ok(Rc::new(Text::new(&meter))), |d| format::to_text(d, &meter))?;
+                let marked = |item: &Value| matches!(item, Value::Str(text) if text.is_safe());
+                let separator = match self.eval_escape {
+                    false => separator.part(0..separator.as_str().len())?.marked(false),
+                    true if items.iter().any(marked) => separator.escaped()?,
+                    true => separator.part(0..separator.as_str().len())?,
+                };
                 Value::text(text_ops::join(&separator, &items)?)
             }
             "items" => match of {
@@ -187,7 +200,30 @@ impl Interp<'_> {
                 let bytes = number(&of).ok_or_else(|| runtime(format!("a {} has no size", of.kind())))?;
                 Value::str(&meter, &text_ops::file_size(bytes, given.get(0, "binary").is_some_and(Value::is_true)))?
             }
+            // What is short enough stays what it is.
+            "truncate" if !matches!(of, Value::Str(_)) && self.is_short(&of, given) => of,
             "truncate" => self.truncate(&*text()?, given)?,
+            "striptags" => Value::text(super::html::strip_tags(&*text()?)?),
+            "wordwrap" => {
+                let width = given.get(0, "width").map_or(Some(79), Value::as_int);
+                let flag = |i, name| given.get(i, name).is_none_or(Value::is_true);
+                let style = super::wrap::Style {
+                    width: width.ok_or_else(|| runtime("wordwrap takes a number"))?,
+                    long_words: flag(1, "break_long_words"),
+                    hyphens: flag(3, "break_on_hyphens"),
+                };
+                let with = match given.get(2, "wrapstring") {
+                    None | Some(Value::None) => Rc::new(Text::copy(&meter, "\n", false)?),
+                    Some(Value::Str(with)) => Rc::clone(with),
+                    Some(other) => return Err(runtime(format!("wordwrap joins by text, not by a {}", other.kind()))),
+                };
+                Value::text(super::wrap::word_wrap(&*text()?, &style, &with)?)
+            }
+            "pprint" => {
+                let mut out = Text::new(&meter);
+                super::pretty::pretty(&of, &mut out)?;
+                Value::text(out)
+            }
             "wordcount" => Value::Int(text_ops::words(text()?.as_str()) as i128),
             "urlencode" => Value::text(text_ops::url_encoded(&*text()?)?),
             "attr" => {
@@ -236,7 +272,8 @@ impl Interp<'_> {
             Value::Str(text) => {
                 self.meter.tick(text.as_str().len())?;
                 let chars = text.as_str().char_indices();
-                chars.map(|(at, c)| text.part(at..at + c.len_utf8()).map(Value::text)).collect()
+                // Single characters are plain, even of a marked text.
+                chars.map(|(at, c)| Ok(Value::text(text.part(at..at + c.len_utf8())?.marked(false)))).collect()
             }
             _ => Err(runtime(format!("cannot loop over a {}", of.kind()))),
         }

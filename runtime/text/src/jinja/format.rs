@@ -40,6 +40,11 @@ pub(crate) fn repr(value: &Value, out: &mut Text) -> Result<(), TextError> {
         Value::Bool(false) => out.push("False", false),
         Value::Int(value) => out.push(&value.to_string(), false),
         Value::Float(value) => out.push(&float(*value), false),
+        Value::Str(text) if text.is_safe() => {
+            out.push("Markup(", false)?;
+            quote_python(text, out)?;
+            out.push(")", false)
+        }
         Value::Str(text) => quote_python(text, out),
         Value::List(list) => {
             let (open, close) = if list.tuple { ("(", ")") } else { ("[", "]") };
@@ -67,12 +72,16 @@ pub(crate) fn repr(value: &Value, out: &mut Text) -> Result<(), TextError> {
             }
             out.push("}", false)
         }
-        Value::Namespace(_)
-        | Value::Loop(_)
-        | Value::Turns(_)
-        | Value::Func(_)
-        | Value::Method(_)
-        | Value::Macro(..) => out.push(&format!("<{}>", value.kind()), false),
+        Value::Loop(state) => {
+            out.push(&format!("<LoopContext {}/{}>", state.index + 1, state.items.items.len()), false)
+        }
+        Value::Func("namespace") => out.push("<class 'jinja2.utils.Namespace'>", false),
+        Value::Func("cycler") => out.push("<class 'jinja2.utils.Cycler'>", false),
+        Value::Func("joiner") => out.push("<class 'jinja2.utils.Joiner'>", false),
+        Value::Func(name @ ("range" | "dict")) => out.push(&format!("<class '{name}'>"), false),
+        Value::Namespace(_) | Value::Turns(_) | Value::Func(_) | Value::Method(_) | Value::Macro(..) => {
+            out.push(&format!("<{}>", value.kind()), false)
+        }
     }
 }
 
@@ -101,7 +110,7 @@ fn is_unprintable(c: char) -> bool {
     CLASS.as_ref().is_some_and(|class| class.is_match(c.encode_utf8(&mut [0; 4]).as_bytes()))
 }
 
-fn quote_python(text: &Text, out: &mut Text) -> Result<(), TextError> {
+pub(crate) fn quote_python(text: &Text, out: &mut Text) -> Result<(), TextError> {
     let s = text.as_str();
     let quote = if s.contains('\'') && !s.contains('"') { '"' } else { '\'' };
     let quoted = text.map_chars(|c, buffer| match c {

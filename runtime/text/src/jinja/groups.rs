@@ -106,6 +106,15 @@ impl Interp<'_> {
         out.into_iter().map(pair).collect()
     }
 
+    /// Whether `truncate` has nothing to do.
+    pub(super) fn is_short(&self, of: &Value, given: &Given) -> bool {
+        let number = |i, name, usual| given.get(i, name).map_or(Some(usual), Value::as_int);
+        match (self.length(of), number(0, "length", 255), number(3, "leeway", 5)) {
+            (Ok(length), Some(most), Some(leeway)) => length <= most.saturating_add(leeway),
+            _ => false,
+        }
+    }
+
     /// `truncate(length, killwords, end, leeway)`.
     pub(super) fn truncate(&mut self, text: &Text, given: &Given) -> Result<Value> {
         let number = |i, name, usual| match given.get(i, name) {
@@ -130,8 +139,7 @@ impl Interp<'_> {
         if !given.get(1, "killwords").is_some_and(Value::is_true) {
             at = s.get(..at).and_then(|s| s.rfind(' ')).unwrap_or(at);
         }
-        let mut out = text.part(0..at)?;
-        out.push_text(&end)?;
-        Ok(Value::text(out))
+        let kept = Value::text(text.part(0..at)?);
+        super::ops::binary(super::ast::Op::Add, kept, &Value::Str(end), &self.meter)
     }
 }

@@ -47,6 +47,12 @@ impl Meter {
         Ok(())
     }
 
+    /// Takes memory until the guard is dropped.
+    pub(crate) fn hold(self: &Rc<Self>, bytes: usize) -> Result<Held, TextError> {
+        self.take(bytes)?;
+        Ok(Held(Rc::clone(self), bytes))
+    }
+
     /// Gives memory back.
     pub(crate) fn release(&self, bytes: usize) {
         self.live.set(self.live.get().saturating_sub(bytes));
@@ -60,6 +66,15 @@ impl Meter {
         }
         self.depth.set(depth);
         Ok(Deeper(Rc::clone(self)))
+    }
+}
+
+/// See [`Meter::hold`].
+pub(crate) struct Held(Rc<Meter>, usize);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.release(self.1);
     }
 }
 

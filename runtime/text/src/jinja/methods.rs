@@ -117,7 +117,9 @@ fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
                 Value::Str(text) => {
                     text.meter().tick(text.as_str().len())?;
                     let chars = text.as_str().char_indices();
-                    chars.map(|(at, c)| text.part(at..at + c.len_utf8()).map(Value::text)).collect::<Result<_>>()?
+                    chars
+                        .map(|(at, c)| Ok(Value::text(text.part(at..at + c.len_utf8())?.marked(false))))
+                        .collect::<Result<_>>()?
                 }
                 Value::Map(map) => map.entries.iter().map(|(k, _)| k.clone()).collect(),
                 other => return Err(runtime(format!("cannot join a {}", other.kind()))),

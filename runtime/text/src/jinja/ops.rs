@@ -12,6 +12,17 @@ use crate::error::TextError;
 
 type Result<T> = std::result::Result<T, TextError>;
 
+/// `left ~ right` where what is written is escaped: marked as soon as one side is.
+pub(crate) fn concat_escaped(left: Value, right: &Value, meter: &Rc<Meter>) -> Result<Value> {
+    let marked = |value: &Value| matches!(value, Value::Str(text) if text.is_safe());
+    if !marked(&left) && !marked(right) {
+        return join(left, right, meter);
+    }
+    let mut out = format::to_text(&left, meter)?.escaped()?;
+    out.push_text(&format::to_text(right, meter)?.escaped()?)?;
+    Ok(Value::text(out))
+}
+
 /// `left op right`.
 pub(crate) fn binary(op: Op, left: Value, right: &Value, meter: &Rc<Meter>) -> Result<Value> {
     if op == Op::Add {
@@ -41,7 +52,7 @@ pub(crate) fn binary(op: Op, left: Value, right: &Value, meter: &Rc<Meter>) -> R
                 meter.tick(1)?;
                 out.push_text(text)?;
             }
-            return Ok(Value::text(out));
+            return Ok(Value::text(out.marked(text.is_safe())));
         }
         (Op::Mul, Value::List(list), times) | (Op::Mul, times, Value::List(list)) if times.as_int().is_some() => {
             let times = usize::try_from(times.as_int().unwrap_or(0).max(0)).unwrap_or(usize::MAX);
@@ -113,11 +124,28 @@ fn floats(op: Op, a: f64, b: f64) -> Result<Value> {
         Op::Sub => a - b,
         Op::Mul => a * b,
         Op::Div => a / b,
-        Op::FloorDiv => (a / b).floor(),
-        Op::Rem => a - b * (a / b).floor(),
+        Op::FloorDiv => floor_division(a, b).0,
+        Op::Rem => floor_division(a, b).1,
         Op::Pow => a.powf(b),
         Op::Concat => return Err(runtime("operator ~ takes text")),
     }))
+}
+
+/// Quotient rounded down and remainder with the divisor's sign, both out of the exact remainder, as Python has them.
+fn floor_division(a: f64, b: f64) -> (f64, f64) {
+    let mut rest = a % b;
+    let mut quotient = (a - rest) / b;
+    if rest == 0.0 {
+        rest = 0f64.copysign(b);
+    } else if (b < 0.0) != (rest < 0.0) {
+        rest += b;
+        quotient -= 1.0;
+    }
+    if quotient == 0.0 {
+        return (0f64.copysign(a / b), rest);
+    }
+    let whole = quotient.floor();
+    (if quotient - whole > 0.5 { whole + 1.0 } else { whole }, rest)
 }
 
 /// `left cmp right`.
@@ -214,6 +242,7 @@ pub(crate) fn slice(of: &Value, bounds: [&Value; 3], meter: &Rc<Meter>) -> Resul
         Value::Str(text) => {
             let s = text.as_str();
             meter.tick(s.len() / 16)?;
+            let _held = meter.hold(s.len().saturating_mul(size_of::<Range<usize>>() + size_of::<usize>()))?;
             let chars: Vec<Range<usize>> = s.char_indices().map(|(at, c)| at..at + c.len_utf8()).collect();
             let places = places(numbers, chars.len(), meter)?;
             let mut out = Text::new(meter);
@@ -224,7 +253,7 @@ pub(crate) fn slice(of: &Value, bounds: [&Value; 3], meter: &Rc<Meter>) -> Resul
                     out.push_part(text, chars[at].clone())?;
                 }
             }
-            Ok(Value::text(out))
+            Ok(Value::text(out.marked(text.is_safe())))
         }
         Value::Undefined => Err(runtime("an undefined value has no slices")),
         // Jinja takes what cannot be indexed for what is not there.

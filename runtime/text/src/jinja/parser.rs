@@ -2,7 +2,7 @@
 
 mod expr;
 
-use super::ast::{Args, Ast, For, Macro, Stmt, StmtKind, Target, Uses};
+use super::ast::{Args, Ast, Const, Escape, Expr, For, Macro, Stmt, StmtKind, Target, Uses};
 use super::lexer::{Tok, Token};
 use crate::error::TextError;
 use crate::limits::MAX_TEMPLATE_NESTING;
@@ -15,11 +15,13 @@ pub(super) struct Parser {
     macros: Vec<Macro>,
     /// What the macro being read uses.
     uses: Uses,
+    escape: Escape,
 }
 
 /// Parses a template.
 pub(crate) fn parse(tokens: Vec<Token>) -> Result<Ast, TextError> {
-    let mut parser = Parser { tokens, at: 0, depth: 0, loops: 0, macros: Vec::new(), uses: Uses::default() };
+    let (uses, escape) = (Uses::default(), Escape::Off);
+    let mut parser = Parser { tokens, at: 0, depth: 0, loops: 0, macros: Vec::new(), uses, escape };
     let body = parser.body(&[])?;
     Ok(Ast { body, macros: parser.macros })
 }
@@ -161,10 +163,7 @@ impl Parser {
             "macro" => self.macro_statement(),
             "call" => self.call_statement(),
             "with" => self.with_statement(),
-            // Off is what it is anyway.
-            "autoescape" if self.word("false") || self.word("False") => {
-                Ok(StmtKind::Plain(self.block_body("endautoescape")?))
-            }
+            "autoescape" => self.autoescape_statement(),
             "block" => self.block_statement(),
             "print" => {
                 let value = self.tuple_or_expr()?;
@@ -224,7 +223,7 @@ impl Parser {
         };
         self.at += 1;
         self.block_end()?;
-        Ok(StmtKind::For(Box::new(For { target, iter, condition, body, otherwise, recursive })))
+        Ok(StmtKind::For(Box::new(For { target, iter, condition, body, otherwise, recursive, escape: self.escape })))
     }
 
     fn set_statement(&mut self) -> Result<StmtKind, TextError> {
@@ -262,7 +261,7 @@ impl Parser {
             kwargs: around.kwargs || uses.kwargs,
             caller: around.caller || uses.caller,
         };
-        self.macros.push(Macro { name, params, body, uses });
+        self.macros.push(Macro { name, params, body, uses, escape: self.escape });
         Ok(self.macros.len() - 1)
     }
 
@@ -276,10 +275,32 @@ impl Parser {
         self.name("the name of a block")?;
         let scoped = self.word("scoped");
         self.word("required");
-        let loops = std::mem::take(&mut self.loops);
+        let (loops, escape) = (std::mem::take(&mut self.loops), std::mem::take(&mut self.escape));
         let body = self.block_body("endblock")?;
-        self.loops = loops;
+        (self.loops, self.escape) = (loops, escape);
         Ok(StmtKind::Block { scoped, body })
+    }
+
+    fn autoescape_statement(&mut self) -> Result<StmtKind, TextError> {
+        let value = self.expr()?;
+        let known = match &value {
+            Expr::Const(Const::Bool(on)) => Some(*on),
+            Expr::Const(Const::None) => Some(false),
+            _ => None,
+        };
+        let escape = match (known, self.escape) {
+            // Inside of such a block Jinja takes nothing for known any more.
+            (Some(constants), Escape::AsEvaluated { .. }) => Escape::AsEvaluated { constants },
+            (Some(true), _) => Escape::On,
+            (Some(false), _) => Escape::Off,
+            (None, around) => Escape::AsEvaluated {
+                constants: matches!(around, Escape::On | Escape::AsEvaluated { constants: true }),
+            },
+        };
+        let around = std::mem::replace(&mut self.escape, escape);
+        let body = self.block_body("endautoescape")?;
+        self.escape = around;
+        Ok(StmtKind::Autoescape { value, escape, body })
     }
 
     fn with_statement(&mut self) -> Result<StmtKind, TextError> {

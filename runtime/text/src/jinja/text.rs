@@ -130,6 +130,12 @@ impl Text {
         Ok(out.marked(self.safe))
     }
 
+    /// Whether any byte of a part came from a user.
+    pub(crate) fn is_touched(&self, part: Range<usize>) -> bool {
+        let next = self.user.partition_point(|r| r.end <= part.start);
+        self.user.get(next).is_some_and(|r| r.start < part.end)
+    }
+
     /// Whether the byte at `at` came from a user.
     pub(crate) fn is_user(&self, at: usize) -> bool {
         let next = self.user.partition_point(|r| r.end <= at);

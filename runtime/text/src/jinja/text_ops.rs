@@ -36,9 +36,11 @@ pub(crate) fn strip(text: &Text, ends: Ends, chars: Option<&str>) -> Result<Text
     text.part(start..end)
 }
 
-/// `replace`.
+/// `replace`; what is put into a marked text is escaped.
 pub(crate) fn replace(text: &Text, old: &str, new: &Text, count: Option<usize>) -> Result<Text> {
     let s = text.as_str();
+    let escaped = if text.is_safe() { Some(new.escaped()?) } else { None };
+    let new = escaped.as_ref().unwrap_or(new);
     text.meter().tick(s.len() / 64)?;
     let mut out = Text::new(text.meter());
     let mut at = 0;
@@ -49,7 +51,7 @@ pub(crate) fn replace(text: &Text, old: &str, new: &Text, count: Option<usize>) 
         at = found + old.len();
     }
     out.push_part(text, at..s.len())?;
-    Ok(out)
+    Ok(out.marked(text.is_safe()))
 }
 
 /// `split` and `rsplit`, as ranges.
@@ -109,12 +111,19 @@ pub(crate) fn split(
     let base = at;
     let cuts = cuts(&s[at..end], separator, limit.unwrap_or(usize::MAX), from_right);
     text.meter().tick(cuts.len())?;
+    // Where the limit ends the search, whitespace behind what is left stays.
+    if separator.is_none() && limit == Some(cuts.len()) {
+        if from_right {
+            at = 0;
+        } else {
+            end = s.len();
+        }
+    }
     let mut out = Vec::with_capacity(cuts.len() + 1);
     for cut in cuts {
         out.push(Value::text(text.part(at..base + cut.start)?));
         at = base + cut.end;
     }
-    // With a limit, Python keeps whitespace at the far end; templates never see the difference after `trim`.
     out.push(Value::text(text.part(at..end)?));
     Ok(out)
 }
@@ -193,7 +202,8 @@ pub(crate) fn title_method(text: &Text) -> Result<Text> {
 
 /// Jinja's `title`: capitals behind spaces, hyphens and opening brackets.
 pub(crate) fn title_filter(text: &Text) -> Result<Text> {
-    words_begin(text, |c| is_space(c) || "-({[<".contains(c), |c, out| out.extend(c.to_uppercase()))
+    let text = words_begin(text, |c| is_space(c) || "-({[<".contains(c), |c, out| out.extend(c.to_uppercase()))?;
+    Ok(text.marked(false))
 }
 
 fn is_cased(c: char) -> bool {
@@ -212,7 +222,15 @@ fn words_begin(text: &Text, begins: impl Fn(char) -> bool, first: fn(char, &mut 
     })
 }
 
-/// `separator.join(items)`.
+/// `str(value)`, escaped for a marked text that it becomes part of.
+fn display_in(pattern: &Text, value: &Value, out: &mut Text) -> Result<()> {
+    if pattern.is_safe() {
+        return out.push_text(&format::to_text(value, pattern.meter())?.escaped()?);
+    }
+    format::display(value, out)
+}
+
+/// `separator.join(items)`; a marked separator escapes them.
 pub(crate) fn join(separator: &Text, items: &[Value]) -> Result<Text> {
     let mut out = Text::new(separator.meter());
     for (i, item) in items.iter().enumerate() {
@@ -220,9 +238,9 @@ pub(crate) fn join(separator: &Text, items: &[Value]) -> Result<Text> {
         if i > 0 {
             out.push_text(separator)?;
         }
-        format::display(item, &mut out)?;
+        display_in(separator, item, &mut out)?;
     }
-    Ok(out)
+    Ok(out.marked(separator.is_safe()))
 }
 
 /// `pattern % value`, with `%s`, `%r`, `%d`, `%i`, `%f` with a precision, and `%%`.
@@ -253,8 +271,12 @@ pub(crate) fn percent(pattern: &Rc<Text>, value: &Value) -> Result<Text> {
         };
         let Some(value) = args.next() else { return Err(runtime("more % fields than values")) };
         match (rest[skip..].chars().next(), &value) {
-            (Some('s'), _) => format::display(&value, &mut out)?,
-            (Some('r'), _) => format::repr(&value, &mut out)?,
+            (Some('s'), _) => display_in(pattern, &value, &mut out)?,
+            (Some('r'), _) => {
+                let mut shown = Text::new(pattern.meter());
+                format::repr(&value, &mut shown)?;
+                display_in(pattern, &Value::text(shown), &mut out)?;
+            }
             (Some('d' | 'i'), _) if value.as_float().is_some() => {
                 out.push(&(value.as_int().unwrap_or(value.as_float().unwrap_or(0.0) as i128)).to_string(), false)?;
             }
@@ -270,7 +292,7 @@ pub(crate) fn percent(pattern: &Rc<Text>, value: &Value) -> Result<Text> {
         return Err(runtime("more values than % fields"));
     }
     out.push_part(pattern, at..s.len())?;
-    Ok(out)
+    Ok(out.marked(pattern.is_safe()))
 }
 
 /// `str.format` with plain fields: `{}`, `{0}`, `{name}`, `{{`, `}}`.
@@ -298,11 +320,12 @@ pub(crate) fn braces(pattern: &Rc<Text>, positional: &[Value], named: &[(String,
         } else {
             named.iter().find(|(name, _)| name == field).map(|(_, v)| v)
         };
-        format::display(value.ok_or_else(|| runtime(format!("format has no value for {field:?}")))?, &mut out)?;
+        let value = value.ok_or_else(|| runtime(format!("format has no value for {field:?}")))?;
+        display_in(pattern, value, &mut out)?;
         at += found + end + 1;
     }
     out.push_part(pattern, at..s.len())?;
-    Ok(out)
+    Ok(out.marked(pattern.is_safe()))
 }
 
 /// `indent`: every line but the first (unless `first`), blank ones only if `blank`. Lines then end in `\n`, whatever they
@@ -336,7 +359,8 @@ pub(crate) enum Side {
 pub(crate) fn pad(text: &Text, width: i128, fill: &str, side: Side) -> Result<Text> {
     let s = text.as_str();
     text.meter().tick(s.len() / 64)?;
-    if fill.chars().count() != 1 {
+    // A marked text escapes it first.
+    if fill.chars().count() != 1 || (text.is_safe() && "&<>\"'".contains(fill)) {
         return Err(runtime("the fill character must be one character"));
     }
     let chars = s.chars().count();
@@ -370,7 +394,7 @@ pub(crate) fn window(s: &str, given: &Given) -> Range<usize> {
 
 /// Runs of letters, digits and underscores.
 pub(crate) fn words(s: &str) -> usize {
-    s.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).count()
+    s.split(|c: char| !super::wrap::is_word(c)).filter(|w| !w.is_empty()).count()
 }
 
 /// Bytes for people: `13 kB`, or `13 KiB` where `binary`.
@@ -391,7 +415,7 @@ pub(crate) fn file_size(bytes: f64, binary: bool) -> String {
 
 /// As in a URL, with `/` kept.
 pub(crate) fn url_encoded(text: &Text) -> Result<Text> {
-    text.map_chars(|c, out| {
+    let text = text.map_chars(|c, out| {
         if c.is_ascii_alphanumeric() || "_.-~/".contains(c) {
             return out.push(c);
         }
@@ -402,5 +426,6 @@ pub(crate) fn url_encoded(text: &Text) -> Result<Text> {
                 [byte >> 4, byte & 15].map(|d| char::from_digit(d.into(), 16).unwrap_or('0').to_ascii_uppercase()),
             );
         }
-    })
+    })?;
+    Ok(text.marked(false))
 }

@@ -4,9 +4,13 @@ use super::trie::{ROOT, Trie};
 use super::vocab::Vocab;
 use super::{NONE, Scratch, check_scores};
 use crate::error::TextError;
+use crate::spec::TokenType;
 
 /// How much worse than the worst token an unknown character is: SentencePiece's constant.
 const UNKNOWN_PENALTY: f64 = 10.0;
+
+/// How large a sum in single precision may grow: SentencePiece's constant.
+const RESET: f64 = 100_000.0;
 
 /// Scores and a trie of the tokens.
 pub(crate) struct Unigram {
@@ -41,7 +45,9 @@ impl Unigram {
         if scores.len() > vocab.len() {
             return Err(TextError::LengthMismatch { what: "scores", found: scores.len(), expected: vocab.len() });
         }
-        let lowest = scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let counted = |id: usize| !single_precision || vocab.kind(id as u32) == Some(TokenType::Normal);
+        let counted = scores.iter().enumerate().filter(|(id, _)| counted(*id)).map(|(_, score)| *score);
+        let lowest = counted.fold(if single_precision { f64::from(f32::MAX) } else { f64::INFINITY }, f64::min);
         let ids: Vec<u32> = (0..scores.len() as u32).filter(|&id| Some(id) != unk && vocab.is_text(id)).collect();
         Ok(Self {
             trie: Trie::new(vocab, ids)?,
@@ -82,8 +88,20 @@ impl Unigram {
     fn search(&self, piece: &str, best: &mut Vec<Best>) {
         best.clear();
         best.resize(piece.len() + 1, Best { score: 0.0, start: NONE, token: NONE });
+        // Where the furthest token so far ends.
+        let mut reached = 0;
         for (start, c) in piece.char_indices() {
+            if self.single_precision && best[start].score.abs() > RESET {
+                reset(&mut best[start..=reached.max(start)]);
+            }
             let so_far = best[start].score;
+            let mut improve = |end: usize, score: f64, token: u32| {
+                reached = reached.max(end);
+                let (place, score) = (&mut best[end], rounded(score + so_far, self.single_precision));
+                if place.start == NONE || score > place.score {
+                    *place = Best { score, start: start as u32, token };
+                }
+            };
             let mut alone = false;
             let mut node = ROOT;
             for (offset, &byte) in piece.as_bytes()[start..].iter().enumerate() {
@@ -91,22 +109,21 @@ impl Unigram {
                 node = child;
                 if let Some(token) = self.trie.token(node) {
                     alone |= offset + 1 == c.len_utf8();
-                    let score = rounded(self.scores[token as usize] + so_far, self.single_precision);
-                    improve(&mut best[start + offset + 1], Best { score, start: start as u32, token });
+                    improve(start + offset + 1, self.scores[token as usize], token);
                 }
             }
             if !alone {
-                let score = rounded(self.unk_score + so_far, self.single_precision);
-                let unknown = Best { score, start: start as u32, token: NONE };
-                improve(&mut best[start + c.len_utf8()], unknown);
+                improve(start + c.len_utf8(), self.unk_score, NONE);
             }
         }
     }
 
     /// The tokens of unknown characters, in reverse.
     fn unknown(&self, vocab: &Vocab, text: &str, out: &mut Vec<u32>) {
-        // Joined, they may be a token whose score is below that of its parts.
-        if let Some(id) = vocab.id(text).filter(|&id| vocab.is_text(id)) {
+        // For Hugging Face a token, joined, even if its score is below that of its parts.
+        if !self.single_precision
+            && let Some(id) = vocab.id(text).filter(|&id| vocab.is_text(id))
+        {
             out.push(id);
         } else if let Some(tokens) = &self.fallback
             && text.bytes().all(|b| tokens[usize::from(b)] != NONE)
@@ -118,9 +135,14 @@ impl Unigram {
     }
 }
 
-fn improve(place: &mut Best, with: Best) {
-    if place.start == NONE || with.score > place.score {
-        *place = with;
+/// Lets the sums of the first place and of all that were reached from before it begin anew, as SentencePiece does lest they
+/// lose their precision.
+fn reset(places: &mut [Best]) {
+    let sum = places[0].score;
+    for (at, place) in places.iter_mut().enumerate() {
+        if at == 0 || place.start != NONE {
+            place.score = rounded(place.score - sum, true);
+        }
     }
 }
 

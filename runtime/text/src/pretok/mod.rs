@@ -2,6 +2,7 @@
 
 mod cut;
 pub(crate) mod regex;
+mod scripts;
 pub(crate) mod table;
 mod threes;
 
@@ -14,11 +15,14 @@ use crate::error::TextError;
 use crate::limits::MAX_PRE_STEPS;
 use crate::spec::{Behavior, Pattern, PreStep, Prepend};
 use regex::Splitter;
+use scripts::Scripts;
 
 /// A step made ready.
 enum Step {
     Split { splitter: Splitter, behavior: Behavior, invert: bool },
     Digits { individual: bool },
+    Scripts(&'static Scripts),
+    Chunks(usize),
     Punctuation(Behavior),
     PrefixSpace,
     Metaspace { replacement: char, prepend: Prepend, split: bool },
@@ -46,9 +50,10 @@ impl PreTokenizer {
         Ok(Self { steps: steps.iter().map(Step::new).collect::<Result<_, _>>()? })
     }
 
-    /// Gives `sink` the pieces of `text` in order, none of them empty. `first`: whether the text begins the whole input.
-    pub(crate) fn split(&self, text: &str, first: bool, sink: &mut Sink<'_>) -> Result<(), TextError> {
-        run(&self.steps, text, first, sink)
+    /// Gives `sink` the pieces of `text` in order, none of them empty. `front` bytes of it come of the first character
+    /// of the whole input.
+    pub(crate) fn split(&self, text: &str, front: usize, sink: &mut Sink<'_>) -> Result<(), TextError> {
+        run(&self.steps, text, front, sink)
     }
 }
 
@@ -63,6 +68,8 @@ impl Step {
                 Self::Split { splitter, behavior: *behavior, invert: *invert }
             }
             PreStep::Digits { individual } => Self::Digits { individual: *individual },
+            PreStep::Scripts => Self::Scripts(Scripts::table()?),
+            PreStep::Chunks { chars } => Self::Chunks((*chars).max(1)),
             PreStep::Punctuation(behavior) => Self::Punctuation(*behavior),
             PreStep::PrefixSpace => Self::PrefixSpace,
             &PreStep::Metaspace { replacement, prepend, split } => Self::Metaspace { replacement, prepend, split },
@@ -71,13 +78,12 @@ impl Step {
     }
 }
 
-fn run(steps: &[Step], text: &str, first: bool, sink: &mut Sink<'_>) -> Result<(), TextError> {
+fn run(steps: &[Step], text: &str, front: usize, sink: &mut Sink<'_>) -> Result<(), TextError> {
     if text.is_empty() {
         return Ok(());
     }
     let Some((step, rest)) = steps.split_first() else { return sink(text) };
-    // Of several pieces the one at byte 0 begins the input, if the text did.
-    let cut = &mut |start: usize, end: usize| run(rest, &text[start..end], first && start == 0, sink);
+    let cut = &mut |start: usize, end: usize| run(rest, &text[start..end], front.saturating_sub(start), sink);
     match step {
         Step::Split { splitter, behavior, invert } => cut::cut(text, splitter.matches(text), *behavior, *invert, cut),
         Step::Digits { individual: true } => {
@@ -86,27 +92,41 @@ fn run(steps: &[Step], text: &str, first: bool, sink: &mut Sink<'_>) -> Result<(
         Step::Digits { individual: false } => {
             cut::cut(text, chars(text, char::is_numeric), Behavior::Contiguous, false, cut)
         }
+        Step::Scripts(scripts) => scripts.cut(text, cut),
+        Step::Chunks(chars) => {
+            let starts = text.char_indices().map(|(at, _)| at).step_by(*chars);
+            let ends = starts.clone().skip(1).chain([text.len()]);
+            starts.zip(ends).try_for_each(|(start, end)| cut(start, end))
+        }
         Step::Punctuation(behavior) => cut::cut(text, chars(text, is_punctuation), *behavior, false, cut),
-        Step::PrefixSpace if text.starts_with(' ') => run(rest, text, first, sink),
-        Step::PrefixSpace => run(rest, &format!(" {text}"), first, sink),
+        Step::PrefixSpace if text.starts_with(' ') => run(rest, text, front, sink),
+        // What is put in front goes with the first character.
+        Step::PrefixSpace => run(rest, &format!(" {text}"), if front > 0 { front + 1 } else { 0 }, sink),
         Step::Metaspace { replacement, prepend, split } => {
-            let mut changed = text.replace(' ', replacement.encode_utf8(&mut [0; 4]));
-            let wanted = *prepend == Prepend::Always || (*prepend == Prepend::First && first);
+            let mut buffer = [0; 4];
+            let mark = &*replacement.encode_utf8(&mut buffer);
+            let mut front = text.get(..front).unwrap_or(text).replace(' ', mark).len();
+            let mut changed = text.replace(' ', mark);
+            let wanted = *prepend == Prepend::Always || (*prepend == Prepend::First && front > 0);
             if wanted && !changed.starts_with(*replacement) {
                 changed.insert(0, *replacement);
+                front += if front > 0 { mark.len() } else { 0 };
             }
             if !split {
-                return run(rest, &changed, first, sink);
+                return run(rest, &changed, front, sink);
             }
             let spaces = chars(&changed, |c| c == *replacement);
             cut::cut(&changed, spaces, Behavior::MergedWithNext, false, &mut |start, end| {
-                run(rest, &changed[start..end], first && start == 0, sink)
+                run(rest, &changed[start..end], front.saturating_sub(start), sink)
             })
         }
         Step::Bytes => {
+            let (begin, end) = text.as_bytes().split_at(front.min(text.len()));
             let mut spelled = String::with_capacity(text.len() * 2);
-            alphabet::spell(text.as_bytes(), &mut spelled);
-            run(rest, &spelled, first, sink)
+            alphabet::spell(begin, &mut spelled);
+            let front = spelled.len();
+            alphabet::spell(end, &mut spelled);
+            run(rest, &spelled, front, sink)
         }
     }
 }

@@ -114,6 +114,14 @@ pub enum PreStep {
         /// Each digit alone.
         individual: bool,
     },
+    /// Where the script changes, as of Unicode 9: kana counts as Chinese, a space and what is unassigned as anything. What of
+    /// that comes first is left out.
+    Scripts,
+    /// After every so many characters; the last piece may be shorter.
+    Chunks {
+        /// At least 1.
+        chars: usize,
+    },
     /// At punctuation: ASCII's, and Unicode's general category P.
     Punctuation(Behavior),
     /// Each piece gets a space in front unless it has one.
@@ -138,6 +146,8 @@ pub enum Decoder {
     Bytes,
     /// `<0xNN>` becomes a byte.
     ByteFallback,
+    /// A space that begins a token is removed while there is no text yet: SentencePiece's rule where it removes extra spaces.
+    LeadingSpace,
     /// Every match in a token becomes `content`.
     Replace {
         /// What is searched for.
@@ -168,6 +178,16 @@ pub enum Decoder {
         /// What tokens inside a word begin with: `##`.
         prefix: String,
         /// Spaces before punctuation and in English contractions are removed.
+        cleanup: bool,
+    },
+    /// Of equal tokens side by side one is left, `pad` is removed from it, and what is then empty is no token (connectionist
+    /// temporal classification).
+    Ctc {
+        /// Separates equal tokens that are meant to be two.
+        pad: String,
+        /// Becomes a space, with `cleanup`.
+        delimiter: String,
+        /// As in [`Decoder::WordPiece`].
         cleanup: bool,
     },
     /// `suffix` becomes a space, in the last token nothing.

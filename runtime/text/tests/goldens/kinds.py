@@ -50,7 +50,8 @@ def write(name, kind, content, answers):
 
 def main():
     (HERE / "kinds").mkdir(exist_ok=True)
-    chosen = ["bpe-fallback-prepend", "bpe-gemma", "bpe-fuse-unk", "bpe-word-end", "bpe-inside-prefix", "unigram-t5", "unigram-never", "unigram-plain",
+    chosen = ["bpe-fallback-prepend", "bpe-gemma", "bpe-fuse-unk", "bpe-word-end", "bpe-inside-prefix", "bpe-chunks", "bpe-scripts",
+              "bpe-whole-decoders", "unigram-scripts", "wordlevel", "wordlevel-ctc", "wordlevel-ctc-metaspace", "unigram-t5", "unigram-never", "unigram-plain",
               "wordpiece-uncased", "wordpiece-cased", "wordpiece-inverted"]
     makers = trained.all_hf()
     for name in chosen:
@@ -65,7 +66,7 @@ def main():
             answers.append((text, around.ids, plain.ids, tokenizer.decode(plain.ids, skip_special_tokens=True)))
         write(name, "hf", spec, answers)
     makers = trained.all_sentencepiece()
-    for name in ["spm-bpe-bytes", "spm-bpe-no-prefix", "spm-unigram"]:
+    for name in ["spm-bpe-bytes", "spm-bpe-no-prefix", "spm-unigram", "spm-unigram-symbols", "spm-unigram-lines"]:
         model = small(makers[name])
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         control = ("<unk>", "<s>", "</s>")
