@@ -533,7 +533,7 @@ fn few_examples_are_all_learned_from_and_each_is_tested_without_itself() {
     assert_eq!(steps, outcome.steps + 12 * alone.outcome.steps);
     assert_eq!(alone.outcome.held_out[0].measure, outcome.held_out[0].measure);
     // Too few tell nothing.
-    let few = notes(1, 0..4);
+    let few = notes(2, 0..4);
     let learned =
         Learner::new(&mut fresh, &other.edit(), "x", LearnOptions { evidence: Evidence::LeaveOneOut, ..plain })
             .unwrap()
