@@ -4,12 +4,13 @@ use crate::commands::{
     adapt, batch, bench, chat, convert, create, delta, demo, doctor, embed, imatrix, inspect, plan, quantize, run,
     score, tokenize,
 };
-use crate::failure::{EXIT_CODES, Result as Outcome};
+use crate::failure::{EXIT_CODES, Exit, Failure, Result as Outcome};
 use crate::store;
 use crate::terminal::note;
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use tern::learn::Adapter;
+use tern::learn::store::{Delta, STATE};
 use tern::{
     Bos, EncodeOptions, Error, GenerateOptions, KvType, Model, Sampling, SessionOptions, Speculation, Tokenizer,
 };
@@ -216,7 +217,18 @@ pub struct AdapterArgs {
 impl AdapterArgs {
     /// Reads them; sessions from here on have them. `path` is the model's.
     pub fn apply(&self, model: &Model, path: &Path) -> Outcome<()> {
-        let mut chosen = Vec::new();
+        match self.apply_and_state(model, path)? {
+            None => Ok(()),
+            Some(delta) => Err(Failure::new(
+                Exit::Usage,
+                format!("{}: a state, in which a session begins; only `tern run` begins in one", delta.name),
+            )),
+        }
+    }
+
+    /// The same; a delta that is a state is returned.
+    pub fn apply_and_state(&self, model: &Model, path: &Path) -> Outcome<Option<Delta>> {
+        let (mut chosen, mut state) = (Vec::new(), None);
         for text in &self.adapter {
             let (file, weight) = weighted(text);
             chosen.push((model.add_adapter(Adapter::read(model, file)?)?, weight));
@@ -224,11 +236,20 @@ impl AdapterArgs {
         for text in &self.delta {
             let (name, weight) = weighted(text);
             match store::existing(&store::open(self.store.as_deref())?, name)? {
+                Some(delta) if delta.manifest.kind() == Some(STATE) => {
+                    if weight != 1.0 || state.replace(delta).is_some() {
+                        let what = format!(
+                            "{name}: a session begins in one state, whole: give one delta of this kind, without a weight"
+                        );
+                        return Err(Failure::new(Exit::Usage, what));
+                    }
+                }
                 Some(delta) => chosen.push((model.add_adapter(store::adapter(&delta, model, path)?)?, weight)),
                 None => note(&format!("{name}: nothing that was learned counts, so this is the model as it is")),
             }
         }
-        Ok(model.choose_adapters(&chosen)?)
+        model.choose_adapters(&chosen)?;
+        Ok(state)
     }
 }
 

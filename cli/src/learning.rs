@@ -10,7 +10,7 @@ use std::time::Instant;
 use tern::Error;
 use tern::learn::corpus::read;
 use tern::learn::evidence::Verdict;
-use tern::learn::learner::{self, Control, Phase};
+use tern::learn::learner::{self, Control, Evidence, Phase};
 use tern::learn::store::{DEFAULT_KEEP, Edit};
 use tern::learn::{Document, Origin, Outcome, Store, report};
 
@@ -108,7 +108,11 @@ pub fn tell(outcome: &Outcome, page: Option<&Path>, json: bool) -> Result<()> {
 fn print(out: &mut Out, outcome: &Outcome) -> Result<()> {
     let (g, h, b) = (&outcome.gain, &outcome.harm, &outcome.bounds);
     if g.documents > 0 {
-        out.line(&format!("bits per byte  {:.4} -> {:.4} on {} held-out documents", g.before, g.after, g.documents))?;
+        let which = match outcome.evidence {
+            Evidence::HeldOut => "held-out documents",
+            Evidence::LeaveOneOut => "documents, each left out in turn",
+        };
+        out.line(&format!("bits per byte  {:.4} -> {:.4} on {} {which}", g.before, g.after, g.documents))?;
         let [share, low, high] = [g.share(), g.low / g.before, g.high / g.before].map(|x| 100.0 * x);
         out.line(&format!("better by      {share:.1} % (95 % interval {low:.1} to {high:.1} %)"))?;
         out.line(&format!("own answers    loss {:+.4} nats per token, {:.4} allowed", h.anchor_rise, b.anchor_rise))?;
@@ -144,10 +148,7 @@ fn print(out: &mut Out, outcome: &Outcome) -> Result<()> {
     };
     out.line(&format!("{}: {}{took}", outcome.name, outcome.verdict))?;
     match outcome.verdict {
-        // Enough to test with, so it is what to learn from that lacks.
-        Verdict::NotEnough { have, need } if have >= need => {
-            out.line("nothing new to learn from: the documents were learned already, or all are held out")?;
-        }
+        Verdict::Nothing => out.line("the documents were learned already, or all of them are held out to test with")?,
         Verdict::NotEnough { .. } => out.line("the documents wait in the store; they count when more come")?,
         _ => {}
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use std::path::{Path, PathBuf};
 use tern::learn::store::Delta;
 use tern::learn::{Adapter, LearnError, Store};
-use tern::{Error, Model};
+use tern::{Error, Model, Session, SessionOptions};
 
 /// Which store.
 #[derive(Debug, Clone, Default, Args)]
@@ -72,14 +72,21 @@ pub fn existing(store: &Store, name: &str) -> Result<Option<Delta>> {
 
 /// What a delta changes a model by. `base` is what the user calls the model.
 pub fn adapter(delta: &Delta, model: &Model, base: &Path) -> Result<Adapter> {
-    delta.adapter(model).map_err(|error| {
-        let other = matches!(&error, Error::Learn(LearnError::OtherBase { .. }));
-        let mut failure = Failure::from(error);
-        if other {
-            failure.message += &format!(": `tern delta rebuild {} --base {}`", delta.name, base.display());
-        }
-        failure
-    })
+    delta.adapter(model).map_err(|error| advised(error, delta, base))
+}
+
+/// A session that begins with what a state has read.
+pub fn begin(delta: &Delta, model: &Model, base: &Path, options: SessionOptions) -> Result<Session> {
+    delta.session(model, options).map_err(|error| advised(error, delta, base))
+}
+
+fn advised(error: Error, delta: &Delta, base: &Path) -> Failure {
+    let other = matches!(&error, Error::Learn(LearnError::OtherBase { .. }));
+    let mut failure = Failure::from(error);
+    if other {
+        failure.message += &format!(": `tern delta rebuild {} --base {}`", delta.name, base.display());
+    }
+    failure
 }
 
 #[cfg(all(test, unix, not(target_os = "macos")))]

@@ -2,6 +2,7 @@
 
 mod alone;
 mod data;
+mod mode;
 mod optimizer;
 mod plan;
 mod transaction;
@@ -10,8 +11,10 @@ use crate::args::{BackendArgs, bytes, seconds};
 use crate::failure::{Exit, Failure, Result};
 use crate::store::StoreArgs;
 use clap::Args;
+use mode::ModeArg;
 use optimizer::OptimizerArg;
 use std::path::PathBuf;
+use tern::learn::learner::Evidence;
 use tern::learn::{LearnOptions, LoraOptions, OptimizerKind, Origin};
 
 const NOTES: &str = "\
@@ -47,6 +50,9 @@ pub struct AdaptArgs {
     /// Tell what it takes, and learn nothing
     #[arg(long)]
     pub plan: bool,
+    /// Share of the documents that is held out to test with, 0.01 to 0.9; a fifth if not given
+    #[arg(long, value_name = "X")]
+    pub held_out: Option<f64>,
     /// Who wrote the files: user, model, tool or web
     #[arg(long, value_name = "WHO", default_value_t)]
     pub origin: Origin,
@@ -71,7 +77,7 @@ pub struct AdaptArgs {
     /// Learning rate at its height
     #[arg(long, visible_alias = "learning-rate", value_name = "X")]
     pub lr: Option<f64>,
-    /// What makes steps of gradients; with --out
+    /// What makes steps of gradients
     #[arg(long, value_enum)]
     pub optimizer: Option<OptimizerArg>,
     /// Tokens of a sample
@@ -83,6 +89,9 @@ pub struct AdaptArgs {
     /// Share of the adapter's inputs that sit a step out
     #[arg(long, value_name = "X")]
     pub dropout: Option<f32>,
+    /// Train an adapter, or keep the state after reading the text: that where fast weights are all of the model's memory; with --name
+    #[arg(long, value_enum)]
+    pub mode: Option<ModeArg>,
     /// Learn the query matrices only
     #[arg(long)]
     pub query_only: bool,
@@ -95,6 +104,9 @@ pub struct AdaptArgs {
     /// Facts that the documents state, to see what is remembered: {"statement", "question", "answer"} a line; with --name
     #[arg(long, value_name = "FILE")]
     pub facts: Option<PathBuf>,
+    /// For a few examples of a task: learn from all, and test with each of them after learning from the others alone; with --name
+    #[arg(long)]
+    pub leave_one_out: bool,
     /// Do not keep the documents in the store: it asks for them then to forget or rebuild; with --name
     #[arg(long)]
     pub no_sources: bool,
@@ -109,6 +121,7 @@ pub struct AdaptArgs {
 /// Runs `tern adapt`.
 pub fn adapt(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
     args.check()?;
+    args.learn_options().check()?;
     match (&args.name, &args.out) {
         _ if args.plan => plan::plan(backend, args),
         (Some(name), _) => transaction::run(backend, args, name),
@@ -127,6 +140,8 @@ impl AdaptArgs {
             ("--report", self.report.is_some()),
             ("--facts", self.facts.is_some()),
             ("--no-sources", self.no_sources),
+            ("--leave-one-out", self.leave_one_out),
+            ("--mode", self.mode.is_some()),
         ];
         let wrong = if is_store && self.out.is_some() {
             "--name learns into a store, --out without one: give one of them. `tern delta export` writes what is in a store as \
@@ -134,9 +149,6 @@ impl AdaptArgs {
                 .to_owned()
         } else if let Some((flag, _)) = only_store.into_iter().find(|(_, given)| *given && !is_store) {
             format!("{flag} is for learning into a store: add --name NAME, under which it is kept")
-        } else if self.optimizer.is_some() && is_store {
-            "--optimizer is for training with --out: a store learns with AdamW, so that it can learn the same again"
-                .to_owned()
         } else if !is_store && self.out.is_none() && !self.plan {
             "where is it to go? --name NAME learns into a store and keeps only what helps, --out FILE.gguf writes an adapter, \
              --plan tells what it takes"
@@ -152,11 +164,15 @@ impl AdaptArgs {
         let mut options = LearnOptions { seed: self.seed, keep_sources: !self.no_sources, ..LearnOptions::default() };
         options.corpus.origins.extend(&self.allow);
         options.corpus.seed = self.seed;
+        options.corpus.held_out = self.held_out.unwrap_or(options.corpus.held_out);
         let budget = &mut options.budget;
         budget.steps = self.steps.unwrap_or(budget.steps);
         budget.seconds = self.budget.unwrap_or(budget.seconds);
         budget.epochs = self.epochs.unwrap_or(budget.epochs);
         options.batch = self.batch.map_or(options.batch, |b| b as usize);
+        if self.leave_one_out {
+            options.evidence = Evidence::LeaveOneOut;
+        }
         options
     }
 
@@ -193,9 +209,13 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_says_what_to_do() {
-        for fine in
-            ["--name n", "--name n --store d --report r", "--out a.gguf --optimizer muon", "--plan", "--plan --name n"]
-        {
+        for fine in [
+            "--name n --optimizer sgd",
+            "--name n --store d --report r",
+            "--out a.gguf --optimizer muon",
+            "--plan",
+            "--plan --name n",
+        ] {
             assert_eq!(check(fine), Ok(()), "{fine}");
         }
         let cases = [
@@ -203,7 +223,7 @@ mod tests {
             ("--name n --out a.gguf", "give one of them"),
             ("--store d --out a.gguf", "add --name NAME"),
             ("--facts f --plan", "add --name NAME"),
-            ("--name n --optimizer sgd", "training with --out"),
+            ("--out a --leave-one-out", "add --name NAME"),
         ];
         for (flags, expected) in cases {
             assert!(check(flags).unwrap_err().contains(expected), "{flags}");

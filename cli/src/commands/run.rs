@@ -5,7 +5,7 @@ use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs, LengthArgs,
 use crate::failure::{Failure, Result};
 use crate::form::FormArgs;
 use crate::terminal::{Out, is_watched, note};
-use crate::{input, interrupt};
+use crate::{input, interrupt, store};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -81,10 +81,14 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         (prompt, _) => prompt.clone().unwrap_or_default(),
     };
     let model = backend.open_for(&args.model, args.context.ctx)?;
-    args.adapters.apply(&model, &args.model)?;
+    let state = args.adapters.apply_and_state(&model, &args.model)?;
     let prompt_tokens = encode(&model, args, &prompt)?;
     let speculation = args.speculate.open(backend)?;
-    let session = model.session(SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() })?;
+    let of_session = SessionOptions { speculate: args.speculate.is_on(), ..args.context.session() };
+    let session = match state {
+        Some(delta) => store::begin(&delta, &model, &args.model, of_session)?,
+        None => model.session(of_session)?,
+    };
     let most = if args.endless { usize::MAX } else { MAX_TOKENS };
     let mut options = args.length.generate(args.sampling.over(Sampling::default()), most);
     options.endless = args.endless.then(Endless::default);

@@ -12,8 +12,9 @@ path, another, pages, folder = sys.argv[1:]
 runtime = tern.TernRuntime()
 model = runtime.open(path)
 store = tern.Store(os.path.join(folder, "store"))
-# Few and short steps: enough to learn this manual.
+# Few and short steps: enough to learn this manual. The store does not keep it.
 options = tern.LearnOptions(
+    keep_sources=False,
     steps=10,
     batch=2,
     context=128,
@@ -30,21 +31,25 @@ options = tern.LearnOptions(
 
 
 class Listener(tern.LearnListener):
-    """Notes what it is told."""
+    """Notes what it is told; has some documents; stops a learner after its second step."""
 
-    def __init__(self, condition=tern.Condition.GO):
-        self.phases, self.asked, self.answer = [], 0, condition
+    def __init__(self, documents=(), stops=None):
+        self.phases, self.asked, self.supplied, self.stops = [], 0, 0, stops
+        self.documents = {d.source: d for d in documents}
 
     def progress(self, progress):
         if not self.phases or self.phases[-1] != progress.phase:
             self.phases.append(progress.phase)
+        if self.stops and progress.phase == tern.LearnPhase.LEARN and progress.done == 2:
+            self.stops.stop()
 
     def condition(self):
         self.asked += 1
-        return self.answer
+        return tern.Condition.GO
 
     def supply(self, document):
-        return None
+        self.supplied += 1
+        return self.documents.get(document.source)
 
 
 line = [tern.Document(source="log.txt", content=tern.Content.TEXT("The pump is on. " * 400))]
@@ -64,6 +69,10 @@ handle.cancel()
 learner = tern.Learner(model, store, "manual", options)
 error = raised(tern.TernError.Cancelled, lambda: learner.learn(documents, None, handle))
 check("cancelled", error.kind() == tern.ErrorKind.CANCELLED, error.summary())
+
+stopped = tern.Learner(model, store, "stopped", options)
+outcome = stopped.learn(documents, Listener(stops=stopped))
+check("stopped in good order", outcome.steps == 2 and outcome.gain.documents >= 5, outcome.summary)
 
 listener = Listener()
 outcome = learner.learn(documents, listener)
@@ -98,11 +107,20 @@ check("another model", error.name == "manual" and error.found != error.expected,
 source = next(d.source for d in store.details("manual").documents if not d.held_out)
 error = raised(tern.TernError.NoSource, lambda: learner.forget("nothing.md"))
 check("forget what is not there", error.source_name == "nothing.md", error.summary())
-outcome = learner.forget(source)
+error = raised(tern.TernError.MissingSource, lambda: learner.forget(source, Listener(documents[:3])))
+check("forget without the rest", store.details("manual").generation == 1, error.summary())
+listener = Listener(documents)
+outcome = learner.forget(source, listener)
 details = store.details("manual")
+check("forget asks for the rest", listener.supplied == len(documents) - 1, f"{listener.supplied} documents")
 left = {d.source for d in details.documents}
 gone = source not in left and details.generation in (0, 2) and all(e.generation != 1 for e in details.history[-1:])
 check("forget", gone, f"{outcome.summary}; generation {details.generation}, {len(left)} documents")
+# A model that knows nothing of text refuses it, and what counted still does; where nothing did, what waits is learned.
 if details.generation:
+    small = tern.Learner(runtime.open(another), store, "manual", options)
+    outcome = small.rebuild(Listener(documents))
+    fine = outcome.verdict.is_REFUSED() and outcome.generation == details.generation
+    check("rebuild for another model", fine, outcome.summary)
     check("undo", store.undo("manual") == 0 and store.adapter("manual", model) is None, [e.event for e in details.history])
 check("the model is what it was", said() == plain, f"{len(plain)} tokens with the same probabilities")

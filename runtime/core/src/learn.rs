@@ -8,7 +8,7 @@
 //! corpus.rs    what may be learned from: documents, turns, pairs; who wrote them; duplicates; what is held out
 //! evidence.rs  did it help, and did it harm: paired test by document, screens, bounds, the verdict
 //! store.rs     a folder of named deltas whose changes happen wholly or not at all
-//! pupil.rs     what a learner teaches; lora.rs: a model with an adapter as one
+//! pupil.rs     what a learner teaches; lora.rs: a model with an adapter as one; state.rs: one whose state is its memory; mode.rs: which
 //! recall.rs    how much of a fact comes back
 //! learner.rs   prepare, check, commit or roll back
 //! report.rs    what came of it, as a page
@@ -21,12 +21,15 @@ mod error;
 pub mod evidence;
 pub mod learner;
 mod lora;
+mod mode;
 mod optim;
 mod pupil;
 mod recall;
 pub mod report;
 mod schedule;
+mod state;
 pub mod store;
+mod taught;
 mod training;
 
 pub use crate::random::Random;
@@ -36,10 +39,12 @@ pub use corpus::{Corpus, CorpusOptions, Document, Origin};
 pub use error::LearnError;
 pub use learner::{LearnOptions, Learner, Outcome};
 pub use lora::{LoraOptions, LoraPupil};
+pub use mode::Mode;
 pub use optim::OptimizerKind;
 pub use pupil::{Answer, Hold, Pupil, Seen};
 pub use recall::{Fact, Recall};
 pub use schedule::{Decay, Schedule};
+pub use state::{StateOptions, StatePupil};
 pub use store::Store;
 pub use training::{Example, Held, Nats, Recompute, StepReport, Training, TrainingOptions, TrainingPlan};
 

@@ -16,6 +16,7 @@ use crate::session::{Batch, BatchOptions, Engine, Session, SessionOptions};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tern_abi::dtype::{F16, F32};
+use tern_abi::state::kind::KV_PAGE;
 use tern_formats::{Checkpoint, TensorInfo};
 use tern_text::{Bos, ChatTemplate, EncodeOptions, Message, RenderOptions, Tokenizer};
 use web_time::Instant;
@@ -285,6 +286,17 @@ impl Model {
         self.inner.length
     }
 
+    /// Does it keep nothing of a text but states of a fixed size?
+    pub(crate) fn is_recurrent(&self) -> bool {
+        let Ok(graph) = self.graph(ContextSize::full(1, 1, 1, 1), F16) else { return false };
+        let kinds = graph.externals.iter().filter_map(|e| match e.kind {
+            ExternalKind::State(desc) => Some(desc.kind),
+            _ => None,
+        });
+        let mut kinds = kinds.peekable();
+        kinds.peek().is_some() && kinds.all(|k| k != KV_PAGE)
+    }
+
     /// Positions that a sequence may have at most.
     pub(crate) fn reach(&self) -> u64 {
         self.inner.definition.reach(self.inner.length)
@@ -386,7 +398,12 @@ impl Model {
         self.graph_with(size, kv_dtype, None)
     }
 
-    fn graph_with(&self, size: ContextSize, kv_dtype: u32, banks: Option<&AdapterBanks>) -> Result<Graph, Error> {
+    pub(crate) fn graph_with(
+        &self,
+        size: ContextSize,
+        kv_dtype: u32,
+        banks: Option<&AdapterBanks>,
+    ) -> Result<Graph, Error> {
         let i = &*self.inner;
         let options = NetOptions { adapters: banks.cloned(), ..net_options(size, kv_dtype, i.length) };
         Ok(build(&*i.definition, &i.table, &i.dtypes, options)?.0)

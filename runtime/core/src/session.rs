@@ -32,7 +32,7 @@
 mod batch;
 mod endless;
 mod engine;
-mod file;
+pub(crate) mod file;
 mod generation;
 mod speculate;
 

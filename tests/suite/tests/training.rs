@@ -273,6 +273,54 @@ fn it_can_be_cancelled_and_bad_examples_are_refused() {
     assert!(matches!(training.step(&[Example::of(vec![5, 99999])]), Err(tern::Error::Token { .. })));
 }
 
+#[test]
+fn anothers_flag_ends_a_step_and_stays_up() {
+    let golden = Golden::read(NAMES[0]);
+    let model = open(goldens().join(NAMES[0]), "cpu");
+    let mut training = golden.training(&model);
+    let (flag, before) = (CancelFlag::new(), training.adapter());
+    training.obey(&flag);
+    let raised = flag.clone();
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        raised.cancel();
+    });
+    let many: Vec<Example> = (0..20_000).map(|i| golden.examples[i % 3].clone()).collect();
+    let error = training.step(&many).unwrap_err();
+    thread.join().unwrap();
+    assert!(error.is_cancelled() && flag.is_cancelled(), "{error}");
+    // Whatever it is asked next.
+    assert!(training.step(&golden.examples).unwrap_err().is_cancelled());
+    assert!(training.hold(&golden.examples).unwrap_err().is_cancelled());
+    assert!(training.kl(&golden.examples).unwrap_err().is_cancelled());
+    assert_eq!((training.adapter(), training.steps()), (before, 0));
+    flag.reset();
+    training.step(&golden.examples).unwrap();
+}
+
+#[test]
+fn what_holding_takes_is_planned_and_counted() {
+    let golden = Golden::read(NAMES[0]);
+    let model = open(goldens().join(NAMES[0]), "cpu");
+    let tokens: usize = golden.examples.iter().map(Example::targets).sum();
+    let options = TrainingOptions { holds: tokens as u64, ..golden.options.clone() };
+    let (plain, plan) = (Training::plan(&model, &golden.options).unwrap(), Training::plan(&model, &options).unwrap());
+    assert_eq!(plain.holding_bytes, 0);
+    assert_eq!(plan.total_bytes, plain.total_bytes + plan.holding_bytes);
+    // No more than is planned is ever taken.
+    let before = model.memory().used;
+    let mut training = Training::new(&model, options).unwrap();
+    training.score(&golden.examples).unwrap();
+    let held = training.hold(&golden.examples).unwrap();
+    let kept = model.memory().used;
+    training.kl(&golden.examples).unwrap();
+    let peak = model.memory().peak - before;
+    assert!(peak <= plan.total_bytes + plan.total_bytes / 20, "{peak} of {}", plan.total_bytes);
+    drop(held);
+    let width = 4 * model.info().width;
+    assert_eq!(kept - model.memory().used, tokens as u64 * width);
+}
+
 /// `x` with `factor` times the factors of `d` added.
 fn moved(x: &Adapter, d: &Adapter, factor: f32) -> Adapter {
     let mut out = x.clone();

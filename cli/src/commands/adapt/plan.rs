@@ -8,7 +8,7 @@ use crate::failure::Result;
 use crate::learning::documents;
 use crate::terminal::{Out, count};
 use serde_json::json;
-use tern::learn::{Training, TrainingPlan};
+use tern::learn::{Training, TrainingOptions, TrainingPlan};
 
 /// Tokens of one of the base's own answers with its prompt, roughly.
 const ANSWER: f64 = 90.0;
@@ -17,7 +17,9 @@ const ANSWER: f64 = 90.0;
 pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
     let documents = documents(&args.data, args.origin)?;
     let model = backend.open(&args.model)?;
-    let (learning, options) = (args.learn_options(), args.lora_options().training);
+    let (learning, lora) = (args.learn_options(), args.lora_options());
+    let holds = if args.name.is_some() { lora.holds() } else { 0 };
+    let options = TrainingOptions { holds, ..lora.training };
     let data = Data::new(&model, documents, options.context as usize, &learning.corpus)?;
     let (plan, context) = (Training::plan(&model, &options)?, options.context as f64);
     // How long a step takes is found out by one; the first run pays for what later ones find warm.
@@ -42,7 +44,7 @@ pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
     if let (Some(limit), Some(each)) = (limit, seconds) {
         steps = steps.min((limit / each) as u64).max(1);
     }
-    let TrainingPlan { parameters, recompute, layers, factor_bytes, host_bytes, total_bytes, .. } = plan;
+    let TrainingPlan { parameters, recompute, layers, factor_bytes, holding_bytes, host_bytes, total_bytes, .. } = plan;
     let working_bytes = plan.working_bytes + plan.scoring_bytes;
     let mut out = Out::new();
     if args.json {
@@ -52,6 +54,7 @@ pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
             "layers_computed_twice": recompute.0,
             "factor_bytes": factor_bytes,
             "working_bytes": working_bytes,
+            "holding_bytes": holding_bytes,
             "host_bytes": host_bytes,
             "total_bytes": total_bytes,
             "model_bytes": model.memory().used,
@@ -66,6 +69,9 @@ pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
     out.line(&format!("working        {}, {} of {layers} layers computed twice", mb(working_bytes), recompute.0))?;
     out.line(&format!("adapter        {}", mb(factor_bytes)))?;
     out.line(&format!("optimizer      {}", mb(host_bytes)))?;
+    if holding_bytes > 0 {
+        out.line(&format!("holding        {}, to keep and to measure what must not change", mb(holding_bytes)))?;
+    }
     out.line(&format!("total          {} beside the model's {}", mb(total_bytes), mb(model.memory().used)))?;
     match seconds {
         Some(s) => {

@@ -12,7 +12,7 @@ use tern::learn::corpus::Document;
 use tern::learn::evidence::Verdict;
 use tern::learn::learner::Control;
 use tern::learn::store::Learned;
-use tern::learn::{LearnOptions, Learner, LoraOptions, LoraPupil, Origin, Outcome};
+use tern::learn::{LearnOptions, Learner, LoraOptions, Mode, Origin, Outcome};
 
 /// Flags of both.
 #[derive(Debug, Args)]
@@ -58,10 +58,8 @@ fn relearn(
 ) -> Result<Outcome> {
     let store = args.store.open()?;
     // Where the base model counts, documents may wait.
-    let (lora, options) = match existing(&store, name)? {
-        Some(delta) => (LoraOptions::default().as_in(&delta.manifest)?, LearnOptions::of(&delta.manifest)?),
-        None => Default::default(),
-    };
+    let manifest = existing(&store, name)?.map(|delta| delta.manifest);
+    let options = manifest.as_ref().map(LearnOptions::of).transpose()?.unwrap_or_default();
     let documents = documents(&args.data, Origin::User)?;
     let given: HashMap<String, Document> = documents.into_iter().map(|d| (hex(&d.digest()), d)).collect();
     let mut lacking = false;
@@ -73,8 +71,11 @@ fn relearn(
     };
     let edit = edit(&store)?;
     let model = backend.open(&args.base)?;
-    let mut pupil = LoraPupil::new(&model, lora)?;
-    let mut learner = Learner::new(&mut pupil, &edit, name, options)?;
+    let mut pupil = match &manifest {
+        Some(manifest) => Mode::again(&model, manifest)?,
+        None => Mode::of(&model).pupil(&model, LoraOptions::default())?,
+    };
+    let mut learner = Learner::new(&mut *pupil, &edit, name, options)?;
     let outcome = watched(|control| action(&mut learner, &mut supply, control)).map_err(|mut failure| {
         if lacking {
             failure.message += ": --data PATH names the files or folders that have it";

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use tern::CancelFlag;
 use tern::learn::learner::{Condition as Going, Control, Phase, Progress};
 use tern::learn::store::Learned;
-use tern::learn::{LoraOptions, LoraPupil};
+use tern::learn::{Mode, Pupil};
 
 /// Teaches a model, and keeps what it learned in a store: what helps on held-out documents and harms nothing is committed, else
 /// nothing changes and the outcome says why. The model itself is never changed.
@@ -115,8 +115,8 @@ impl Learner {
         listener: Option<Arc<dyn LearnListener>>,
         cancel: Option<Arc<CancelHandle>>,
     ) -> Result<Outcome, TernError> {
-        let (learn, lora) = self.options.clone().split();
-        self.run(Follow::new(listener, cancel), learn, lora, |learner, _, control| {
+        let settings = self.asked();
+        self.run(Follow::new(listener, cancel), settings, |learner, _, control| {
             learner.learn(documents.into_iter().map(Into::into).collect(), control)
         })
     }
@@ -132,8 +132,8 @@ impl Learner {
         listener: Option<Arc<dyn LearnListener>>,
         cancel: Option<Arc<CancelHandle>>,
     ) -> Result<Outcome, TernError> {
-        let (learn, lora) = guarded(|| self.settings())?;
-        self.run(Follow::new(listener, cancel), learn, lora, |learner, follow, control| {
+        let settings = guarded(|| self.settings())?;
+        self.run(Follow::new(listener, cancel), settings, |learner, follow, control| {
             learner.forget(&source, &mut |record| follow.supply(record), control)
         })
     }
@@ -148,8 +148,8 @@ impl Learner {
         listener: Option<Arc<dyn LearnListener>>,
         cancel: Option<Arc<CancelHandle>>,
     ) -> Result<Outcome, TernError> {
-        let (learn, lora) = guarded(|| self.settings())?;
-        self.run(Follow::new(listener, cancel), learn, lora, |learner, follow, control| {
+        let settings = guarded(|| self.settings())?;
+        self.run(Follow::new(listener, cancel), settings, |learner, follow, control| {
             learner.rebuild(&mut |record| follow.supply(record), control)
         })
     }
@@ -171,18 +171,24 @@ impl Learner {
 }
 
 impl Learner {
+    /// Those that the application asks for.
+    fn asked(&self) -> Settings {
+        let (learn, lora) = self.options.clone().split();
+        Settings { learn, pupil: Box::new(move |model| Mode::of(model).pupil(model, lora)) }
+    }
+
     /// Those that the delta was made with.
-    fn settings(&self) -> Result<(tern::learn::LearnOptions, LoraOptions), TernError> {
+    fn settings(&self) -> Result<Settings, TernError> {
         let delta = self.store.inner.delta(&self.name).map_err(tern::Error::from)?;
-        let Some(manifest) = delta.map(|d| d.manifest) else { return Ok(self.options.clone().split()) };
-        Ok((tern::learn::LearnOptions::of(&manifest)?, LoraOptions::default().as_in(&manifest)?))
+        let Some(manifest) = delta.map(|d| d.manifest) else { return Ok(self.asked()) };
+        let learn = tern::learn::LearnOptions::of(&manifest)?;
+        Ok(Settings { learn, pupil: Box::new(move |model| Mode::again(model, &manifest)) })
     }
 
     fn run(
         &self,
         follow: Follow,
-        learn: tern::learn::LearnOptions,
-        lora: LoraOptions,
+        settings: Settings,
         work: impl FnOnce(&mut tern::learn::Learner<'_>, &Follow, &Control) -> Result<tern::learn::Outcome, tern::Error>,
     ) -> Result<Outcome, TernError> {
         guarded(|| {
@@ -190,12 +196,21 @@ impl Learner {
             self.stopped.store(false, Ordering::Relaxed);
             let edit = self.store.edit()?;
             let control = follow.control(&self.paused, &self.stopped);
-            let mut pupil = LoraPupil::new(&self.model.inner, lora)?;
-            let mut learner = tern::learn::Learner::new(&mut pupil, &edit, &self.name, learn)?;
+            let mut pupil = (settings.pupil)(&self.model.inner)?;
+            let mut learner = tern::learn::Learner::new(&mut *pupil, &edit, &self.name, settings.learn)?;
             let outcome = work(&mut learner, &follow, &control);
             follow.outcome(outcome).map(Into::into)
         })
     }
+}
+
+/// Makes the pupil of a model.
+type Teach = Box<dyn FnOnce(&tern::Model) -> Result<Box<dyn Pupil>, tern::Error>>;
+
+/// How to learn, and who is taught.
+struct Settings {
+    learn: tern::learn::LearnOptions,
+    pupil: Teach,
 }
 
 /// What the application gave to follow a learning.

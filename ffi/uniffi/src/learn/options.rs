@@ -39,6 +39,9 @@ pub struct LearnOptions {
     /// Share of the documents that is held out to test with, 0.01 to 0.9.
     #[uniffi(default = None)]
     pub held_out: Option<f64>,
+    /// For a few examples of a task: all are learned from, and each is tested after learning from the others alone.
+    #[uniffi(default = false)]
+    pub leave_one_out: bool,
     /// Whose texts are learned from beside the user's.
     #[uniffi(default)]
     pub allow: Vec<Origin>,
@@ -104,6 +107,9 @@ impl LearnOptions {
         learn.facts = self.facts.into_iter().map(fact).collect();
         learn.corpus.seed = self.seed;
         learn.corpus.held_out = self.held_out.unwrap_or(learn.corpus.held_out);
+        if self.leave_one_out {
+            learn.evidence = tern::learn::learner::Evidence::LeaveOneOut;
+        }
         learn.corpus.origins.extend(self.allow.into_iter().map(tern::learn::Origin::from));
         let budget = &mut learn.budget;
         budget.seconds = self.seconds.unwrap_or(budget.seconds);

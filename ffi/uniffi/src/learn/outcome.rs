@@ -17,6 +17,8 @@ pub enum Verdict {
         /// What is allowed: at most, or for `Order` and `HeldOut` at least.
         limit: f64,
     },
+    /// There is nothing to learn from that was not learned before; nothing has changed.
+    NothingNew,
     /// It may help, but that cannot be told yet; nothing has changed. The documents wait in the store for more.
     NotEnough {
         /// Held-out documents that there are.
@@ -160,6 +162,7 @@ impl From<evidence::Verdict> for Verdict {
         match verdict {
             evidence::Verdict::Commit => Self::Committed,
             evidence::Verdict::Refused { bound, found, limit } => Self::Refused { bound: bound.into(), found, limit },
+            evidence::Verdict::Nothing => Self::NothingNew,
             evidence::Verdict::NotEnough { have, need } => Self::NotEnough { have: have as u64, need: need as u64 },
         }
     }

@@ -6,6 +6,7 @@
 //! anchor.rs     what must not change: the base's own answers; prompts.rs asks for them
 //! screen.rs     is it worth trying
 //! leash.rs      how hard the model is held to its base
+//! steps.rs      learning within a budget
 //! attempt.rs    one attempt: score, learn, check
 //! outcome.rs    what came of it
 //! ```
@@ -18,9 +19,10 @@ mod options;
 mod outcome;
 mod prompts;
 mod screen;
+mod steps;
 
 pub use control::{Condition, Control, Phase, Progress};
-pub use options::{Budget, LearnOptions};
+pub use options::{Budget, Evidence, LearnOptions};
 pub use outcome::{Outcome, Scored};
 
 use super::corpus::{Corpus, Document};
@@ -80,7 +82,7 @@ impl<'a> Learner<'a> {
         let mut all = self.store.pending(&self.name)?;
         all.extend(documents);
         all.retain(|d| !digests.contains(hex(&d.digest()).as_str()));
-        let corpus = Corpus::new(all, &self.options.corpus);
+        let corpus = self.options.sort(all);
         // What was held out before is so still, as far as it is there.
         let mut before = Vec::new();
         for learned in known.iter().filter(|d| d.held_out) {
@@ -105,7 +107,7 @@ impl<'a> Learner<'a> {
         // A source that only waits is in no generation.
         let parent = self.store.delta_or_none(&self.name)?;
         let is_learned = parent.iter().flat_map(|p| &p.manifest.documents).any(|d| d.source == source);
-        let corpus = Corpus::new(documents, &self.options.corpus);
+        let corpus = self.options.sort(documents);
         if !is_learned {
             self.store.retain_pending(&self.name, |d| d.source != source)?;
             return Ok(Outcome::without(&self.name, Verdict::Commit, self.store.state(&self.name)?.generation));
@@ -131,7 +133,7 @@ impl<'a> Learner<'a> {
     /// [`LearnError::NoDelta`], [`LearnError::MissingSource`]; as [`Learner::learn`].
     pub fn rebuild(&mut self, supply: Supply<'_>, control: &Control) -> Result<Outcome, Error> {
         let documents = self.replayed(None, supply)?;
-        let corpus = Corpus::new(documents, &self.options.corpus);
+        let corpus = self.options.sort(documents);
         let attempt = Attempt { corpus: &corpus, more: &[], delta: None };
         let attempted = self.attempt(&attempt, control)?;
         self.conclude(attempted, &corpus, self.records(&corpus), Change::Rebuild)
@@ -187,12 +189,14 @@ impl<'a> Learner<'a> {
                 outcome.generation = self.store.commit(&self.name, change, manifest, &delta, &documents)?;
                 self.log(event(change), &outcome)?;
             }
-            Verdict::NotEnough { .. } if change == Change::Next => {
+            Verdict::NotEnough { .. } | Verdict::Nothing if change == Change::Next => {
                 if self.options.keep_sources {
                     self.store.add_pending(&self.name, &documents)?;
                 }
                 outcome.generation = self.store.state(&self.name)?.generation;
-                self.log("waiting", &outcome)?;
+                if outcome.verdict != Verdict::Nothing {
+                    self.log("waiting", &outcome)?;
+                }
             }
             _ => {
                 let tried: HashSet<[u8; 32]> = documents.iter().map(Document::digest).collect();

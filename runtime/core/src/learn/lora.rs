@@ -1,22 +1,18 @@
 //! A model with an adapter, as a pupil.
 
+use super::OptimizerKind;
 use super::adapter::Adapter;
-use super::corpus::{Document, Encoder, Sample};
-use super::hex;
-use super::pupil::{Answer, Hold, Pupil, Seen};
-use super::store::{Base, Manifest};
+use super::corpus::{Document, Sample};
+use super::pupil::{Answer, HELD_ANSWERS, Hold, Pupil, Seen};
+use super::store::{Base, LORA, Manifest};
+use super::taught::Taught;
 use super::training::{Held, Training, TrainingOptions};
+use crate::backend::CancelFlag;
 use crate::error::Error;
 use crate::model::Model;
-use crate::session::{BatchOptions, Event, GenerateOptions, SessionOptions, StopReason};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tern_formats::BytesSource;
-use tern_text::Message;
-
-const KIND: &str = "lora";
-/// Answers that are written at the same time.
-const TOGETHER: usize = 8;
 
 /// How an adapter learns.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,12 +34,12 @@ impl Default for LoraOptions {
 
 /// A model whose adapter is trained.
 pub struct LoraPupil {
-    model: Model,
+    taught: Taught,
     options: LoraOptions,
-    encoder: Encoder,
     /// `None` only where making one failed.
     training: Option<Training>,
     held: Vec<Held>,
+    cancel: CancelFlag,
     peak: u64,
 }
 
@@ -52,31 +48,24 @@ impl LoraPupil {
     ///
     /// # Errors
     /// As [`Training::new`] and [`Encoder::new`].
-    pub fn new(model: &Model, options: LoraOptions) -> Result<Self, Error> {
-        let window = usize::try_from(options.training.context).unwrap_or(usize::MAX);
-        let encoder = Encoder::new(model, window, &options.origins)?;
+    pub fn new(model: &Model, mut options: LoraOptions) -> Result<Self, Error> {
+        options.training.holds = options.holds();
+        let taught = Taught::new(model, options.training.context, &options.origins, options.answer_tokens)?;
         let training = Training::new(model, options.training.clone())?;
-        Ok(Self { model: model.clone(), options, encoder, training: Some(training), held: Vec::new(), peak: 0 })
+        let (held, cancel) = (Vec::new(), CancelFlag::new());
+        Ok(Self { taught, options, training: Some(training), held, cancel, peak: 0 })
     }
 
     fn training(&mut self) -> Result<&mut Training, Error> {
         let training = match self.training.take() {
             Some(training) => training,
-            None => Training::new(&self.model, self.options.training.clone())?,
+            None => {
+                let mut training = Training::new(&self.taught.model, self.options.training.clone())?;
+                training.obey(&self.cancel);
+                training
+            }
         };
         Ok(self.training.insert(training))
-    }
-
-    /// A hash of what turns text into tokens: of all tokens and the template.
-    fn tokenizer_hash(&self) -> String {
-        let tokenizer = self.model.tokenizer();
-        let mut hasher = blake3::Hasher::new();
-        for id in 0..tokenizer.vocab_size() as u32 {
-            let bytes = tokenizer.token_bytes(id).unwrap_or_default();
-            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
-        }
-        hasher.update(self.model.template_source().unwrap_or_default().as_bytes());
-        hex(hasher.finalize().as_bytes())
     }
 }
 
@@ -90,12 +79,21 @@ struct Kept {
     rslora: bool,
     dropout: f32,
     learning_rate: f64,
+    /// Version 0.1 did not say; it had no other.
+    #[serde(default)]
+    optimizer: OptimizerKind,
     context: u64,
     origins: Vec<super::Origin>,
 }
 
 impl LoraOptions {
-    /// Those that a generation was made with, from its manifest; what is not in it is as in `self`: the optimizer, memory.
+    /// Tokens that a learner holds the model on, at most.
+    pub fn holds(&self) -> u64 {
+        // An answer's end is a token, too.
+        HELD_ANSWERS as u64 * (self.answer_tokens as u64 + 1)
+    }
+
+    /// Those that a generation was made with, from its manifest; what is not in it, as memory, is as in `self`.
     ///
     /// # Errors
     /// [`Error::Setting`] where they are missing or another kind's.
@@ -104,12 +102,13 @@ impl LoraOptions {
         let wrong =
             |found: String| Error::Setting { setting: "settings of the delta", found, expected: "those of LoRA" };
         let kept: Kept = serde_json::from_value(kept).map_err(|e| wrong(e.to_string()))?;
-        if kept.kind != KIND {
+        if kept.kind != LORA {
             return Err(wrong(kept.kind));
         }
         let t = &mut self.training;
         (t.targets, t.rank, t.alpha, t.rslora) = (kept.targets, kept.rank, kept.alpha, kept.rslora);
         (t.dropout, t.learning_rate, t.context) = (kept.dropout, kept.learning_rate, kept.context);
+        t.optimizer = kept.optimizer;
         self.origins = kept.origins;
         Ok(self)
     }
@@ -119,13 +118,14 @@ impl Pupil for LoraPupil {
     fn settings(&self) -> serde_json::Value {
         let t = &self.options.training;
         let kept = Kept {
-            kind: KIND.to_owned(),
+            kind: LORA.to_owned(),
             targets: t.targets.clone(),
             rank: t.rank,
             alpha: t.alpha,
             rslora: t.rslora,
             dropout: t.dropout,
             learning_rate: t.learning_rate,
+            optimizer: t.optimizer,
             context: t.context,
             origins: self.options.origins.clone(),
         };
@@ -134,49 +134,31 @@ impl Pupil for LoraPupil {
     }
 
     fn base(&self) -> Result<Base, Error> {
-        let info = self.model.info();
-        Ok(Base {
-            fingerprint: self.model.fingerprint()?,
-            name: info.name.clone(),
-            architecture: info.architecture.clone(),
-            tokenizer: self.tokenizer_hash(),
-        })
+        self.taught.base()
+    }
+
+    fn obey(&mut self, cancel: &CancelFlag) {
+        self.cancel = cancel.clone();
+        if let Some(training) = &mut self.training {
+            training.obey(cancel);
+        }
+    }
+
+    fn answering(&self) -> String {
+        self.taught.answering()
     }
 
     fn encode(&self, document: &Document) -> Result<Vec<Sample>, Error> {
-        // A model without a template learns a conversation as the text that it is.
-        match self.encoder.encode(document) {
-            Err(Error::NoTemplate) => match document.all().as_slice() {
-                [prompt, answer] => self.encoder.answer(prompt, answer),
-                _ => Err(Error::NoTemplate),
-            },
-            result => result,
-        }
+        self.taught.encode(document)
     }
 
     fn answers(&mut self, prompts: &[&str]) -> Result<Vec<Answer>, Error> {
-        let encode = |prompt: &&str| match self.model.encode_chat(&[Message::new("user", *prompt)], true) {
-            Err(Error::NoTemplate) => self.model.encode(prompt),
-            tokens => tokens,
-        };
-        let tokens = prompts.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
-        let room = tokens.iter().map(Vec::len).max().unwrap_or(0) + self.options.answer_tokens;
-        let session = SessionOptions { context: Some(room as u64 + 1), ..Default::default() };
-        let mut batch = self.model.batch(BatchOptions { sequences: prompts.len().clamp(1, TOGETHER), session })?;
-        let greedy = GenerateOptions { max_tokens: self.options.answer_tokens, ..GenerateOptions::default() };
-        let mut answers = vec![Answer { text: String::new(), whole: false }; tokens.len()];
-        tokens.into_iter().for_each(|t| _ = batch.add(t, greedy.clone()));
-        for (prompt, event) in batch {
-            let (event, answer) = (event?, &mut answers[prompt]);
-            answer.text.push_str(event.text());
-            if let Event::Done(end) = event {
-                answer.whole = end.reason == StopReason::End;
-            }
-        }
-        Ok(answers)
+        self.taught.answers(prompts, &self.cancel)
     }
 
     fn hold(&mut self, samples: &[Sample]) -> Result<(), Error> {
+        // Those before go first: there is memory for one.
+        self.held.clear();
         self.held = self.training()?.hold(samples)?;
         Ok(())
     }
@@ -189,7 +171,7 @@ impl Pupil for LoraPupil {
         self.training()?;
         if let Some(bytes) = delta {
             let source = Arc::new(BytesSource::new("delta", bytes.to_vec()));
-            let adapter = Adapter::read_gguf(&self.model, source)?;
+            let adapter = Adapter::read_gguf(&self.taught.model, source)?;
             self.training()?.set_adapter(&adapter)?;
         }
         Ok(())
@@ -214,13 +196,13 @@ impl Pupil for LoraPupil {
         let report = training.step_holding(samples, &which, hold.weight);
         self.held = held;
         let report = report?;
-        self.peak = self.peak.max(self.model.memory().peak);
+        self.peak = self.peak.max(self.taught.model.memory().peak);
         Ok(Seen { nats: report.loss * report.tokens as f64, divergence: report.divergence })
     }
 
     fn norm(&mut self) -> Result<f64, Error> {
         let adapter = self.training()?.adapter();
-        let ratios = adapter.norm_ratios(&self.model)?;
+        let ratios = adapter.norm_ratios(&self.taught.model)?;
         Ok(ratios.into_iter().map(|(_, ratio)| ratio).fold(0.0, f64::max))
     }
 
@@ -234,10 +216,10 @@ impl Pupil for LoraPupil {
 
     fn delta(&mut self) -> Result<Vec<u8>, Error> {
         let adapter = self.training()?.adapter();
-        adapter.to_gguf(&self.model)
+        adapter.to_gguf(&self.taught.model)
     }
 
     fn memory(&self) -> Option<u64> {
-        Some(self.peak.max(self.model.memory().peak))
+        Some(self.peak.max(self.taught.model.memory().peak))
     }
 }

@@ -14,8 +14,11 @@ mod dynamic;
 mod muon;
 mod sgd;
 
+use serde::{Deserialize, Serialize};
+
 /// Which optimizer, with its settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OptimizerKind {
     /// AdamW (Loshchilov and Hutter, arXiv 1711.05101).
     AdamW {

@@ -2,7 +2,11 @@
 
 use super::corpus::{Document, Sample};
 use super::store::Base;
+use crate::backend::CancelFlag;
 use crate::error::Error;
+
+/// Answers that a model is held to at most: what memory for [`Pupil::hold`] is planned by.
+pub const HELD_ANSWERS: usize = 80;
 
 /// An answer of a base model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,25 @@ pub trait Pupil {
 
     /// How the delta is made, to make it again: what a manifest keeps.
     fn settings(&self) -> serde_json::Value;
+
+    /// From now on calls end with [`Error::Cancelled`] soon after `cancel` is raised, in the middle of what they compute; what they were
+    /// to change is as it was. Whoever raised it lowers it. A pupil whose calls are short need not look.
+    fn obey(&mut self, _cancel: &CancelFlag) {}
+
+    /// Does it learn by reading? Then it is given each text once and in order.
+    fn reads(&self) -> bool {
+        false
+    }
+
+    /// Does [`Pupil::shrink`] leave some of what was learned?
+    fn shrinks(&self) -> bool {
+        true
+    }
+
+    /// What its answers depend on beside the base and the prompt.
+    fn answering(&self) -> String {
+        String::new()
+    }
 
     /// A document's samples.
     ///

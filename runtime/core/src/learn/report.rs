@@ -2,7 +2,7 @@
 //! show it in its settings. The same as JSON is [`Outcome`] through serde.
 
 use super::evidence::{Bound, Verdict};
-use super::learner::Outcome;
+use super::learner::{Evidence, Outcome};
 use std::fmt::Write;
 
 /// Documents in the table; the rest is counted.
@@ -71,9 +71,13 @@ impl Page {
         let g = &o.gain;
         let most = g.before.max(g.after).max(f64::MIN_POSITIVE);
         self.put(format_args!(
-            "<h2>How well your text is predicted</h2>\n<p>Measured on {} documents that were never learned from. Bits per \
-             byte: less is better.</p>\n<table>\n",
-            g.documents
+            "<h2>How well your text is predicted</h2>\n<p>Measured on {} documents{}. Bits per byte: less is better.</p>\n\
+             <table>\n",
+            g.documents,
+            match o.evidence {
+                Evidence::HeldOut => " that were never learned from",
+                Evidence::LeaveOneOut => ", each after learning from the others alone",
+            }
         ));
         for (label, value) in [("Before", g.before), ("After", g.after)] {
             self.put(format_args!(
@@ -127,7 +131,11 @@ impl Page {
             }
         };
         row("Learned from", o.trained_documents, o.trained_bytes);
-        row("Held out, to test with", o.gain.documents, o.gain.bytes);
+        let tested = match o.evidence {
+            Evidence::HeldOut => "Held out, to test with",
+            Evidence::LeaveOneOut => "Left out in turn, to test with",
+        };
+        row(tested, o.gain.documents, o.gain.bytes);
         for (origin, count) in &o.left.origins {
             row(&format!("Left out: written by {}", writer(origin.as_str())), count.documents, count.bytes);
         }
@@ -168,7 +176,7 @@ impl Page {
             self.put(format_args!("<p class=\"small\">All of {}</p>\n", escape(folder)));
         }
         self.put(format_args!(
-            "<table>\n<tr><th>Held out</th><th class=\"n\">Before</th><th class=\"n\">After</th></tr>\n"
+            "<table>\n<tr><th>Tested with</th><th class=\"n\">Before</th><th class=\"n\">After</th></tr>\n"
         ));
         for scored in o.held_out.iter().take(ROWS) {
             let m = &scored.measure;
@@ -203,6 +211,7 @@ fn headline(o: &Outcome) -> (&'static str, &'static str) {
     match o.verdict {
         Verdict::Commit => ("good", "Learned"),
         Verdict::Refused { .. } => ("bad", "Not learned"),
+        Verdict::Nothing => ("wait", "Nothing new"),
         Verdict::NotEnough { .. } => ("wait", "Not enough text yet"),
     }
 }
@@ -215,6 +224,9 @@ fn sentence(o: &Outcome) -> String {
         Verdict::Refused { bound, found, limit } => {
             let word = if bound.is_least() { "at least" } else { "at most" };
             format!("Nothing has changed. The {} is {found:.3}; it must be {word} {limit:.3}.", bound.name())
+        }
+        Verdict::Nothing => {
+            "Nothing has changed. There is no text to learn from that was not learned before.".to_owned()
         }
         Verdict::NotEnough { have, need } => format!(
             "Nothing has changed. There are {have} documents to test with; it takes about {need} to be sure that it helps."

@@ -30,7 +30,7 @@ mod state;
 
 pub use disk::{Disk, SystemDisk};
 pub use edit::{Change, Edit};
-pub use manifest::{Base, Learned, Manifest};
+pub use manifest::{Base, LORA, Learned, Manifest, STATE};
 pub use read::{Delta, Entry, LogLine, Store};
 pub use state::State;
 

@@ -21,6 +21,7 @@ mod pack;
 mod state;
 
 pub use hold::Held;
+pub(super) use kl::divergence;
 pub use options::{Recompute, TrainingOptions, TrainingPlan};
 
 use super::adapter::{Adapter, Layout};
@@ -34,6 +35,12 @@ use factors::FactorSet;
 use graphs::Graphs;
 use pack::{Micro, Packing, pack};
 use web_time::Instant;
+
+/// Memory of the host, under the cap that the model is under.
+fn take(model: &Model, what: &str, needed: u64) -> Result<Reserved, Error> {
+    let lacking = |available| Error::Memory { what: what.to_owned(), needed, available, fits: 0 };
+    model.devices()[0].budget().take(needed).map_err(lacking)
+}
 
 /// Tokens to learn from or to score. A token is predicted from those before it in the same example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,6 +113,8 @@ pub struct Training {
     scorer: Option<Runner>,
     graphs: Graphs,
     cancel: CancelFlag,
+    /// The flag is somebody else's.
+    obeys: bool,
     _host: Reserved,
 }
 
@@ -120,12 +129,7 @@ impl Training {
         let graphs = Graphs::new(model, &options)?;
         let (plan, trainer) = graphs.choose(model, &options)?;
         let layout = Layout::of(model);
-        let host = model.devices()[0].budget().take(plan.host_bytes).map_err(|available| Error::Memory {
-            what: "training".to_owned(),
-            needed: plan.host_bytes,
-            available,
-            fits: 0,
-        })?;
+        let host = take(model, "training", plan.host_bytes)?;
         let factors = FactorSet::new(model.devices(), &layout, graphs.banks(), &options)?;
         let trainer = Runner::new(model, trainer, &factors.bound(), graphs.size())?;
         let optimizer = options.optimizer.build(&factors.shapes());
@@ -141,6 +145,7 @@ impl Training {
             scorer: None,
             graphs,
             cancel,
+            obeys: false,
             _host: host,
         })
     }
@@ -186,6 +191,17 @@ impl Training {
     /// The flag that ends the call under way: it returns [`Error::Cancelled`], and the adapter stays what it was before it.
     pub fn cancel_flag(&self) -> CancelFlag {
         self.cancel.clone()
+    }
+
+    /// From now on `flag` ends calls. Unlike the training's own flag, which each call lowers first, it is lowered by whoever raised it.
+    pub fn obey(&mut self, flag: &CancelFlag) {
+        (self.cancel, self.obeys) = (flag.clone(), true);
+    }
+
+    fn lower_flag(&self) {
+        if !self.obeys {
+            self.cancel.reset();
+        }
     }
 
     /// One step on `examples`, which all count alike by their tokens; as many micro-batches as they take.
@@ -331,7 +347,7 @@ impl Training {
     }
 
     fn pack(&self, examples: &[impl AsRef<Example>]) -> Result<Vec<Micro>, Error> {
-        self.cancel.reset();
+        self.lower_flag();
         pack(examples, &self.packing(Some(0)))
     }
 

@@ -113,6 +113,8 @@ pub enum Verdict {
         /// What is allowed.
         limit: f64,
     },
+    /// There is nothing to learn from that was not learned before; nothing has changed.
+    Nothing,
     /// It may help, but that cannot be told yet. The text is kept for the next time.
     NotEnough {
         /// Held-out documents that there are.
@@ -130,6 +132,7 @@ impl fmt::Display for Verdict {
                 let word = if bound.is_least() { "at least" } else { "at most" };
                 write!(f, "not learned: {bound} is {found:.4}, {word} {limit:.4} is required")
             }
+            Self::Nothing => f.write_str("nothing new to learn from"),
             Self::NotEnough { have, need } => {
                 write!(f, "not enough evidence: have {have} documents to test with, need about {need}")
             }

@@ -7,6 +7,7 @@ use super::control::{Control, Phase};
 use super::prompts::{GUARD, HELD};
 use crate::error::Error;
 use crate::learn::corpus::{Document, Origin, Sample};
+use crate::learn::hex;
 use crate::learn::pupil::{Answer, Pupil};
 use crate::learn::store::Edit;
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,8 @@ use serde::{Deserialize, Serialize};
 /// Samples that are measured in one call: conditions are asked between them.
 pub const TOGETHER: usize = 4;
 
-/// Prompts that are asked in one call.
-const ASKED: usize = 16;
+/// Prompts that are asked in one call: what it loses when it is cancelled.
+const ASKED: usize = 8;
 
 /// Samples of the base's own answers.
 pub struct Anchor {
@@ -25,37 +26,19 @@ pub struct Anchor {
     pub guard: Vec<Sample>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct Answers {
     /// As they were asked.
     prompts: Vec<String>,
-    /// With whether each came to its end.
+    /// With whether each came to its end; to the first prompts, where it was cancelled after them.
     answers: Vec<(String, bool)>,
 }
 
 impl Anchor {
     /// Of a base model; answers are cached in the store.
     pub fn of(pupil: &mut dyn Pupil, store: &Edit, control: &Control) -> Result<Self, Error> {
-        let file = format!("{}.json", pupil.base()?.fingerprint);
         let prompts: Vec<&str> = GUARD.into_iter().chain(HELD).collect();
-        let cached = store.cached(&file).and_then(|bytes| serde_json::from_slice::<Answers>(&bytes).ok());
-        let answers = match cached.filter(|a| a.prompts == prompts && a.answers.len() == prompts.len()) {
-            Some(cached) => cached.answers,
-            None => {
-                let mut answers = Vec::new();
-                for some in prompts.chunks(ASKED) {
-                    control.may_go_on()?;
-                    control.report(Phase::Anchor, answers.len(), prompts.len(), None);
-                    answers.extend(pupil.answers(some)?.into_iter().map(|a: Answer| (a.text, a.whole)));
-                }
-                let kept = Answers { prompts: prompts.iter().map(|&p| p.to_owned()).collect(), answers };
-                // It is made again where it cannot be kept.
-                if let Ok(bytes) = serde_json::to_vec(&kept) {
-                    let _ = store.cache(&file, &bytes);
-                }
-                kept.answers
-            }
-        };
+        let answers = answers(pupil, &prompts, store, control)?;
         let (mut guard, mut held) = (Vec::new(), Vec::new());
         for (i, (prompt, (text, whole))) in prompts.into_iter().zip(answers).enumerate() {
             if text.trim().is_empty() {
@@ -99,4 +82,28 @@ impl Anchor {
         }
         Ok(sum / self.tokens().max(1) as f64)
     }
+}
+
+/// What the base model answers, from the store as far as it is there. Each call's answers are kept at once: who cancels does not lose them.
+fn answers(
+    pupil: &mut dyn Pupil,
+    prompts: &[&str],
+    store: &Edit,
+    control: &Control,
+) -> Result<Vec<(String, bool)>, Error> {
+    let how = hex(blake3::hash(pupil.answering().as_bytes()).as_bytes());
+    let file = format!("{}-{}.json", pupil.base()?.fingerprint, how.get(..16).unwrap_or_default());
+    let cached = store.cached(&file).and_then(|bytes| serde_json::from_slice::<Answers>(&bytes).ok());
+    let mut kept = cached.filter(|a| a.prompts == prompts && a.answers.len() <= prompts.len()).unwrap_or_default();
+    kept.prompts = prompts.iter().map(|&p| p.to_owned()).collect();
+    for some in prompts[kept.answers.len()..].chunks(ASKED) {
+        control.may_go_on()?;
+        control.report(Phase::Anchor, kept.answers.len(), prompts.len(), None);
+        kept.answers.extend(pupil.answers(some)?.into_iter().map(|a: Answer| (a.text, a.whole)));
+        // What cannot be kept is made again the next time.
+        if let Ok(bytes) = serde_json::to_vec(&kept) {
+            let _ = store.cache(&file, &bytes);
+        }
+    }
+    Ok(kept.answers)
 }

@@ -2,32 +2,24 @@
 
 use super::anchor::{Anchor, TOGETHER};
 use super::control::{Control, Phase};
-use super::leash::Leash;
-use super::options::LearnOptions;
+use super::options::{Budget, Evidence, LearnOptions};
 use super::outcome::{Outcome, Scored};
-use super::screen;
+use super::{screen, steps};
 use crate::error::Error;
 use crate::learn::corpus::{Corpus, Document, Sample};
 use crate::learn::evidence::{Harm, MIN_DOCUMENTS, Measure, Verdict, gain, judge};
 use crate::learn::pupil::Pupil;
 use crate::learn::recall;
 use crate::learn::store::Edit;
-use crate::random::Random;
-use std::time::Duration;
 use web_time::Instant;
 
-/// Factors by which a delta that is beyond a bound is shrunk, one after the other, until it is within. Harm falls faster than what was
-/// gained: it is of second order in the delta's size where the base is at a minimum of it.
-const SHRINK: f32 = 0.8;
+/// What a delta that is beyond a bound is shrunk by at once, at least and at most, until it is within.
+const SHRINK: std::ops::RangeInclusive<f64> = 0.3..=0.95;
 const MAX_SHRINKS: usize = 8;
 /// Share of a bound that is left free: the check that decides must not stand on the edge.
 const ROOM: f64 = 0.95;
-/// Share of the steps over which the learning rate rises.
-const WARM_UP: f64 = 0.05;
-/// Steps after which it is known how long one takes.
-const TIMED: u64 = 8;
-/// Steps get slower where a machine gets hot: how much more time they may take than was planned.
-const LATE: f64 = 1.1;
+/// Times that the rest is learned with some documents left out, at most: where there are more documents, several are left out at once.
+const MAX_FOLDS: usize = 16;
 
 /// What is tried.
 pub struct Attempt<'a> {
@@ -47,7 +39,7 @@ pub struct Attempted {
     pub delta: Vec<u8>,
 }
 
-/// A held-out document.
+/// A document to test with.
 struct Test<'a> {
     document: &'a Document,
     samples: Vec<Sample>,
@@ -65,9 +57,11 @@ impl Attempt<'_> {
         control: &Control,
     ) -> Result<Attempted, Error> {
         let start = Instant::now();
+        pupil.obey(&control.cancel);
         let mut outcome = Outcome::without(name, Verdict::Commit, 0);
         outcome.base = pupil.base()?.name;
         outcome.bounds = options.bounds;
+        outcome.evidence = options.evidence;
         outcome.left = self.corpus.left.clone();
         let end = |mut outcome: Outcome, pupil: &dyn Pupil, verdict, delta| {
             (outcome.verdict, outcome.seconds) = (verdict, start.elapsed().as_secs_f64());
@@ -79,14 +73,21 @@ impl Attempt<'_> {
         if let Some(verdict) = refused {
             return end(outcome, pupil, verdict, Vec::new());
         }
+        let left_out = match options.evidence {
+            Evidence::HeldOut => &[][..],
+            Evidence::LeaveOneOut => &self.corpus.train,
+        };
+        let have = self.corpus.held_out.len() + self.more.len() + left_out.len();
+        if self.corpus.documents().next().is_none() || (self.corpus.train.is_empty() && have >= MIN_DOCUMENTS) {
+            return end(outcome, pupil, Verdict::Nothing, Vec::new());
+        }
         pupil.begin(None, options.seed)?;
         outcome.order = screen::order(pupil, self.corpus, options.seed, control)?;
         if let Some(verdict) = outcome.order.as_ref().and_then(screen::judge_order) {
             return end(outcome, pupil, verdict, Vec::new());
         }
-        let have = self.corpus.held_out.len() + self.more.len();
-        if have < MIN_DOCUMENTS || self.corpus.train.is_empty() {
-            let verdict = Verdict::NotEnough { have, need: MIN_DOCUMENTS.max(have) };
+        if have < MIN_DOCUMENTS {
+            let verdict = Verdict::NotEnough { have, need: MIN_DOCUMENTS };
             return end(outcome, pupil, verdict, Vec::new());
         }
         // It takes the longest of what is not learning, so it comes after all that may end the attempt.
@@ -99,118 +100,80 @@ impl Attempt<'_> {
         if self.delta.is_some() {
             pupil.begin(self.delta, options.seed)?;
         }
-        let mut tests = self.tests(pupil)?;
+        let mut tests = tests(pupil, self.corpus.held_out.iter().chain(self.more))?;
+        let mut left_out = self::tests(pupil, left_out)?;
         measure(pupil, &mut tests, Phase::Before, control, |m, nats| m.before += nats)?;
-        self.learn(pupil, anchor, options, control, &mut outcome)?;
+        measure(pupil, &mut left_out, Phase::Before, control, |m, nats| m.before += nats)?;
+        // What is done once does not count as time of the first steps, by which that of all is planned.
+        pupil.hold(&anchor.held)?;
+        let folds = left_out.len().min(MAX_FOLDS);
+        let budget = Budget { seconds: options.budget.seconds / (1 + folds) as f64, ..options.budget };
+        let taken = steps::take(pupil, &self.corpus.train, anchor.held.len(), (options, budget), control, true)?;
         outcome.harm = harm(pupil, anchor, anchor_before, control)?;
         for _ in 0..MAX_SHRINKS {
-            if outcome.harm.worst(&options.bounds) <= ROOM {
+            let worst = outcome.harm.worst(&options.bounds);
+            if !pupil.shrinks() || worst <= ROOM {
                 break;
             }
-            pupil.shrink(SHRINK)?;
-            outcome.shrunk *= SHRINK;
+            // Harm is of second order in the delta's size, where the base is at a minimum of it; what was gained of the first.
+            let factor = (ROOM / worst).sqrt().clamp(*SHRINK.start(), *SHRINK.end()) as f32;
+            pupil.shrink(factor)?;
+            outcome.shrunk *= factor;
             outcome.harm = harm(pupil, anchor, anchor_before, control)?;
         }
         measure(pupil, &mut tests, Phase::After, control, |m, nats| m.after += nats)?;
         if let Some(found) = &mut outcome.recall {
             recall::after(pupil, &options.facts, found)?;
         }
+        outcome.took(&taken);
+        let delta = pupil.delta()?;
+        let budget = Budget { steps: taken.steps, seconds: f64::INFINITY, ..options.budget };
+        self.leave_out(pupil, &mut left_out, anchor, (options, budget), outcome.shrunk, control)?;
+        tests.extend(left_out);
         let measures: Vec<Measure> = tests.iter().map(|t| t.measure).collect();
         outcome.gain = gain(&measures);
         outcome.held_out =
             tests.iter().map(|t| Scored { source: t.document.source.clone(), measure: t.measure }).collect();
         let verdict = judge(&outcome.gain, &outcome.harm, &options.bounds);
-        let delta = if verdict == Verdict::Commit { pupil.delta()? } else { Vec::new() };
+        let delta = if verdict == Verdict::Commit { delta } else { Vec::new() };
         end(outcome, pupil, verdict, delta)
     }
 
-    fn tests(&self, pupil: &dyn Pupil) -> Result<Vec<Test<'_>>, Error> {
-        let test = |document| {
-            let samples = pupil.encode(document)?;
-            let bytes = samples.iter().map(|s| s.bytes).sum();
-            Ok(Test { document, samples, measure: Measure { bytes, ..Measure::default() } })
-        };
-        let tests: Result<Vec<_>, Error> = self.corpus.held_out.iter().chain(self.more).map(test).collect();
-        Ok(tests?.into_iter().filter(|t| t.measure.bytes > 0).collect())
-    }
-
-    fn learn(
+    /// Measures each document after learning from the others as from all: as often, in no more steps, shrunk as much.
+    fn leave_out(
         &self,
         pupil: &mut dyn Pupil,
+        tests: &mut [Test<'_>],
         anchor: &Anchor,
-        options: &LearnOptions,
+        (options, budget): (&LearnOptions, Budget),
+        shrunk: f32,
         control: &Control,
-        outcome: &mut Outcome,
     ) -> Result<(), Error> {
-        let mut samples = Vec::new();
-        for document in &self.corpus.train {
-            let new = pupil.encode(document)?;
-            outcome.trained_documents += usize::from(!new.is_empty());
-            samples.extend(new);
-        }
-        outcome.trained_bytes = samples.iter().map(|s| s.bytes).sum();
-        pupil.hold(&anchor.held)?;
-        let mut leash = Leash::new(options, anchor.held.len());
-        let mut random = Random::new(options.seed);
-        // What is done once does not count as time of the first steps, by which that of all is planned.
-        let (budget, start) = (options.budget, Instant::now());
-        let per_epoch = samples.len().div_ceil(options.batch) as u64;
-        let mut total = budget.steps.min(per_epoch.saturating_mul(budget.epochs));
-        let (mut first_nats, mut worked) = (0.0, Duration::ZERO);
-        'epochs: for epoch in 0..budget.epochs {
-            let mut order: Vec<usize> = (0..samples.len()).collect();
-            random.shuffle(&mut order);
-            for part in order.chunks(options.batch) {
-                if outcome.steps == TIMED {
-                    // The rate falls to nothing by the last step, so their number is fixed early. Where time is no limit it has no
-                    // influence: the same documents and seed give the same delta.
-                    let each = start.elapsed().as_secs_f64() / TIMED as f64;
-                    total = total.min((budget.seconds / each.max(f64::MIN_POSITIVE)) as u64);
-                }
-                let of_tokens = outcome.tokens as f64 / budget.tokens.max(1) as f64;
-                let done = (outcome.steps as f64 / total.max(1) as f64).max(of_tokens);
-                let late = start.elapsed().as_secs_f64() > budget.seconds * LATE;
-                if done >= 1.0 || late || !control.may_go_on()? {
-                    break 'epochs;
-                }
-                let batch: Vec<&Sample> = part.iter().filter_map(|&i| samples.get(i)).collect();
-                let targets: usize = batch.iter().map(|s| s.example.targets()).sum();
-                let step = Instant::now();
-                let seen = pupil.step(&batch, leash.hold(), rate(done))?;
-                leash.feel(seen.divergence);
-                if epoch == 0 {
-                    first_nats += seen.nats;
-                }
-                let loss = seen.nats / targets.max(1) as f64;
-                outcome.steps += 1;
-                outcome.tokens += targets as u64;
-                control.report(Phase::Learn, outcome.steps as usize, total as usize, Some(loss));
-                worked += step.elapsed();
-                rest(step.elapsed(), options.duty);
+        let (total, together) = (tests.len(), tests.len().div_ceil(MAX_FOLDS).max(1));
+        for first in (0..total).step_by(together) {
+            let fold = first..total.min(first + together);
+            control.report(Phase::After, first, total, None);
+            pupil.begin(self.delta, options.seed)?;
+            let others = tests.iter().enumerate().filter(|(i, _)| !fold.contains(i)).map(|(_, t)| t.document);
+            steps::take(pupil, others, anchor.held.len(), (options, budget), control, false)?;
+            if shrunk < 1.0 {
+                pupil.shrink(shrunk)?;
             }
-            if epoch == 0 && outcome.trained_bytes > 0 {
-                outcome.first_sight = Some(first_nats / std::f64::consts::LN_2 / outcome.trained_bytes as f64);
-            }
+            let tests = tests.get_mut(fold).unwrap_or_default();
+            measure(pupil, tests, Phase::After, &control.untold(), |m, nats| m.after += nats)?;
         }
-        outcome.learn_seconds = worked.as_secs_f64();
         Ok(())
     }
 }
 
-/// The learning rate's factor: up at first, then down to nothing as the budget is used up.
-fn rate(done: f64) -> f32 {
-    if done < WARM_UP {
-        ((done + WARM_UP / 4.0) / WARM_UP).min(1.0) as f32
-    } else {
-        ((1.0 - done) / (1.0 - WARM_UP)) as f32
-    }
-}
-
-/// Leaves the machine to others for a while.
-fn rest(worked: Duration, duty: f64) {
-    if duty < 1.0 {
-        std::thread::sleep(worked.mul_f64((1.0 / duty - 1.0).min(100.0)));
-    }
+fn tests<'a>(pupil: &dyn Pupil, documents: impl IntoIterator<Item = &'a Document>) -> Result<Vec<Test<'a>>, Error> {
+    let test = |document| {
+        let samples = pupil.encode(document)?;
+        let bytes = samples.iter().map(|s| s.bytes).sum();
+        Ok(Test { document, samples, measure: Measure { bytes, ..Measure::default() } })
+    };
+    let tests: Result<Vec<_>, Error> = documents.into_iter().map(test).collect();
+    Ok(tests?.into_iter().filter(|t| t.measure.bytes > 0).collect())
 }
 
 fn harm(pupil: &mut dyn Pupil, anchor: &Anchor, before: f64, control: &Control) -> Result<Harm, Error> {

@@ -61,6 +61,11 @@ pub struct Control {
 }
 
 impl Control {
+    /// The same, but nobody is told of progress.
+    pub(super) fn untold(&self) -> Self {
+        Self { progress: None, ..self.clone() }
+    }
+
     pub(super) fn report(&self, phase: Phase, done: usize, total: usize, loss: Option<f64>) {
         if let Some(progress) = &self.progress {
             progress(Progress { phase, done: done as u64, total: total as u64, loss });

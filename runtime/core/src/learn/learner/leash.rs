@@ -10,10 +10,13 @@ use crate::learn::pupil::Hold;
 /// Where the divergence on held answers is steered to, as a share of what is allowed on others: on those that a model is not held to it is
 /// larger.
 const SHARE: f64 = 0.35;
-/// What a nat of divergence counts at first.
-const WEIGHT: f64 = 1.0;
+/// What a nat of divergence counts at first. An optimizer's first steps are its largest and least certain ones, and a short run has no
+/// others in which to come back.
+const WEIGHT: f64 = 4.0;
 const WEIGHTS: std::ops::RangeInclusive<f64> = 0.25..=64.0;
-/// The most that a step changes the weight by, as an exponent.
+/// Steps in which the weight only grows: until they are over, little divergence says no more than that nothing has moved yet.
+const EARLY: usize = 8;
+/// The most that a step changes the weight by, as an exponent; in the early ones twice that.
 const CHANGE: f64 = 0.15;
 /// Share of what was seen before in what counts as seen.
 const MEMORY: f64 = 0.7;
@@ -23,7 +26,10 @@ pub struct Leash {
     weight: f64,
     /// Nats per token.
     target: f64,
+    /// What was seen, each step counting less than the next; and what they count together.
     seen: f64,
+    counted: f64,
+    steps: usize,
     next: usize,
     held: usize,
     which: Vec<usize>,
@@ -35,7 +41,8 @@ impl Leash {
     pub fn new(options: &LearnOptions, held: usize) -> Self {
         // The loss on the base's own words rises about as much as predictions diverge.
         let target = SHARE * options.bounds.divergence.min(options.bounds.anchor_rise * 1.5);
-        Self { weight: WEIGHT, target, seen: 0.0, next: 0, held, which: Vec::new(), each: options.held.min(held) }
+        let (which, each) = (Vec::new(), options.held.min(held));
+        Self { weight: WEIGHT, target, seen: 0.0, counted: 0.0, steps: 0, next: 0, held, which, each }
     }
 
     /// What the next step is held to: answers take turns.
@@ -53,8 +60,11 @@ impl Leash {
         if self.each == 0 {
             return;
         }
+        self.steps += 1;
         self.seen = MEMORY * self.seen + (1.0 - MEMORY) * divergence;
-        let change = (self.seen / self.target - 1.0).clamp(-1.0, 1.0) * CHANGE;
+        self.counted = MEMORY * self.counted + (1.0 - MEMORY);
+        let change = (self.seen / self.counted / self.target - 1.0).clamp(-1.0, 1.0) * CHANGE;
+        let change = if self.steps <= EARLY { 2.0 * change.max(0.0) } else { change };
         self.weight = (self.weight * change.exp()).clamp(*WEIGHTS.start(), *WEIGHTS.end());
     }
 }
@@ -69,6 +79,9 @@ mod tests {
         let target = leash.target;
         assert_eq!(leash.hold().which, [0, 1]);
         assert_eq!(leash.hold().which, [2, 0]);
+        // At first it does not loosen.
+        (0..EARLY).for_each(|_| leash.feel(0.0));
+        assert_eq!(leash.hold().weight, WEIGHT);
         (0..50).for_each(|_| leash.feel(3.0 * target));
         assert_eq!(leash.hold().weight, *WEIGHTS.end());
         (0..200).for_each(|_| leash.feel(0.0));

@@ -1,7 +1,7 @@
 //! How, how much, and within which bounds.
 
 use crate::error::Error;
-use crate::learn::corpus::CorpusOptions;
+use crate::learn::corpus::{Corpus, CorpusOptions, Document};
 use crate::learn::evidence::Bounds;
 use crate::learn::recall::Fact;
 use crate::learn::store::Manifest;
@@ -26,11 +26,26 @@ impl Default for Budget {
     }
 }
 
+/// What tells whether it helped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// Documents that are held out, and never learned from: [`CorpusOptions::held_out`] of them.
+    #[default]
+    HeldOut,
+    /// For a few examples of a task, none of which can be spared: all are learned from, and each is tested after learning from the
+    /// others alone. Takes as much time again for each of them, up to 16.
+    LeaveOneOut,
+}
+
 /// How to learn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearnOptions {
     /// What may be learned from.
     pub corpus: CorpusOptions,
+    /// What tells whether it helped.
+    #[serde(default)]
+    pub evidence: Evidence,
     /// What must not be exceeded.
     pub bounds: Bounds,
     /// What it may take.
@@ -54,6 +69,7 @@ impl Default for LearnOptions {
     fn default() -> Self {
         Self {
             corpus: CorpusOptions::default(),
+            evidence: Evidence::default(),
             bounds: Bounds::default(),
             budget: Budget::default(),
             facts: Vec::new(),
@@ -78,6 +94,15 @@ impl LearnOptions {
             found: e.to_string(),
             expected: "those of this version",
         })
+    }
+
+    /// Sorts documents.
+    pub(super) fn sort(&self, documents: Vec<Document>) -> Corpus {
+        let held_out = match self.evidence {
+            Evidence::HeldOut => self.corpus.held_out,
+            Evidence::LeaveOneOut => 0.0,
+        };
+        Corpus::new(documents, &CorpusOptions { held_out, ..self.corpus.clone() })
     }
 
     /// Are all within their ranges?

@@ -1,5 +1,7 @@
 //! What came of an attempt.
 
+use super::options::Evidence;
+use super::steps::Steps;
 use crate::learn::corpus::Left;
 use crate::learn::evidence::{Bounds, Gain, Harm, Measure, Order, Verdict};
 use crate::learn::recall::Recall;
@@ -25,7 +27,10 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The generation that counts now.
     pub generation: u64,
-    /// On held-out documents.
+    /// What it was tested with.
+    #[serde(default)]
+    pub evidence: Evidence,
+    /// On held-out documents, or on those that were left out in turn.
     pub gain: Gain,
     /// Document by document.
     pub held_out: Vec<Scored>,
@@ -71,6 +76,7 @@ impl Outcome {
             base: None,
             verdict,
             generation,
+            evidence: Evidence::default(),
             gain: Gain::default(),
             held_out: Vec::new(),
             harm: Harm::default(),
@@ -90,5 +96,12 @@ impl Outcome {
             seconds: 0.0,
             memory: None,
         }
+    }
+
+    /// Steps were taken.
+    pub(super) fn took(&mut self, steps: &Steps) {
+        (self.trained_documents, self.trained_bytes) = (steps.documents, steps.bytes);
+        (self.steps, self.tokens, self.first_sight) = (steps.steps, steps.tokens, steps.first_sight);
+        self.learn_seconds = steps.seconds;
     }
 }

@@ -1,6 +1,8 @@
 //! Everyday prompts in several languages: some to measure with, others to hold the model with. Each kind of the first is among the others,
 //! too.
 
+use crate::learn::pupil::HELD_ANSWERS;
+
 /// What the guard answers. Changing one makes all anchors anew.
 pub const GUARD: [&str; 16] = [
     "What is the capital of Portugal?",
@@ -22,7 +24,7 @@ pub const GUARD: [&str; 16] = [
 ];
 
 /// What a model is held with.
-pub const HELD: [&str; 80] = [
+pub const HELD: [&str; HELD_ANSWERS] = [
     "How many days does a leap year have?",
     "Explain in two sentences how a rainbow forms.",
     "Write a short note to a colleague who is leaving the company.",

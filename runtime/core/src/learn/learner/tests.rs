@@ -3,7 +3,7 @@
 use super::*;
 use crate::learn::Example;
 use crate::learn::corpus::{Origin, Sample};
-use crate::learn::evidence::Bound;
+use crate::learn::evidence::{Bound, Bounds};
 use crate::learn::pupil::{Answer, Hold, Seen};
 use crate::learn::store::{Base, Store};
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ struct Counter {
     held: Vec<Sample>,
     /// Steps, to see whether any was taken.
     steps: usize,
+    /// Prompts that it was asked.
+    asked: usize,
     rate: f64,
 }
 
@@ -30,7 +32,7 @@ impl Counter {
         for w in known.as_bytes().windows(3) {
             *base.entry((w[0], w[1])).or_default().entry(w[2]).or_default() += 1.0;
         }
-        Self { name, base, delta: BTreeMap::new(), held: Vec::new(), steps: 0, rate: 2.0 }
+        Self { name, base, delta: BTreeMap::new(), held: Vec::new(), steps: 0, asked: 0, rate: 2.0 }
     }
 
     /// Log-probabilities after two bytes, with the delta times `weight`.
@@ -96,6 +98,7 @@ impl Pupil for Counter {
     }
 
     fn answers(&mut self, prompts: &[&str]) -> Result<Vec<Answer>, Error> {
+        self.asked += prompts.len();
         Ok(prompts.iter().map(|prompt| Answer { text: self.answer(prompt), whole: true }).collect())
     }
 
@@ -257,7 +260,7 @@ fn what_helps_is_committed_and_can_be_undone() {
     // The same again is nothing new.
     let steps = pupil.steps;
     let again = learn(&place, &mut pupil, notes(0, 0..80));
-    assert!(matches!(again.verdict, Verdict::NotEnough { .. }) && pupil.steps == steps, "{again:?}");
+    assert!(again.verdict == Verdict::Nothing && pupil.steps == steps, "{again:?}");
     assert_eq!(place.edit().undo("me").unwrap(), 0);
 }
 
@@ -469,4 +472,72 @@ fn settings_out_of_range_are_refused() {
         assert!(matches!(Learner::new(&mut pupil, &edit, "me", options), Err(Error::Setting { .. })));
     }
     assert!(Learner::new(&mut pupil, &edit, "../me", options()).is_err());
+}
+
+#[test]
+fn answers_are_kept_when_it_is_cancelled_between_them() {
+    let place = Place::new("answers");
+    let (mut pupil, edit) = (Counter::new("base"), place.edit());
+    let control = Control::default();
+    let (cancel, told) = (control.cancel.clone(), AtomicUsize::new(0));
+    let control = Control {
+        progress: Some(Arc::new(move |p| {
+            if p.phase == Phase::Anchor && told.fetch_add(1, Ordering::Relaxed) == 3 {
+                cancel.cancel();
+            }
+        })),
+        ..control
+    };
+    let learn = |pupil: &mut Counter, control: &Control| {
+        Learner::new(pupil, &edit, "me", options()).unwrap().learn(notes(0, 0..80), control)
+    };
+    assert!(learn(&mut pupil, &control).unwrap_err().is_cancelled());
+    let first = pupil.asked;
+    assert!(first > 0);
+    assert_eq!(learn(&mut pupil, &Control::default()).unwrap().verdict, Verdict::Commit);
+    // Nothing is asked twice.
+    assert_eq!(pupil.asked, prompts::GUARD.len() + prompts::HELD.len());
+    assert_eq!(learn(&mut pupil, &Control::default()).unwrap().verdict, Verdict::Nothing);
+    assert!(first < pupil.asked);
+}
+
+#[test]
+fn few_examples_are_all_learned_from_and_each_is_tested_without_itself() {
+    let place = Place::new("few");
+    let (mut pupil, edit) = (Counter::new("base"), place.edit());
+    // Wide bounds: what is shrunk is shrunk by what all of them did together.
+    let bounds = Bounds { anchor_rise: 9.0, divergence: 9.0, norm: 1.0 };
+    let options = LearnOptions { evidence: Evidence::LeaveOneOut, bounds, ..options() };
+    let few = notes(0, 0..12);
+    let outcome = Learner::new(&mut pupil, &edit, "me", options.clone())
+        .unwrap()
+        .learn(few.clone(), &Control::default())
+        .unwrap();
+    assert_eq!(outcome.verdict, Verdict::Commit, "{outcome:?}");
+    assert_eq!((outcome.gain.documents, outcome.trained_documents), (12, 12));
+    let steps = pupil.steps as u64;
+    // What is committed has learned from all.
+    let delta = edit.delta("me").unwrap().unwrap();
+    assert!(delta.manifest.documents.iter().all(|d| !d.held_out));
+    // One that was left out is measured as it is after learning from the rest.
+    let other = Place::new("few-other");
+    let rest: Vec<Document> = few.iter().skip(1).cloned().collect();
+    let mut corpus = options.sort(rest);
+    corpus.held_out = few[..1].to_vec();
+    let attempt = Attempt { corpus: &corpus, more: &few[..4], delta: None };
+    let mut fresh = Counter::new("base");
+    let plain = LearnOptions { evidence: Evidence::HeldOut, ..options };
+    let alone = attempt.run(&mut fresh, &other.edit(), "me", &plain, &Control::default()).unwrap();
+    assert_eq!((alone.outcome.shrunk, outcome.shrunk), (1.0, 1.0));
+    // Each of the twelve takes as long as this one.
+    assert_eq!(steps, outcome.steps + 12 * alone.outcome.steps);
+    assert_eq!(alone.outcome.held_out[0].measure, outcome.held_out[0].measure);
+    // Too few tell nothing.
+    let few = notes(2, 0..4);
+    let learned =
+        Learner::new(&mut fresh, &other.edit(), "x", LearnOptions { evidence: Evidence::LeaveOneOut, ..plain })
+            .unwrap()
+            .learn(few, &Control::default())
+            .unwrap();
+    assert!(matches!(learned.verdict, Verdict::NotEnough { have: 4, need: 5 }), "{learned:?}");
 }

@@ -33,6 +33,18 @@ pub struct Learned {
     pub kept: bool,
 }
 
+/// Kind of a delta that is an adapter.
+pub const LORA: &str = "lora";
+/// Kind of one that is the state of a model whose state is its memory.
+pub const STATE: &str = "state";
+
+impl Manifest {
+    /// What kind of delta it is, where its pupil said so.
+    pub fn kind(&self) -> Option<&str> {
+        self.settings.get("pupil")?.get("kind")?.as_str()
+    }
+}
+
 /// A generation of a delta.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {

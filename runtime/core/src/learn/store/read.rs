@@ -1,12 +1,13 @@
 //! Looking at a store. No lock: a change that happens meanwhile is seen whole or not at all.
 
 use super::disk::{Disk, SystemDisk};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, STATE};
 use super::state::State;
 use crate::error::Error;
 use crate::learn::corpus::Document;
 use crate::learn::{Adapter, LearnError, hex};
 use crate::model::Model;
+use crate::session::{Session, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +37,7 @@ pub struct Delta {
     pub name: String,
     /// What is known about it.
     pub manifest: Manifest,
-    /// A GGUF adapter.
+    /// A GGUF adapter; of a model whose state is its memory a session file.
     pub bytes: Vec<u8>,
 }
 
@@ -44,14 +45,32 @@ impl Delta {
     /// What changes `model`, which must be the one that it was learned on.
     ///
     /// # Errors
-    /// [`LearnError::OtherBase`]; [`Error::Format`] and [`Error::Adapter`] where it is not what a delta is.
+    /// [`LearnError::OtherBase`]; [`Error::Setting`] for a state; [`Error::Format`] and [`Error::Adapter`] where it is not what a delta
+    /// is.
     pub fn adapter(&self, model: &Model) -> Result<Adapter, Error> {
-        let (base, expected) = (&self.manifest.base, model.fingerprint()?);
-        if base.fingerprint != expected {
-            let (name, found_name, found) = (self.name.clone(), base.name.clone(), base.fingerprint.clone());
-            return Err(LearnError::OtherBase { name, found_name, found, expected }.into());
-        }
+        self.check(model, false, "an adapter; this one is a state, in which a session begins")?;
         Adapter::read_gguf(model, Arc::new(BytesSource::new(self.name.as_str(), self.bytes.clone())))
+    }
+
+    /// A session of `model` that begins with what was read, and has room for [`SessionOptions::context`] tokens more.
+    ///
+    /// # Errors
+    /// [`LearnError::OtherBase`]; [`Error::Setting`] for an adapter; as [`Model::restore`].
+    pub fn session(&self, model: &Model, options: SessionOptions) -> Result<Session, Error> {
+        self.check(model, true, "a state; this one is an adapter, which a session uses")?;
+        model.go_on_from(&self.name, self.bytes.clone(), options)
+    }
+
+    fn check(&self, model: &Model, is_state: bool, expected: &'static str) -> Result<(), Error> {
+        let (base, of_model) = (&self.manifest.base, model.fingerprint()?);
+        if base.fingerprint != of_model {
+            let (name, found_name, found) = (self.name.clone(), base.name.clone(), base.fingerprint.clone());
+            return Err(LearnError::OtherBase { name, found_name, found, expected: of_model }.into());
+        }
+        if (self.manifest.kind() == Some(STATE)) != is_state {
+            return Err(Error::Setting { setting: "delta", found: self.name.clone(), expected });
+        }
+        Ok(())
     }
 }
 

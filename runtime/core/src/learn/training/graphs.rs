@@ -1,5 +1,6 @@
 //! The graphs of a training: the model's forward pass without a cache, with its loss; and the gradients of that.
 
+use super::kl;
 use super::options::{Recompute, TrainingOptions, TrainingPlan};
 use crate::banks::Banks;
 use crate::context::{ContextCost, ContextSize};
@@ -98,6 +99,25 @@ impl Graphs {
         Ok((plan, graph))
     }
 
+    /// Bytes of what is kept of so many tokens that are held.
+    pub fn held_bytes(&self, tokens: u64) -> u64 {
+        tokens * self.width() as u64 * size_of::<f32>() as u64
+    }
+
+    /// Bytes that holding takes: what is kept, and the larger of what making it and measuring it takes meanwhile.
+    fn holding(&self, model: &Model, options: &TrainingOptions) -> Result<u64, Error> {
+        if options.holds == 0 {
+            return Ok(0);
+        }
+        let (plan, graph) = self.slopes(model)?;
+        let making = ContextCost::of(model.devices(), &graph, &plan, self.size)?.working();
+        let size = kl::size(options.context);
+        let graph = model.graph_with(size, kl::KV.dtype(), Some(&self.banks))?;
+        let plan = Plan::new(model.devices(), &graph, size.class())?;
+        let measuring = ContextCost::of(model.devices(), &graph, &plan, size)?.total();
+        Ok(self.held_bytes(options.holds) + making.max(measuring))
+    }
+
     /// The plan that scores: its outputs are groups of nats.
     pub fn scoring(&self, model: &Model) -> Result<(Plan, Graph), Error> {
         let mut graph = self.loss.graph.clone();
@@ -134,13 +154,14 @@ impl Graphs {
         };
         let (plan, graph) = self.scoring(model)?;
         let scoring = ContextCost::of(model.devices(), &graph, &plan, self.size)?.working();
+        let holding = self.holding(model, options)?;
         let mut best: Option<(TrainingPlan, (Plan, Graph))> = None;
         for n in choices {
             let mut graph = self.training.clone();
             graph.recompute(self.loss.body, &self.layers[..n as usize]);
             let plan = Plan::new(model.devices(), &graph, self.size.class())?;
             let working = ContextCost::of(model.devices(), &graph, &plan, self.size)?.working();
-            let forecast = self.cost(model, options, [working, scoring], n)?;
+            let forecast = self.cost(model, options, [working, scoring, holding], n)?;
             let fits = forecast.fits();
             if fits || best.as_ref().is_none_or(|b| forecast.total_bytes < b.0.total_bytes) {
                 best = Some((forecast, (plan, graph)));
@@ -156,7 +177,7 @@ impl Graphs {
         &self,
         model: &Model,
         options: &TrainingOptions,
-        [working_bytes, scoring_bytes]: [u64; 2],
+        [working_bytes, scoring_bytes, holding_bytes]: [u64; 3],
         n: u64,
     ) -> Result<TrainingPlan, Error> {
         let devices = model.devices();
@@ -170,8 +191,9 @@ impl Graphs {
             factor_bytes,
             working_bytes,
             scoring_bytes,
+            holding_bytes,
             host_bytes,
-            total_bytes: [factor_bytes, working_bytes, scoring_bytes, host_bytes].iter().sum(),
+            total_bytes: [factor_bytes, working_bytes, scoring_bytes, holding_bytes, host_bytes].iter().sum(),
             available_bytes: devices[0].available()?.into_iter().chain(options.max_bytes).min(),
         })
     }

@@ -2,10 +2,12 @@
 //! [`with_loss`](crate::graph::with_loss).
 
 use super::pack::{Micro, pack};
-use super::{Example, Training};
+use super::{Example, Training, take};
+use crate::backend::Reserved;
 use crate::context::Runner;
 use crate::error::Error;
 use crate::graph::LOSS_ROWS;
+use std::sync::Arc;
 
 /// An example on which a model is to say what its base model says; see [`Training::hold`].
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct Held {
     slopes: Vec<f32>,
     /// What the base model's loss is, less its slopes: a divergence is what is above that.
     ground: f64,
+    /// The memory of all that came from one call.
+    _memory: Arc<Reserved>,
 }
 
 impl Held {
@@ -31,19 +35,26 @@ impl AsRef<Example> for Held {
 
 impl Training {
     /// What the base model says about `examples`, whatever the adapter is: for [`Training::step_holding`]. Takes as many
-    /// numbers for each token that counts as the model is wide.
+    /// numbers for each token that counts as the model is wide; [`TrainingOptions::holds`](super::TrainingOptions::holds) has plans count
+    /// them.
     ///
     /// # Errors
-    /// As [`Training::step`].
+    /// As [`Training::step`]; [`Error::Memory`].
     pub fn hold(&mut self, examples: &[impl AsRef<Example>]) -> Result<Vec<Held>, Error> {
-        self.cancel.reset();
+        self.lower_flag();
         let width = self.graphs.width();
+        let tokens: usize = examples.iter().map(|e| e.as_ref().targets()).sum();
+        let memory = Arc::new(take(&self.model, "what a training holds to", self.graphs.held_bytes(tokens as u64))?);
         let micros = pack(examples, &self.packing(None))?;
         let plan = self.graphs.slopes(&self.model)?;
         // Only for as long as it is wanted.
         let mut runner = Runner::new(&self.model, plan, &self.factors.bound(), self.graphs.size())?;
-        let of =
-            |e: &Example| Held { example: e.clone(), slopes: Vec::with_capacity(e.targets() * width), ground: 0.0 };
+        let of = |e: &Example| Held {
+            example: e.clone(),
+            slopes: Vec::with_capacity(e.targets() * width),
+            ground: 0.0,
+            _memory: Arc::clone(&memory),
+        };
         let mut held: Vec<Held> = examples.iter().map(|e| of(e.as_ref())).collect();
         let groups = self.graphs.groups();
         let (mut rows, mut slopes) = (vec![0.0; LOSS_ROWS as usize * width], vec![0.0; LOSS_ROWS as usize * width]);

@@ -8,6 +8,13 @@ use crate::session::KvType;
 
 /// Rows of logits that are kept at a time.
 const ROWS: usize = 32;
+/// Both sides are computed with these keys and values.
+pub(super) const KV: KvType = KvType::F32;
+
+/// Of the context in which examples of so many tokens are compared.
+pub(super) fn size(positions: u64) -> ContextSize {
+    ContextSize::full(2, positions, 2 * ROWS as u64, 2 * ROWS as u64)
+}
 
 impl Training {
     /// The mean of `KL(base || adapted)` over the tokens of `examples` that count, in nats per token: how much worse the adapter predicts what
@@ -19,9 +26,7 @@ impl Training {
         // Checks the examples.
         self.pack(examples)?;
         let positions = examples.iter().map(|e| e.as_ref().tokens.len()).max().unwrap_or(0).max(1) as u64;
-        let size = ContextSize::full(2, positions, 2 * ROWS as u64, 2 * ROWS as u64);
-        let kv = KvType::F32.dtype();
-        let mut context = self.model.context_with(size, kv, self.factors.banks())?;
+        let mut context = self.model.context_with(size(positions), KV.dtype(), self.factors.banks())?;
         let (mut sum, mut tokens) = (0.0, 0);
         for example in examples {
             let (nats, n) = self.divergence(&mut context, example.as_ref())?;
@@ -62,7 +67,7 @@ impl Training {
 }
 
 /// `KL(p || q)` of two distributions by their logits.
-fn divergence(p: &[f32], q: &[f32]) -> f64 {
+pub fn divergence(p: &[f32], q: &[f32]) -> f64 {
     let (total_p, total_q) = (f64::from(log_sum_exp(p)), f64::from(log_sum_exp(q)));
     let each = p.iter().zip(q).map(|(&p, &q)| {
         let (p, q) = (f64::from(p) - total_p, f64::from(q) - total_q);

@@ -33,6 +33,9 @@ pub struct TrainingOptions {
     pub context: u64,
     /// Most bytes that training may take beside the model.
     pub max_bytes: Option<u64>,
+    /// Tokens that [`Training::hold`](super::Training::hold) is to be called for, at most: their memory, and what that and
+    /// [`Training::kl`](super::Training::kl) take while they run, is planned for. 0: neither is called.
+    pub holds: u64,
     /// Which layers' intermediate values are computed twice rather than kept; the least that fits the bytes if not given.
     pub recompute: Option<Recompute>,
 }
@@ -52,6 +55,7 @@ impl Default for TrainingOptions {
             seed: 0,
             context: 256,
             max_bytes: None,
+            holds: 0,
             recompute: None,
         }
     }
@@ -61,8 +65,7 @@ impl Default for TrainingOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Recompute(pub u64);
 
-/// What a training takes. All in bytes, beside the model itself. Not in it are a context while [`Training::kl`](super::Training::kl) runs, a
-/// forward pass while [`Training::hold`](super::Training::hold) does, and what that returns.
+/// What a training takes. All in bytes, beside the model itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrainingPlan {
     /// Numbers that are trained.
@@ -77,6 +80,8 @@ pub struct TrainingPlan {
     pub working_bytes: u64,
     /// The same of [`Training::score`](super::Training::score), once it has been called.
     pub scoring_bytes: u64,
+    /// What [`TrainingOptions::holds`] asks for.
+    pub holding_bytes: u64,
     /// Factors, gradients and the optimizer's state on the host.
     pub host_bytes: u64,
     /// All of these.
