@@ -422,3 +422,22 @@ fn text_has_the_form_that_was_asked_for() {
     assert!(error.stderr.contains("--regex: regular expression, line 1, column 1"), "{}", error.stderr);
     assert_eq!(written(&["--regex", "a", "--grammar", text(&grammar)]).code, 2);
 }
+
+#[test]
+fn an_adapter_is_trained_from_one_document_whatever_it_says() {
+    let (model, folder) = (tiny(), tempfile::tempdir().unwrap());
+    let (data, out) = (folder.path().join("note.txt"), folder.path().join("a.gguf"));
+    // One in five would be held out for what it says.
+    for i in 0..12 {
+        fs::write(
+            &data,
+            format!("Note {i}. The heron waits by the weir until the water is clear, and then it does not wait. ")
+                .repeat(4),
+        )
+        .unwrap();
+        let adapt =
+            ["adapt", text(&model), "--data", text(&data), "--out", text(&out), "--steps", "1", "--context", "32"];
+        let ran = run(&adapt);
+        assert_eq!(ran.code, 0, "{i}: {}", ran.stderr);
+    }
+}

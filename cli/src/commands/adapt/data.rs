@@ -18,7 +18,11 @@ impl Data {
     /// Samples of at most `context` tokens, those to learn from in an order that the seed of `options` decides, as it does which
     /// documents are held out. There is something to learn from.
     pub fn new(model: &Model, documents: Vec<Document>, context: usize, options: &CorpusOptions) -> Result<Self> {
-        let corpus = Corpus::new(documents, options);
+        let mut corpus = Corpus::new(documents, options);
+        // What a document says decides whether it is held out: of a single one that may be all there is.
+        if corpus.train.is_empty() {
+            corpus.train.append(&mut corpus.held_out);
+        }
         let encoder = Encoder::new(model, context, &options.origins)?;
         let samples = |documents: &[Document]| -> std::result::Result<Vec<Sample>, Error> {
             let each = documents.iter().map(|d| encoder.encode(d)).collect::<std::result::Result<Vec<_>, _>>()?;
