@@ -302,12 +302,13 @@ impl Model {
         self.inner.definition.reach(self.inner.length)
     }
 
-    /// Gives back memory that no session needs: cached prefixes, and what closed sessions had. For an app that is told to
-    /// save memory.
+    /// Gives back memory that no session needs: cached prefixes, what closed sessions had, what an encoder ran on last. For an
+    /// app that is told to save memory.
     ///
     /// # Errors
     /// Plan and backend errors; sessions go on in any case.
     pub fn trim(&self) -> Result<(), Error> {
+        self.inner.kept.clear();
         self.drop_banks()?;
         self.all_engines().iter().try_for_each(|e| e.trim(self))
     }

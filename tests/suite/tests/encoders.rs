@@ -253,6 +253,21 @@ fn a_real_encoder_gives_the_vectors_of_transformers() {
     }
 }
 
+#[test]
+fn what_is_kept_for_the_next_texts_is_given_back_on_demand() {
+    let model = open(&goldens().join("encoder-bert"), "", 1);
+    let before = model.memory().used;
+    let embed = || model.embed(&["a tern"], &EmbedOptions::default()).unwrap();
+    let vector = embed();
+    let kept = model.memory().used;
+    assert!(kept > before);
+    embed();
+    assert_eq!(model.memory().used, kept);
+    model.trim().unwrap();
+    assert_eq!(model.memory().used, before);
+    assert_eq!(embed(), vector);
+}
+
 /// A measurement, for `cargo test --release -p tern-tests --test encoders -- --ignored --nocapture texts_per_second`: of the lines of
 /// the file in TERN_TEXTS, all in one call and one in each call, by the real encoder on TERN_THREADS threads.
 #[test]

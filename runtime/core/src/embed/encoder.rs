@@ -37,6 +37,11 @@ impl Kept {
         })
     }
 
+    /// Gives it up.
+    pub fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn put(&self, kept: (ContextSize, Runner)) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
     }

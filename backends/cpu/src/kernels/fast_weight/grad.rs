@@ -255,12 +255,42 @@ unsafe fn output<S: Simd>(m: &MiniBatch, i: usize) {
         add_product::<S>(1.0, m.w, row.dz, f, f, row.dq);
         for j in 0..=i {
             let (past, k) = (m.kept(j), m.k.add(m.at(j)));
-            let along = dot::<S>(row.dz, past.g, f);
-            *past.dlr -= scale * *past.share * along;
-            let factor = -scale * m.rate(j);
-            add_scaled::<S>(factor * *past.share, row.dz, f, past.dg);
-            add_scaled::<S>(factor * along, k, f, row.dq);
-            add_scaled::<S>(factor * along, q, f, past.dk);
+            let lesson =
+                Lesson { g: past.g, dg: past.dg, outputs: f, u: k, du: past.dk, inputs: f, share: *past.share };
+            lesson.back::<S>(-scale * m.rate(j), row.dz, q, row.dq, -scale, past.dlr);
+        }
+    }
+}
+
+/// What a layer has learned from one row.
+struct Lesson {
+    /// The inner gradient at its output, and the gradient of that.
+    g: *const f32,
+    dg: *mut f32,
+    outputs: usize,
+    /// What it saw, and the gradient of that.
+    u: *const f32,
+    du: *mut f32,
+    inputs: usize,
+    /// `x·u + 1` for the input `x` that is answered now.
+    share: f32,
+}
+
+impl Lesson {
+    /// Back through `rate share g`, which it adds to the answer to `x`: `dz` is the answer's gradient, `dx` that of `x`; `scale` is the rate's
+    /// factor, and `dlr` what is left of its gradient.
+    ///
+    /// # Safety
+    /// As for [`Simd`]; vectors have `outputs` or `inputs` elements.
+    #[inline(always)]
+    unsafe fn back<S: Simd>(&self, rate: f32, dz: *const f32, x: *const f32, dx: *mut f32, scale: f32, dlr: *mut f32) {
+        // SAFETY: as the caller's.
+        unsafe {
+            let along = dot::<S>(dz, self.g, self.outputs);
+            *dlr += scale * self.share * along;
+            add_scaled::<S>(rate * self.share, dz, self.outputs, self.dg);
+            add_scaled::<S>(rate * along, self.u, self.inputs, dx);
+            add_scaled::<S>(rate * along, x, self.inputs, self.du);
         }
     }
 }

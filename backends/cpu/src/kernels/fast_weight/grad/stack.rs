@@ -10,7 +10,7 @@
 use super::super::super::activation::grad::slope;
 use super::super::super::vector::{load, map_over};
 use super::super::{Layer, apply, dot, gelu, inner_gradient, standardize};
-use super::{MiniBatch, add_product, add_scaled, hand_over, loss, unstandardize, work_len};
+use super::{Lesson, MiniBatch, add_product, add_scaled, hand_over, loss, unstandardize, work_len};
 use crate::simd::{LANES, Simd};
 use tern_abi::ops::activation::GELU_TANH;
 
@@ -221,12 +221,9 @@ unsafe fn output<S: Simd>(s: &Stack, i: usize) {
         add_product::<S>(1.0, s.w, row.dz, h, f, danswer);
         for j in 0..=i {
             let (past, before) = (m.kept(j), s.wide(j));
-            let along = dot::<S>(row.dz, past.g, f);
-            *past.dlr -= scale * *past.share * along;
-            let factor = -scale * m.rate(j);
-            add_scaled::<S>(factor * *past.share, row.dz, f, past.dg);
-            add_scaled::<S>(factor * along, before.u, h, danswer);
-            add_scaled::<S>(factor * along, wide.answer, h, before.du);
+            let (g, dg, share) = (past.g, past.dg, *past.share);
+            let lesson = Lesson { g, dg, outputs: f, u: before.u, du: before.du, inputs: h, share };
+            lesson.back::<S>(-scale * m.rate(j), row.dz, wide.answer, danswer, -scale, past.dlr);
         }
         slopes::<S>(z, h, wide.dz);
         multiplied::<S>(wide.dz, danswer, h, wide.dz);
@@ -238,12 +235,9 @@ unsafe fn output<S: Simd>(s: &Stack, i: usize) {
         add_product::<S>(1.0, m.w, wide.dz, f, h, row.dq);
         for j in 0..=i {
             let (past, before, k) = (m.kept(j), s.wide(j), m.k.add(m.at(j)));
-            let along = dot::<S>(wide.dz, before.g, h);
-            *past.dlr -= scale * *before.share * along;
-            let factor = -scale * m.rate(j);
-            add_scaled::<S>(factor * *before.share, wide.dz, h, before.dg);
-            add_scaled::<S>(factor * along, k, f, row.dq);
-            add_scaled::<S>(factor * along, q, f, past.dk);
+            let (g, dg, share) = (before.g, before.dg, *before.share);
+            let lesson = Lesson { g, dg, outputs: h, u: k, du: past.dk, inputs: f, share };
+            lesson.back::<S>(-scale * m.rate(j), wide.dz, q, row.dq, -scale, past.dlr);
         }
     }
 }
