@@ -280,10 +280,6 @@ def make(name, seed, made_by):
     model = again
     model.config._attn_implementation = "eager"
     texts = [text for text in REAL[:-1] if len(tokenizer.encode(text).ids) <= positions]
-    if settings["model_type"] == "xlm-roberta":
-        # The map of characters of published models, a quarter of a megabyte, makes every white space a space. Without it the
-        # Unigram of GGUF files knows no other.
-        texts = [text for text in texts if not set(text) & set("\t\n")]
     tokens = [tokenizer.encode(text).ids for text in texts]
     golden = {"made_by": made_by, "covers": covers, "pooling": pooling, "scaled": scaled, "texts": texts, "tokens": tokens}
     finish(folder / "golden.json", golden | embed(model, tokens))

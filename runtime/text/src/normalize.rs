@@ -1,7 +1,7 @@
 //! What is done to text before it is cut.
 
 mod chars;
-mod charsmap;
+pub(crate) mod charsmap;
 mod sentencepiece;
 
 use std::borrow::Cow;

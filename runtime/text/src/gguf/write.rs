@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::{GgufTokenizer, INSIDE, SPACE};
 use crate::error::{TextError, short};
+use crate::normalize::charsmap;
 use crate::pretok::table;
 use crate::spec::{
     Behavior, BpeSpec, Merges, ModelSpec, Normalizer, Pattern, PreStep, Prepend, TokenType, TokenizerSpec,
@@ -144,7 +145,7 @@ fn scored<'s>(spec: &'s TokenizerSpec<'_>, scores: Option<Vec<f32>>) -> Result<G
         scores,
         add_space_prefix: Some(spaces.prefix),
         remove_extra_whitespaces: spaces.tidy.then_some(true),
-        precompiled_charsmap: (!spaces.charsmap.is_empty()).then_some(Cow::Borrowed(spaces.charsmap)),
+        precompiled_charsmap: (!spaces.charsmap.is_empty()).then_some(spaces.charsmap),
         ..GgufTokenizer::default()
     })
 }
@@ -160,7 +161,7 @@ fn unigram<'s>(spec: &'s TokenizerSpec<'_>, scores: &[f64]) -> Result<GgufTokeni
         scores: Some(scores.map(|score| score as f32).collect()),
         add_space_prefix: Some(spaces.prefix),
         remove_extra_whitespaces: Some(spaces.tidy),
-        precompiled_charsmap: (!spaces.charsmap.is_empty()).then_some(Cow::Borrowed(spaces.charsmap)),
+        precompiled_charsmap: (!spaces.charsmap.is_empty()).then_some(spaces.charsmap),
         ..GgufTokenizer::default()
     })
 }
@@ -180,7 +181,7 @@ fn plain_spaces<'s>(spec: &'s TokenizerSpec<'_>) -> Vec<Cow<'s, str>> {
 /// What the normalizers and pre-tokenizers of a SentencePiece tokenizer come to.
 #[derive(Default)]
 struct Spaces<'s> {
-    charsmap: &'s [u8],
+    charsmap: Cow<'s, [u8]>,
     tidy: bool,
     prefix: bool,
 }
@@ -191,10 +192,10 @@ fn spaces<'s>(spec: &'s TokenizerSpec<'_>) -> Result<Spaces<'s>, TextError> {
     for step in &spec.normalizers {
         match step {
             Normalizer::SentencePiece { charsmap, remove_extra_whitespaces, prepend, .. } => {
-                (spaces.charsmap, spaces.tidy) = (charsmap, *remove_extra_whitespaces);
+                (spaces.charsmap, spaces.tidy) = (charsmap.into(), *remove_extra_whitespaces);
                 spaces.prefix = *prepend != Prepend::Never;
             }
-            Normalizer::Charsmap(charsmap) if spaces.charsmap.is_empty() => spaces.charsmap = charsmap,
+            Normalizer::Charsmap(charsmap) if spaces.charsmap.is_empty() => spaces.charsmap = charsmap.into(),
             Normalizer::Prepend(text) if text == SPACE => spaces.prefix = true,
             Normalizer::Replace { pattern, content } if *pattern == space && content == SPACE => {}
             Normalizer::Replace { pattern: Pattern::Regex(regex), content }
@@ -215,6 +216,11 @@ fn spaces<'s>(spec: &'s TokenizerSpec<'_>) -> Result<Spaces<'s>, TextError> {
                 if regex == r"\s" =>
             {
                 spaces.tidy = true;
+                // Only spaces are tidied up: other blanks have to become some first. Published tables see to that.
+                if spaces.charsmap.is_empty() {
+                    let blanks = ('\0'..=char::MAX).filter(|&c| c.is_whitespace() && c != ' ');
+                    spaces.charsmap = charsmap::replacing(blanks, " ").into();
+                }
             }
             other => return Err(refused("pre-tokenizer", other)),
         }

@@ -4,7 +4,11 @@
 //! NUL-terminated UTF-8; all numbers little-endian. A trie entry's value is where its replacement begins. Nothing in it is
 //! trusted: a step that leads out of the array ends the search.
 
+mod build;
+
 use unicode_segmentation::UnicodeSegmentation;
+
+pub(crate) use build::replacing;
 
 use super::check;
 use crate::error::TextError;
