@@ -29,7 +29,7 @@ pub mod table;
 pub mod weight;
 
 pub use header::{ErrorBuffer, Header, Status, Str, status};
-pub use table::{Backend, DeviceInfo, DeviceOptions, Entry, Host, MemoryInfo};
+pub use table::{Backend, DeviceInfo, DeviceOptions, Entry, Host, MemoryInfo, Peaks};
 
 /// The one symbol that a plugin library exports. It carries the ABI's major version.
 pub const ENTRY_SYMBOL: &str = "tern_backend_v1";

@@ -149,6 +149,9 @@ pub unsafe trait Params: Copy + 'static {
     const SIZE: u32 = size_of::<Self>() as u32;
 }
 
+// SAFETY: there are no bytes.
+unsafe impl Params for () {}
+
 macro_rules! params {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty,)* }) => {
         $(#[$doc])*

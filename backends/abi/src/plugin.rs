@@ -102,6 +102,10 @@ pub trait Device: Send + Sync + Sized + 'static {
 
     /// `(free, total, used)` in bytes, 0 where unknown.
     fn memory(&self) -> Result<(u64, u64, u64)>;
+    /// See [`crate::table::Peaks`]: with floats, with bytes.
+    fn peaks(&self) -> Result<(f64, f64)> {
+        Err(PluginError::unsupported("this backend does not measure its arithmetic"))
+    }
     /// One [`crate::table::verdict`] per op.
     fn supports(&self, graph: &GraphView<'_>) -> Result<Vec<u8>>;
 

@@ -101,6 +101,18 @@ pub struct MemoryInfo {
     pub used: u64,
 }
 
+/// How much arithmetic a device does at best, measured.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Peaks {
+    /// Size of this struct.
+    pub header: Header,
+    /// Multiplications and additions of 32-bit floats a second; 0 where unknown.
+    pub f32_ops: f64,
+    /// Multiplications of bytes, and additions of their products in 32 bits, a second; 0 where unknown.
+    pub i8_ops: f64,
+}
+
 /// What a compiled graph needs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -331,6 +343,8 @@ pub struct Backend {
             err: *mut ErrorBuffer,
         ) -> Status,
     >,
+    /// Measures; takes a second at most.
+    pub peaks: Option<unsafe extern "C" fn(dev: Device, out: *mut Peaks, err: *mut ErrorBuffer) -> Status>,
 }
 
 // SAFETY: a table is immutable plain data: function pointers and texts that live as long as the process.

@@ -10,7 +10,7 @@ use tern_abi::graph::{self, Graph, Op, Tensor, dim, place};
 use tern_abi::ops;
 use tern_abi::run::{Binding, RunArgs};
 use tern_abi::state::{self, StateDesc, StateLayout};
-use tern_abi::table::{Backend, DeviceInfo, DeviceOptions, ExecInfo, Host, MemoryInfo};
+use tern_abi::table::{Backend, DeviceInfo, DeviceOptions, ExecInfo, Host, MemoryInfo, Peaks};
 use tern_abi::table::{device_flags, device_kind, verdict};
 use tern_abi::weight::{WeightDesc, WeightInfo, WeightSource, usage};
 use tern_abi::{ErrorBuffer, Header, Str, dtype, status};
@@ -42,6 +42,7 @@ fn described() -> String {
         DeviceInfo { header, kind, flags, name, tier, memory_total, max_buffer, alignment }
         DeviceOptions { header, threads, reserved, tier }
         MemoryInfo { header, free, total, used }
+        Peaks { header, f32_ops, i8_ops }
         ExecInfo { header, scratch_bytes }
         Tensor { dtype, place, slot, rank, shape, dims, offset }
         Op { op, params_len, n_inputs, n_outputs, inputs, outputs, params }
@@ -79,7 +80,7 @@ fn described() -> String {
             supports, queue_create, queue_free, ticket_poll, ticket_wait, buffer_alloc, buffer_free, buffer_write,
             buffer_read, buffer_copy, buffer_fill, weight_prepare, weight_info, weight_read_rows, weight_update,
             weight_free, state_layout, state_export, state_import, compile, exec_info, exec_free, bind_set_create,
-            bind_set_free, run, extension, weight_layout,
+            bind_set_free, run, extension, weight_layout, peaks,
         }
     }
     let header_bit = Header::MUST_UNDERSTAND;

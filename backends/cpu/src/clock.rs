@@ -12,6 +12,11 @@ impl Now {
         Self((!none).then(std::time::Instant::now))
     }
 
+    /// Is there no clock?
+    pub fn is_none(self) -> bool {
+        self.0.is_none()
+    }
+
     /// What has passed since; 0 where there is no clock.
     pub fn nanoseconds(self) -> u64 {
         self.0.map_or(0, |at| at.elapsed().as_nanos() as u64)

@@ -92,6 +92,9 @@ impl Device for CpuDevice {
         let (free, total) = memory::machine();
         Ok((free, total, memory::used()))
     }
+    fn peaks(&self) -> Result<(f64, f64)> {
+        crate::peaks::measure(self.tier, &self.pool)
+    }
 
     fn supports(&self, graph: &GraphView<'_>) -> Result<Vec<u8>> {
         let ctx = self.ctx();

@@ -9,6 +9,7 @@
 //! check.rs     checks of an op's tensors; state.rs is how KV pages and fast weights lie in memory
 //! ops/         one file per op family: checks at compile time, sharing among workers
 //! kernels/     the arithmetic of the ops
+//! peaks.rs     what the tier's arithmetic reaches at best
 //! weight.rs    weights in the layout of their kernels; matmul/ has those kernels
 //! ```
 //!
@@ -26,6 +27,7 @@ pub mod matmul;
 pub mod memory;
 pub mod op;
 pub mod ops;
+pub mod peaks;
 pub mod places;
 pub mod pool;
 pub mod simd;

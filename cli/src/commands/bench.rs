@@ -50,7 +50,7 @@ pub struct BenchArgs {
     /// Rounds; medians are told
     #[arg(short, long, value_name = "N", default_value_t = 5)]
     pub repeats: usize,
-    /// Also tell each op's share of the time, from one more round, and how close it comes to the bandwidth
+    /// Also tell each op's share of the time, from one more round, and how close it comes to the bandwidth or the arithmetic
     #[arg(long)]
     pub profile: bool,
     /// One JSON object
@@ -80,7 +80,7 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     let context = args.prompt.max(args.depth.saturating_add(args.tokens));
     let session = model.session(args.session(context))?;
     let watch = interrupt::watch(session.cancel_flag());
-    let bench = Bench { tokens: tokens(&model, context), session, args, watch };
+    let bench = Bench { tokens: tokens(&model, context), session, model: &model, args, watch };
     let (mut prefill, mut decode, mut fetched) = (Vec::new(), Vec::new(), Some(0));
     let mut progress = Progress::new();
     for round in 0..=args.repeats {
@@ -150,6 +150,7 @@ pub fn share(bytes_per_token: u64, tokens_per_second: f64, bandwidth: f64) -> f6
 struct Bench<'a> {
     tokens: Vec<u32>,
     session: Session,
+    model: &'a Model,
     args: &'a BenchArgs,
     watch: Watch,
 }

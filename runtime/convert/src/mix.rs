@@ -41,6 +41,8 @@ pub struct Mix {
     pub head: DType,
     /// What the embedding gets where it is not the head.
     pub embedding: DType,
+    /// What keys and values get beside eight experts, as Mixtral has: they are small there.
+    beside_eight: Option<DType>,
 }
 
 /// Other names of mixes.
@@ -87,17 +89,17 @@ fn outer_and_thirds(s: &Site) -> bool {
 
 /// One type for all.
 const fn plain(name: &'static str, file_type: u32, base: DType) -> Mix {
-    Mix { name, file_type, base, rules: &[], head: base, embedding: base }
+    Mix { name, file_type, base, rules: &[], head: base, embedding: base, beside_eight: None }
 }
 
 /// A base, a head of 6 bits, and exceptions.
 const fn mix(name: &'static str, file_type: u32, base: DType, rules: &'static [Rule]) -> Mix {
-    Mix { name, file_type, base, rules, head: DType::Q6_K, embedding: base }
+    Mix { name, file_type, base, rules, head: DType::Q6_K, embedding: base, beside_eight: Some(DType::Q8_0) }
 }
 
 /// About two bits and fewer: what matters most gets a type of `better`, and the embedding too.
 const fn low(name: &'static str, file_type: u32, base: DType, rules: &'static [Rule], better: DType) -> Mix {
-    Mix { name, file_type, base, rules, head: DType::Q5_K, embedding: better }
+    Mix { name, file_type, base, rules, head: DType::Q5_K, embedding: better, beside_eight: Some(DType::Q4_K) }
 }
 
 /// All of them.
@@ -173,6 +175,7 @@ pub const MIXES: &[Mix] = &[
     mix("IQ4_NL", 25, DType::IQ4_NL, IQ4),
     mix("IQ4_XS", 30, DType::IQ4_XS, IQ4),
     Mix {
+        head: DType::Q5_K,
         embedding: DType::IQ3_S,
         ..mix(
             "IQ3_XXS",
@@ -225,7 +228,7 @@ pub const MIXES: &[Mix] = &[
     Mix { embedding: DType::Q4_K, ..mix("Q2_0", 41, DType::Q2_0, &[]) },
     // The layout of bitnet.cpp, whose number for it llama.cpp later gave to Q1_0; it only names the file. What its files
     // have beside ternary matrices is half precision.
-    Mix { head: DType::F16, embedding: DType::F16, ..mix("I2_S", 40, DType::I2_S, &[]) },
+    Mix { head: DType::F16, embedding: DType::F16, beside_eight: None, ..mix("I2_S", 40, DType::I2_S, &[]) },
     // Experts get MXFP4 (see the policy), all else this.
     plain("MXFP4_MOE", 38, DType::Q8_0),
 ];
@@ -285,9 +288,7 @@ impl Mix {
         }
         let eight = site.experts == 8 && self.base.is_quantized();
         match site.role {
-            // Mixtral's attention is small beside its experts.
-            AttnV | AttnK if eight && self.head == DType::Q6_K => DType::Q8_0,
-            AttnK if eight && self.head == DType::Q5_K => DType::Q4_K,
+            AttnV | AttnK if eight && let Some(better) = self.beside_eight => better,
             AttnOutput if eight && self.bits() < 5.0 => DType::Q5_K,
             role => self.rules.iter().find(|r| r.0 == role && (r.1)(site)).map_or(self.base, |r| r.2),
         }

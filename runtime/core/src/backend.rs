@@ -35,7 +35,7 @@ pub use error::{BackendError, Result, status_name};
 pub use exec::{Exec, StepArgs};
 pub use folders::{ENV_PATH, default_folders};
 pub use graph::{GraphDesc, OpDesc};
-pub use info::{DeviceInfo, DeviceKind, MemoryInfo, StateLayout, WeightInfo};
+pub use info::{DeviceInfo, DeviceKind, MemoryInfo, Peaks, StateLayout, WeightInfo};
 pub use log::{Level, LogSink};
 pub use registry::{Outcome, Registry, Report};
 pub use table::Backend;

@@ -1,7 +1,7 @@
 //! Models: a file's weights on a device, with tokenizer and template.
 
 use crate::adapters::Adapters;
-use crate::backend::{Bound, Device, Reserved};
+use crate::backend::{Bound, Device, Peaks, Reserved};
 use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
 use crate::embed::Kept;
@@ -330,6 +330,14 @@ impl Model {
     pub fn memory(&self) -> MemoryUse {
         let budget = self.inner.devices[0].budget();
         MemoryUse { used: budget.used(), peak: budget.peak(), limit: Some(budget.limit()).filter(|&n| n < u64::MAX) }
+    }
+
+    /// How much arithmetic the model's device does at best: measured now, which takes a second at most.
+    ///
+    /// # Errors
+    /// Backend errors.
+    pub fn peaks(&self) -> Result<Peaks, Error> {
+        Ok(self.inner.devices[0].peaks()?)
     }
 
     /// A context of `size` for this model, with keys and values of type `kv_dtype` and the banks of adapters that there are.

@@ -296,7 +296,10 @@ impl Session {
                         s.weight_bytes += weight_bytes;
                         s.multiply_adds += multiply_adds;
                     }
-                    None => sums.push(OpTime { op: work.name.clone(), nanoseconds, weight_bytes, multiply_adds }),
+                    None => {
+                        let (op, floats) = (work.name.clone(), work.floats);
+                        sums.push(OpTime { op, nanoseconds, weight_bytes, multiply_adds, floats });
+                    }
                 }
             }
         });
@@ -316,6 +319,8 @@ pub struct OpTime {
     pub weight_bytes: u64,
     /// Multiply-adds with weights per token; 0 where they are per row whose logits are wanted.
     pub multiply_adds: u64,
+    /// Whether all its weights are floats, which are multiplied as such; backends may multiply others as bytes.
+    pub floats: bool,
 }
 
 impl Shared {

@@ -97,13 +97,18 @@ fn words_between_blanks_of_any_kind() {
     let json = file.to_string();
     round_trip("unigram between blanks", &json, "t5", Some("default"));
     let spec = TokenizerSpec::from_hf(&json, config(&json)).unwrap();
-    let (ours, theirs) = (Tokenizer::new(spec.clone()).unwrap(), Tokenizer::from_gguf(spec.to_gguf().unwrap()).unwrap());
+    let (ours, theirs) =
+        (Tokenizer::new(spec.clone()).unwrap(), Tokenizer::from_gguf(spec.to_gguf().unwrap()).unwrap());
     // Every character that is blank, beside its neighbours in Unicode, which are not.
     let blank = |c: &char| c.is_whitespace();
     let near = |c: char| (c as u32).saturating_sub(1)..=c as u32 + 1;
     for c in ('\0'..=char::MAX).filter(blank).flat_map(near).filter_map(char::from_u32) {
         let text = format!("{c}the{c}{c}tide {c} table{c}");
-        assert_eq!(ours.encode(&text, EncodeOptions::default()), theirs.encode(&text, EncodeOptions::default()), "{text:?}");
+        assert_eq!(
+            ours.encode(&text, EncodeOptions::default()),
+            theirs.encode(&text, EncodeOptions::default()),
+            "{text:?}"
+        );
     }
 }
 

@@ -4,7 +4,7 @@ use super::view::{GraphView, Resolved, RunView};
 use super::{Device, OpenOptions, Plugin, PluginError, Result, WeightSpec};
 use crate::run::{Binding, RunArgs};
 use crate::state::{StateDesc, StateLayout};
-use crate::table::{Backend, DeviceInfo, DeviceOptions, ExecInfo, Host, MemoryInfo};
+use crate::table::{Backend, DeviceInfo, DeviceOptions, ExecInfo, Host, MemoryInfo, Peaks};
 use crate::weight::{WeightDesc, WeightInfo, WeightSource};
 use crate::{ErrorBuffer, Header, MINOR, Status, Str, status};
 use std::marker::PhantomData;
@@ -170,6 +170,14 @@ impl<P: Plugin> Glue<P> {
             // SAFETY: live handle; the host's struct.
             let (dev, info) = unsafe { (get::<Dev<P>>(dev, "device")?, out(info)?) };
             (info.free, info.total, info.used) = dev.memory()?;
+            Ok(())
+        })
+    }
+    unsafe extern "C" fn peaks(dev: u64, peaks: *mut Peaks, err: *mut ErrorBuffer) -> Status {
+        guard(err, || {
+            // SAFETY: live handle; the host's struct.
+            let (dev, peaks) = unsafe { (get::<Dev<P>>(dev, "device")?, out(peaks)?) };
+            (peaks.f32_ops, peaks.i8_ops) = dev.peaks()?;
             Ok(())
         })
     }
@@ -630,6 +638,7 @@ impl<P: Plugin> Glue<P> {
         run: Some(Glue::<P>::run),
         extension: None,
         weight_layout: Some(Glue::<P>::weight_layout),
+        peaks: Some(Glue::<P>::peaks),
     };
 
     /// The entry: stores the table's address.

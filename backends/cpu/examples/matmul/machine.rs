@@ -1,4 +1,4 @@
-//! What the machine can do: reading memory, multiplying.
+//! How fast the machine reads memory.
 
 use super::products::shortest;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,6 @@ use std::time::Instant;
 use tern_cpu::memory::Memory;
 use tern_cpu::pool::Pool;
 use tern_cpu::stop::Stop;
-use tern_cpu::tier::Tier;
 
 /// GB/s of reading an array, each worker its part, with and without asking ahead: the better of both.
 pub fn read(pool: &Pool, bytes: usize) -> f64 {
@@ -48,51 +47,4 @@ fn prefetch(p: *const u8) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = p;
-}
-
-/// Prints how fast the tier's multipliers are.
-pub fn peaks(pool: &Pool, tier: Tier) {
-    #[cfg(target_arch = "x86_64")]
-    if tier == Tier::Avx512 {
-        let rate = |f: unsafe fn(usize) -> i32, operations: f64| {
-            const ROUNDS: usize = 100_000;
-            let seconds = shortest(|| {
-                let start = Instant::now();
-                // SAFETY: the tier is available.
-                pool.run(&Stop::never(), &|_| _ = std::hint::black_box(unsafe { f(ROUNDS) })).unwrap();
-                start.elapsed().as_secs_f64()
-            });
-            operations * 16.0 * (ROUNDS * pool.count()) as f64 / seconds / 1e9
-        };
-        println!("  int8 dot products {:.0} GOP/s, f32 {:.0} GFLOP/s", rate(dots, 128.0), rate(fmas, 32.0));
-    }
-    let _ = (pool, tier);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn dots(rounds: usize) -> i32 {
-    use std::arch::x86_64::*;
-    let mut acc = [_mm512_setzero_si512(); 16];
-    let (a, b) = (std::hint::black_box(_mm512_set1_epi8(3)), std::hint::black_box(_mm512_set1_epi8(5)));
-    for _ in 0..rounds {
-        for acc in &mut acc {
-            *acc = _mm512_dpbusd_epi32(*acc, a, b);
-        }
-    }
-    acc.iter().map(|&a| _mm512_reduce_add_epi32(a)).fold(0, i32::wrapping_add)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn fmas(rounds: usize) -> i32 {
-    use std::arch::x86_64::*;
-    let mut acc: [__m512; 16] = std::array::from_fn(|i| _mm512_set1_ps(i as f32));
-    let (a, b) = (std::hint::black_box(_mm512_set1_ps(0.5)), std::hint::black_box(_mm512_set1_ps(0.25)));
-    for _ in 0..rounds {
-        for acc in &mut acc {
-            *acc = _mm512_fmadd_ps(a, b, *acc);
-        }
-    }
-    acc.iter().map(|&a| _mm512_reduce_add_ps(a)).sum::<f32>() as i32
 }

@@ -30,7 +30,8 @@ fn main() {
         let pool = Pool::new(threads);
         let bandwidth = machine::read(&pool, ROUND_BYTES);
         println!("{}, {threads} thread(s): reads {bandwidth:.1} GB/s of 96 MB", tier.name());
-        machine::peaks(&pool, tier);
+        let (floats, bytes) = tern_cpu::peaks::measure(tier, &pool).unwrap();
+        println!("  at best {:.0} GOP/s with bytes, {:.0} with floats", bytes / 1e9, floats / 1e9);
         for k in [576, 1536] {
             println!("  quantizing {k} values: {:.0} ns", products::quantizing(k, tier, &pool));
         }

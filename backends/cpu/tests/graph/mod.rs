@@ -1,10 +1,10 @@
 //! Graphs with prepared weights, for tests of the ops that use them.
+#![allow(dead_code, reason = "not every file uses all of it")]
 #![allow(clippy::unwrap_used, reason = "test code")]
 
 use super::common::{Failure, Rig, call};
 use std::ffi::c_void;
 use std::mem::offset_of;
-use std::time::Instant;
 use tern_abi::graph::{self, NONE, Op, Tensor, place};
 use tern_abi::ops::Params;
 use tern_abi::run::{Binding, RunArgs};
@@ -87,6 +87,10 @@ impl Graph {
         let bytes = stored(dtype, shape, data);
         self.prepare(dtype, shape, &bytes, false).0
     }
+    /// A prepared weight of such bytes.
+    pub fn weight_of(&mut self, dtype: DType, shape: &[usize], bytes: &[u8]) -> u32 {
+        self.prepare(dtype, shape, bytes, false).0
+    }
     /// A weight that may be used where it is, at an odd address; yields whether it is.
     pub fn lasting_weight(&mut self, dtype: DType, shape: &[usize], data: &[f32]) -> (u32, bool) {
         let mut bytes = vec![0xff];
@@ -147,12 +151,15 @@ impl Graph {
 
     /// Compiles, runs once, and reads outputs.
     pub fn run(&self, outputs: &[u32]) -> Result<Vec<Vec<f32>>, Failure> {
-        self.timed(1)?;
+        self.compiled(|step| step())?;
         Ok(outputs.iter().map(|&t| self.read(t)).collect())
     }
 
-    /// Compiles, runs so many times, and yields the shortest run's seconds.
-    pub fn timed(&self, runs: usize) -> Result<f64, Failure> {
+    /// Compiles, and does with a run of it what is to be done.
+    pub fn compiled(
+        &self,
+        work: impl FnOnce(&mut dyn FnMut() -> Result<(), Failure>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let (table, dev) = (self.rig.table, self.rig.dev);
         let op = |(op, inputs, outputs, params): &Call| Op {
             op: *op,
@@ -202,17 +209,12 @@ impl Graph {
                 done: None,
                 done_user: std::ptr::null_mut(),
             };
-            let (mut ticket, mut ran, mut seconds) = (0, Ok(()), f64::INFINITY);
-            for _ in 0..runs {
-                let start = Instant::now();
-                ran = ran.and_then(|()| call(|err| (table.run.unwrap())(dev, 0, exec, &args, &mut ticket, err)));
-                seconds = seconds.min(start.elapsed().as_secs_f64());
-            }
+            let mut ticket = 0;
+            let ran = work(&mut || call(|err| (table.run.unwrap())(dev, 0, exec, &args, &mut ticket, err)));
             (table.exec_free.unwrap())(dev, exec);
             (table.bind_set_free.unwrap())(dev, set);
             self.rig.free(scratch);
-            ran?;
-            Ok(seconds)
+            ran
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where the time goes, op by op, and how far each is from what memory allows.
+//! Where the time goes, op by op, and how far each is from the roofs: what memory gives, what arithmetic can do.
 
 use super::Bench;
 use crate::failure::Result;
@@ -11,10 +11,13 @@ use tern::OpTime;
 pub struct Profile {
     pub prefill: Vec<OpShare>,
     pub decode: Vec<OpShare>,
+    /// Measured, in billions of multiplications and additions a second.
+    pub peak_f32_gop_s: Option<f64>,
+    pub peak_i8_gop_s: Option<f64>,
 }
 
 /// What is not known is null: ops without weights read none, and how many rows of logits were computed is not told.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct OpShare {
     pub op: String,
     pub share: f64,
@@ -24,6 +27,8 @@ pub struct OpShare {
     pub share_of_bandwidth: Option<f64>,
     /// Multiplications and additions with weights per second, in billions; in prefill.
     pub gop_s: Option<f64>,
+    /// Of the peak with floats where all weights are floats, else of the one with bytes.
+    pub share_of_peak: Option<f64>,
 }
 
 impl Profile {
@@ -36,9 +41,13 @@ impl Profile {
         if args.prompt > 0 {
             bench.forward(0, args.prompt)?;
         }
-        let prefill = shares(&start, &session.profile(), |op, seconds| OpShare {
-            gop_s: rate(2 * op.multiply_adds, args.prompt, seconds),
-            ..OpShare::new(op, seconds)
+        let after = session.profile();
+        let peaks = bench.model.peaks()?;
+        let prefill = shares(&start, &after, |op, seconds| {
+            let gop_s = rate(2 * op.multiply_adds, args.prompt, seconds);
+            let peak = if op.floats { peaks.f32_ops } else { peaks.i8_ops };
+            let share_of_peak = gop_s.zip(peak).map(|(gop, peak)| gop * 1e9 / peak);
+            OpShare { gop_s, share_of_peak, ..OpShare::new(op, seconds) }
         });
         bench.fill()?;
         let start = session.profile();
@@ -48,7 +57,8 @@ impl Profile {
             ..OpShare::new(op, seconds)
         });
         session.set_profiling(false);
-        Ok(Self { prefill, decode })
+        let giga = |ops: Option<f64>| ops.map(|ops| ops / 1e9);
+        Ok(Self { prefill, decode, peak_f32_gop_s: giga(peaks.f32_ops), peak_i8_gop_s: giga(peaks.i8_ops) })
     }
 
     /// Adds how much of `bandwidth`, in bytes per second, each op draws.
@@ -64,11 +74,15 @@ impl Profile {
             if !ops.is_empty() {
                 out.line(&format!("\nwhere {title} goes"))?;
             }
+            if let ("prefill", Some(f32), Some(i8)) = (title, self.peak_f32_gop_s, self.peak_i8_gop_s) {
+                out.line(&format!("(at best {i8:.0} Gop/s with bytes, {f32:.0} with floats)"))?;
+            }
             for op in ops {
-                let share = op.share_of_bandwidth.map_or(String::new(), |s| format!("{:>5.1} %", s * 100.0));
+                let share = op.share_of_bandwidth.or(op.share_of_peak);
+                let share = share.map_or(String::new(), |s| format!("{:>5.1} %", s * 100.0));
                 let rate = match (op.gb_s, op.gop_s) {
                     (Some(gb), _) => format!("{gb:>7.1} GB/s {share}"),
-                    (_, Some(gop)) => format!("{gop:>7.0} Gop/s"),
+                    (_, Some(gop)) => format!("{gop:>7.0} Gop/s {share}"),
                     _ => String::new(),
                 };
                 out.line(format!("{:>6.1} %  {:>9.2} ms  {:<28} {rate}", op.share * 100.0, op.ms, op.op).trim_end())?;
@@ -80,7 +94,7 @@ impl Profile {
 
 impl OpShare {
     fn new(op: &OpTime, seconds: f64) -> Self {
-        Self { op: op.op.clone(), share: 0.0, ms: seconds * 1e3, gb_s: None, share_of_bandwidth: None, gop_s: None }
+        Self { op: op.op.clone(), ms: seconds * 1e3, ..Self::default() }
     }
 }
 
@@ -112,6 +126,7 @@ mod tests {
             nanoseconds,
             weight_bytes: bytes,
             multiply_adds: 0,
+            floats: true,
         };
         let reading = |a, b| vec![one("a", a, 0), one("b", b, 600)];
         let of =

@@ -8,7 +8,7 @@ use super::cancel::CancelFlag;
 use super::error::{BackendError, Result};
 use super::exec::{Exec, StepArgs};
 use super::graph::GraphDesc;
-use super::info::{DeviceInfo, MemoryInfo, StateLayout, WeightInfo};
+use super::info::{DeviceInfo, MemoryInfo, Peaks, StateLayout, WeightInfo};
 use super::table::Backend;
 use super::weight::{Weight, WeightBytes, WeightSpec};
 use std::fmt;
@@ -96,6 +96,20 @@ impl Device {
         // SAFETY: a live device; the struct lives for the call.
         self.call("memory", |err| unsafe { function(self.handle, &mut raw, err) })?;
         Ok(MemoryInfo { free: raw.free, total: raw.total, used: raw.used })
+    }
+
+    /// How much arithmetic it does at best: measured now, which takes a second at most.
+    pub fn peaks(&self) -> Result<Peaks> {
+        let Some(function) = self.table().peaks else { return Ok(Peaks::default()) };
+        let mut raw = tern_abi::Peaks { header: Header::of::<tern_abi::Peaks>(), f32_ops: 0.0, i8_ops: 0.0 };
+        // SAFETY: a live device; the struct lives for the call.
+        match self.call("peaks", |err| unsafe { function(self.handle, &mut raw, err) }) {
+            Err(BackendError::Unsupported { .. }) => Ok(Peaks::default()),
+            called => {
+                let known = |ops: f64| Some(ops).filter(|&ops| ops > 0.0 && ops.is_finite());
+                called.map(|()| Peaks { f32_ops: known(raw.f32_ops), i8_ops: known(raw.i8_ops) })
+            }
+        }
     }
 
     /// One [`tern_abi::table::verdict`] per op of `graph`, whose tensors may lack their final offsets.

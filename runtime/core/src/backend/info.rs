@@ -79,6 +79,15 @@ pub struct MemoryInfo {
     pub used: u64,
 }
 
+/// How much arithmetic a device does at best, measured: multiplications and additions a second. `None` where unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Peaks {
+    /// With 32-bit floats.
+    pub f32_ops: Option<f64>,
+    /// With bytes, summed in 32 bits.
+    pub i8_ops: Option<f64>,
+}
+
 /// What became of a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightInfo {

@@ -12,12 +12,14 @@ pub struct Work {
     pub weight_bytes: u64,
     /// Multiply-adds with weights per token. None for ops on the rows whose logits are wanted.
     pub multiply_adds: u64,
+    /// Whether its weights are floats.
+    pub floats: bool,
 }
 
 impl Work {
     /// That of a node.
     pub fn of(graph: &Graph, node: &Node) -> Self {
-        let mut work = Self { name: node.op.name().to_owned(), weight_bytes: 0, multiply_adds: 0 };
+        let mut work = Self { name: node.op.name().to_owned(), weight_bytes: 0, multiply_adds: 0, floats: true };
         if node.grad {
             work.name.push_str(".grad");
             return work;
@@ -35,6 +37,7 @@ impl Work {
             let elements = matrix(graph, weight).saturating_mul(times);
             work.weight_bytes += dtype.tensor_bytes(elements).unwrap_or(0);
             work.multiply_adds += if per_token { elements } else { 0 };
+            work.floats &= matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
             if !types.contains(&dtype.name()) {
                 types.push(dtype.name());
             }
