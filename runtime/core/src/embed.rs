@@ -5,11 +5,13 @@
 
 mod decoder;
 mod encoder;
+mod kept;
 
 use crate::backend::CancelFlag;
 use crate::error::Error;
 use crate::model::Model;
-pub(crate) use encoder::{Kept, size as encoder_size};
+pub(crate) use encoder::size as encoder_size;
+pub(crate) use kept::Kept;
 use tern_text::{Bos, EncodeOptions};
 
 /// How a text's hidden states become one vector.

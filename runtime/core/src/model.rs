@@ -302,7 +302,7 @@ impl Model {
         self.inner.definition.reach(self.inner.length)
     }
 
-    /// Gives back memory that no session needs: cached prefixes, what closed sessions had, what an encoder ran on last. For an
+    /// Gives back memory that no session needs: cached prefixes, what closed sessions had, what embedding ran on last. For an
     /// app that is told to save memory.
     ///
     /// # Errors
@@ -340,8 +340,10 @@ impl Model {
         Ok(self.inner.devices[0].peaks()?)
     }
 
-    /// A context of `size` for this model, with keys and values of type `kv_dtype` and the banks of adapters that there are.
+    /// A context of `size` for this model, with keys and values of type `kv_dtype` and the banks of adapters that there are. What
+    /// embedding kept makes room for it.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
+        self.inner.kept.clear();
         let (graph, fixed) = self.graph_and_fixed(size, kv_dtype)?;
         Context::new(&self.inner.devices, &graph, &fixed, size)
     }

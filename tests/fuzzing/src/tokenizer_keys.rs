@@ -172,6 +172,10 @@ impl Parts {
     }
 
     fn break_something(&mut self, c: &mut Choices<'_>) {
+        // All may have been cut off already.
+        if self.tokens.is_empty() {
+            return;
+        }
         let at = c.below(self.tokens.len());
         let other = c.below(self.tokens.len());
         match c.below(12) {

@@ -50,6 +50,29 @@ fn company_does_not_change_a_bit() {
     }
 }
 
+/// What a call ran on serves the next one, until it is asked for or a session wants the room.
+#[test]
+fn what_is_kept_makes_room() {
+    let path = goldens().join("tiny-llama");
+    let (model, other) = (open(&path, "", 1), open(&path, "", 1));
+    let embed = || model.embed_tokens(&[vec![1, 2, 3]], &raw(Pooling::Mean)).unwrap();
+    let empty = model.memory().used;
+    let first = embed();
+    let kept = model.memory().used;
+    assert!(kept > empty);
+    assert!(embed() == first);
+    assert_eq!(model.memory().used, kept);
+    model.trim().unwrap();
+    assert_eq!(model.memory().used, empty);
+    embed();
+    let use_one = |model: &Model| {
+        let session = model.session(Default::default()).unwrap();
+        session.forward(&[1, 2, 3]).unwrap();
+        model.memory().used
+    };
+    assert_eq!(use_one(&model), use_one(&other));
+}
+
 #[test]
 fn normalized_vectors_have_length_one() {
     let model = open(&goldens().join("tiny-llama"), "", 1);

@@ -2,7 +2,7 @@
 
 use super::{Pool, Pooling};
 use crate::backend::CancelFlag;
-use crate::context::{ContextSize, Want};
+use crate::context::{Context, ContextSize, Want};
 use crate::error::Error;
 use crate::model::Model;
 use crate::session::{KvType, SessionOptions};
@@ -11,17 +11,16 @@ use crate::session::{KvType, SessionOptions};
 const SEQUENCES: usize = 16;
 /// Rows of a step.
 const CHUNK: u64 = 256;
+/// Tokens of texts that are called short: all of them share what is kept.
+const SHORT: u64 = 64;
+/// Tokens of texts that are called long: for them nothing is kept, since it is large, and made in less time than it is used.
+const LONG: u64 = 256;
 
 /// Pools the rows of `texts`, none of which is empty.
 pub fn pools(model: &Model, texts: &[&[u32]], pooling: Pooling, cancel: &CancelFlag) -> Result<Vec<Pool>, Error> {
     let longest = texts.iter().map(|t| t.len()).max().unwrap_or(0) as u64;
-    let session =
-        SessionOptions { context: Some(longest), chunk: Some(CHUNK.min(longest)), ..SessionOptions::default() };
-    // Checked as a session's sizes are.
-    let one = session.size(model, CHUNK)?;
-    let sequences = texts.len().min(SEQUENCES);
-    let size = ContextSize::full(sequences as u64, one.positions, CHUNK, CHUNK);
-    let mut context = model.hidden_context(size, KvType::F32.dtype())?;
+    let (size, mut context) = context(model, longest, texts.len().min(SEQUENCES) as u64)?;
+    let sequences = size.sequences as usize;
     let want = if pooling == Pooling::Last { Want::Last } else { Want::All };
     let mut pools = Vec::with_capacity(texts.len());
     for group in texts.chunks(sequences) {
@@ -39,5 +38,33 @@ pub fn pools(model: &Model, texts: &[&[u32]], pooling: Pooling, cancel: &CancelF
         })?;
         pools.append(&mut found);
     }
+    if size.positions <= LONG {
+        model.kept().decoder.put((size, context));
+    }
     Ok(pools)
+}
+
+/// The context of the call before, or one for texts about as long.
+fn context(model: &Model, longest: u64, sequences: u64) -> Result<(ContextSize, Context), Error> {
+    let sized = |positions: u64, sequences| {
+        let chunk = Some(CHUNK.min(positions));
+        let options = SessionOptions { context: Some(positions), chunk, ..SessionOptions::default() };
+        // Checked as a session's sizes are.
+        let one = options.size(model, CHUNK)?;
+        Ok::<_, Error>(ContextSize::full(sequences, one.positions, CHUNK, CHUNK))
+    };
+    let needed = sized(longest, sequences)?;
+    if let Some(kept) = model.kept().decoder.take(needed) {
+        return Ok(kept);
+    }
+    let made = |size| Ok((size, model.hidden_context(size, KvType::F32.dtype())?));
+    let about = longest.next_power_of_two().max(SHORT).min(model.default_context());
+    if longest > LONG || about < longest {
+        return made(needed);
+    }
+    match made(sized(about, sequences.next_power_of_two())?) {
+        // There may be room for what is needed now.
+        Err(Error::Memory { .. }) => made(needed),
+        other => other,
+    }
 }

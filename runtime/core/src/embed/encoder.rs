@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::model::Model;
 use crate::plan::Plan;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use tern_abi::dtype::F32;
 
 /// Rows of a step, if no text is longer: enough to read each weight seldom, few enough to cancel within milliseconds.
@@ -23,30 +22,6 @@ pub fn size(longest: u64, total: u64, texts: u64) -> ContextSize {
     ContextSize { sequences: texts.min(TEXTS).min(rows), positions: longest, chunk: rows, outputs: rows, pages: 0 }
 }
 
-/// A compiled graph with its memory, kept from one call to the next: for a few short texts, making it takes longer than running it.
-/// There is at most one; callers at the same time make their own.
-#[derive(Default)]
-pub struct Kept(Mutex<Option<(ContextSize, Runner)>>);
-
-impl Kept {
-    fn take(&self, needed: ContextSize) -> Option<(ContextSize, Runner)> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // One that is too small makes room for its successor.
-        kept.filter(|(size, _)| {
-            size.positions >= needed.positions && size.chunk >= needed.chunk && size.sequences >= needed.sequences
-        })
-    }
-
-    /// Gives it up.
-    pub fn clear(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    fn put(&self, kept: (ContextSize, Runner)) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
-    }
-}
-
 /// Sizes that serve all calls with texts about as long as the longest of `needed`, in a model for texts of up to `context` tokens.
 fn bucket(needed: ContextSize, context: u64) -> ContextSize {
     let longest = needed.positions.checked_next_power_of_two().unwrap_or(u64::MAX);
@@ -54,7 +29,7 @@ fn bucket(needed: ContextSize, context: u64) -> ContextSize {
 }
 
 fn runner(model: &Model, needed: ContextSize) -> Result<(ContextSize, Runner), Error> {
-    if let Some(kept) = model.kept().take(needed) {
+    if let Some(kept) = model.kept().encoder.take(needed) {
         return Ok(kept);
     }
     let made = |size: ContextSize| {
@@ -95,7 +70,7 @@ pub fn pools(model: &Model, texts: &[&[u32]], pooling: Pooling, cancel: &CancelF
         }
         pools.append(&mut found);
     }
-    model.kept().put((size, runner));
+    model.kept().encoder.put((size, runner));
     Ok(pools)
 }
 
