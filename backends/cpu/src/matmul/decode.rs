@@ -93,7 +93,7 @@ struct Panel {
 impl Decoder {
     /// For matrices of this format.
     pub fn new(format: Format, columns: usize, tier: Tier) -> Self {
-        let how = match (format, Kernels::of(format, tier).products) {
+        let how = match (format, Kernels::of(format, tier, tier).products) {
             (Format::Blocks(format), Products::Blocks { unpack, .. }) => {
                 let (group, halves, mins, offset) = with_blocks!(format, |B| (
                     group_bytes::<B>(GROUP_BLOCKS),

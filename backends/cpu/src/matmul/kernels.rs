@@ -37,7 +37,7 @@ pub enum Products {
 
 /// The kernels of block format `$B`, which must be an item in scope.
 macro_rules! block_kernels {
-    ($B:ident, $tier:expr) => {{
+    ($B:ident, $tier:expr, $one:expr) => {{
         #[inline(always)]
         unsafe fn one<S: Simd>(a: &Product) {
             // SAFETY: passed on.
@@ -71,7 +71,7 @@ macro_rules! block_kernels {
             fn full(a: &Product, w: &Unpacked) = tile;
         }
         Products::Blocks {
-            small: [small1($tier), small2($tier), small4($tier)],
+            small: [small1($one), small2($tier), small4($tier)],
             unpack: unpack($tier),
             full: full($tier),
         }
@@ -138,8 +138,8 @@ unsafe fn bf16_product<S: Simd>(a: &Product) {
 }
 
 impl Kernels {
-    /// The kernels of a format.
-    pub fn of(format: Format, tier: Tier) -> Self {
+    /// The kernels of a format; those for blocks and one token are of the tier `one_token`.
+    pub fn of(format: Format, tier: Tier, one_token: Tier) -> Self {
         let (tile, float_tile) = tiles(tier);
         macro_rules! ternaries {
             ($m:ident) => {{
@@ -150,7 +150,9 @@ impl Kernels {
         }
         let floats = |product| Self { products: Products::Floats(product), tile: float_tile };
         match format {
-            Format::Blocks(format) => Self { products: with_blocks!(format, |B| block_kernels!(B, tier)), tile },
+            Format::Blocks(format) => {
+                Self { products: with_blocks!(format, |B| block_kernels!(B, tier, one_token)), tile }
+            }
             Format::Ternary(dtype) if has_group_scales(dtype) => ternaries!(ternary_groups),
             Format::Ternary(_) => ternaries!(ternary_whole),
             Format::F32 => floats(f32s(tier)),

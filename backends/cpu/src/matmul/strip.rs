@@ -35,7 +35,12 @@ impl Strip {
 impl Multiplier {
     /// For matrices of this format.
     pub fn new(format: Format, columns: usize, tier: Tier) -> Self {
-        Self { format, columns, kernels: Kernels::of(format, tier) }
+        Self { format, columns, kernels: Kernels::of(format, tier, tier.for_one_token()) }
+    }
+    /// The same with nothing but this tier's kernels.
+    #[cfg(test)]
+    pub fn of_tier(format: Format, columns: usize, tier: Tier) -> Self {
+        Self { format, columns, kernels: Kernels::of(format, tier, tier) }
     }
     /// The form in which it takes activations.
     pub fn form(&self) -> Form {
