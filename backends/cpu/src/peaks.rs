@@ -11,7 +11,7 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tern_abi::plugin::Result;
 
-/// Rounds of one sample: some milliseconds.
+/// Rounds of one sample: from a fraction of a millisecond on, which is long enough for workers that still wait for work.
 const ROUNDS: usize = 100_000;
 /// The best counts: others on the machine can only make it slower.
 const SAMPLES: usize = 8;

@@ -308,7 +308,7 @@ impl Model {
     /// # Errors
     /// Plan and backend errors; sessions go on in any case.
     pub fn trim(&self) -> Result<(), Error> {
-        self.inner.kept.clear();
+        self.make_room();
         self.drop_banks()?;
         self.all_engines().iter().try_for_each(|e| e.trim(self))
     }
@@ -340,16 +340,20 @@ impl Model {
         Ok(self.inner.devices[0].peaks()?)
     }
 
-    /// A context of `size` for this model, with keys and values of type `kv_dtype` and the banks of adapters that there are. What
-    /// embedding kept makes room for it.
+    /// A context of `size` for this model, with keys and values of type `kv_dtype` and the banks of adapters that there are.
     pub(crate) fn context(&self, size: ContextSize, kv_dtype: u32) -> Result<Context, Error> {
-        self.inner.kept.clear();
         let (graph, fixed) = self.graph_and_fixed(size, kv_dtype)?;
         Context::new(&self.inner.devices, &graph, &fixed, size)
     }
 
-    /// What such a context is made of.
+    /// Gives up what embedding kept for its next call: others need memory.
+    pub(crate) fn make_room(&self) {
+        self.inner.kept.clear();
+    }
+
+    /// What such a context is made of, or becomes when it is resized.
     pub(crate) fn graph_and_fixed(&self, size: ContextSize, kv_dtype: u32) -> Result<(Graph, Fixed), Error> {
+        self.make_room();
         let banks = self.adapters().banks();
         let graph = self.graph_with(size, kv_dtype, banks.as_ref().map(|b| b.shape()))?;
         Ok((graph, self.fixed_with(banks.as_deref())))
@@ -357,6 +361,7 @@ impl Model {
 
     /// A context whose matrices have these banks.
     pub(crate) fn context_with(&self, size: ContextSize, kv_dtype: u32, banks: &Banks) -> Result<Context, Error> {
+        self.make_room();
         let graph = self.graph_with(size, kv_dtype, Some(banks.shape()))?;
         Context::new(&self.inner.devices, &graph, &self.fixed_with(Some(banks)), size)
     }

@@ -1,5 +1,9 @@
 //! From a [`Plugin`] to its C table.
 
+mod boundary;
+
+use boundary::{arg, check_range, free, get, grown, guard, input, into_handle, out, output};
+
 use super::view::{GraphView, Resolved, RunView};
 use super::{Device, OpenOptions, Plugin, PluginError, Result, WeightSpec};
 use crate::run::{Binding, RunArgs};
@@ -8,47 +12,8 @@ use crate::table::{Backend, DeviceInfo, DeviceOptions, ExecInfo, Host, MemoryInf
 use crate::weight::{WeightDesc, WeightInfo, WeightSource};
 use crate::{ErrorBuffer, Header, MINOR, Status, Str, status};
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Runs `body`; turns an error or a panic into a status and a message.
-fn guard(err: *mut ErrorBuffer, body: impl FnOnce() -> Result<()>) -> Status {
-    let error = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => return status::OK,
-        Ok(Err(error)) => error,
-        Err(payload) => {
-            let text = payload
-                .downcast_ref::<&str>()
-                .map(|s| (*s).to_owned())
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "unknown panic".to_owned());
-            // A payload's destructor could panic again, outside the guard.
-            std::mem::forget(payload);
-            PluginError::new(status::PANIC, format!("the plugin panicked: {text}"))
-        }
-    };
-    // SAFETY: the caller passes null or its own error buffer.
-    if let Some(buffer) = unsafe { err.as_mut() } {
-        write_error(buffer, &error);
-    }
-    error.status
-}
-
-fn write_error(buffer: &mut ErrorBuffer, error: &PluginError) {
-    buffer.code = error.status;
-    buffer.len = 0;
-    if buffer.message.is_null() {
-        return;
-    }
-    let mut len = error.message.len().min(buffer.capacity as usize);
-    while !error.message.is_char_boundary(len) {
-        len -= 1;
-    }
-    // SAFETY: the caller's buffer has `capacity` bytes, and `len` is no more.
-    unsafe { std::ptr::copy_nonoverlapping(error.message.as_ptr(), buffer.message, len) };
-    buffer.len = len as u64;
-}
 
 /// The functions of `P`'s table.
 pub struct Glue<P>(PhantomData<P>);
@@ -60,71 +25,6 @@ type Exe<P> = <Dev<P> as Device>::Exec;
 
 /// A bind set: resolved once. The host keeps what it names alive and unmoved.
 struct Bound<D: Device>(Vec<Resolved<'static, D>>);
-
-fn into_handle<T>(value: T) -> u64 {
-    Box::into_raw(Box::new(value)) as u64
-}
-/// # Safety: `handle` is 0 or came from `into_handle::<T>` and has not been freed.
-unsafe fn get<'a, T>(handle: u64, what: &str) -> Result<&'a T> {
-    // SAFETY: as above.
-    unsafe { (handle as *const T).as_ref() }.ok_or_else(|| PluginError::argument(format!("{what} handle is 0")))
-}
-/// # Safety: as [`get`]; the handle is not used again.
-unsafe fn free<T>(handle: u64) {
-    if handle != 0 {
-        // SAFETY: as above.
-        let value = unsafe { Box::from_raw(handle as *mut T) };
-        let _ = catch_unwind(AssertUnwindSafe(move || drop(value)));
-    }
-}
-/// # Safety: `ptr` is null or valid for reads of `len` items for `'a`.
-unsafe fn input<'a, T>(ptr: *const T, len: u64) -> Result<&'a [T]> {
-    match (ptr.is_null(), usize::try_from(len)) {
-        (_, Ok(0)) => Ok(&[]),
-        // SAFETY: as above.
-        (false, Ok(len)) => Ok(unsafe { std::slice::from_raw_parts(ptr, len) }),
-        _ => Err(PluginError::argument("null pointer or impossible length")),
-    }
-}
-/// # Safety: `ptr` is null or valid for writes of `len` items for `'a`.
-unsafe fn output<'a, T>(ptr: *mut T, len: u64) -> Result<&'a mut [T]> {
-    match (ptr.is_null(), usize::try_from(len)) {
-        (_, Ok(0)) => Ok(&mut []),
-        // SAFETY: as above.
-        (false, Ok(len)) => Ok(unsafe { std::slice::from_raw_parts_mut(ptr, len) }),
-        _ => Err(PluginError::argument("null pointer or impossible length")),
-    }
-}
-/// # Safety: `ptr` is null or valid for reads and writes for `'a`.
-unsafe fn out<'a, T>(ptr: *mut T) -> Result<&'a mut T> {
-    // SAFETY: as above.
-    unsafe { ptr.as_mut() }.ok_or_else(|| PluginError::argument("output pointer is null"))
-}
-/// # Safety: `ptr` is null or valid for reads for `'a`.
-unsafe fn arg<'a, T>(ptr: *const T) -> Result<&'a T> {
-    // SAFETY: as above.
-    unsafe { ptr.as_ref() }.ok_or_else(|| PluginError::argument("argument pointer is null"))
-}
-/// A struct that has grown since version 1.0: what an older host's lacks is zero.
-///
-/// # Safety: `ptr` is null or readable for the size that the header says; a `T` may be all zeros, and begins with one.
-unsafe fn grown<T>(ptr: *const T) -> Result<T> {
-    // SAFETY: as above.
-    let header = unsafe { arg(ptr.cast::<Header>()) }?;
-    let len = (header.struct_size as usize).min(size_of::<T>());
-    let mut value = MaybeUninit::<T>::zeroed();
-    // SAFETY: `len` fits both sides; zeros are a `T`.
-    unsafe {
-        std::ptr::copy_nonoverlapping(ptr.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), len);
-        Ok(value.assume_init())
-    }
-}
-fn check_range(len: u64, offset: u64, n: u64, what: &str) -> Result<()> {
-    match offset.checked_add(n) {
-        Some(end) if end <= len => Ok(()),
-        _ => Err(PluginError::argument(format!("{what}: {n} bytes at {offset} exceed the buffer's {len}"))),
-    }
-}
 
 #[allow(missing_docs, clippy::missing_safety_doc, reason = "see the table's own docs; arguments are the host's")]
 impl<P: Plugin> Glue<P> {

@@ -1,6 +1,6 @@
-//! The time of every kernel, op by op through the plugin's table: `cargo bench -p tern-cpu [-- FILTER]`.
+//! The time of the kernels, op by op through the plugin's table: `cargo bench -p tern-cpu [-- FILTER]`.
 //!
-//! Names are op, weight type or shape, tokens. What is counted stands beside the time: bytes of weights or of keys and values
+//! All ops forward, and the gradients of products, heads and attention. Names are op, weight type or shape, tokens. What is counted stands beside the time: bytes of weights or of keys and values
 //! where those decide, else operations (multiplications and additions), to be held against the peaks that are printed first. Shapes are
 //! those of small models; single matrices stay in the caches, so that kernels are measured and not the memory (`tern bench
 //! --profile` does that). TERN_CPU_TIER chooses the tier, TERN_BENCH_THREADS the number of threads (default: 1).

@@ -5,7 +5,8 @@ use crate::graph::Graph;
 use crate::measure;
 use criterion::{Criterion, Throughput};
 use tern_abi::ops::{
-    self, ActivationParams, GluParams, NormParams, RopeParams, RopeTableParams, activation, rope_layout,
+    self, ActivationParams, ColumnsParams, GluParams, NormParams, RopeParams, RopeTableParams, ScaleParams, activation,
+    rope_layout,
 };
 
 const TOKENS: usize = 64;
@@ -41,6 +42,21 @@ pub fn all(criterion: &mut Criterion) {
         });
     }
     one("add", "1024", &|g, x, out| g.op(ops::ADD, &[Some(x), Some(x)], &[out], ()));
+    one("mul", "1024", &|g, x, out| g.op(ops::MUL, &[Some(x), Some(x)], &[out], ()));
+    one("scale", "1024", &|g, x, out| g.op(ops::SCALE, &[Some(x)], &[out], ScaleParams { factor: 2.0 }));
+    one("rows", "1024", &|g, x, out| {
+        let backwards = g.i32(&[TOKENS], &(0..TOKENS as i32).rev().collect::<Vec<_>>());
+        g.op(ops::ROWS, &[Some(x), Some(backwards)], &[out], ());
+    });
+    one("columns", "every other head", &|g, x, _| {
+        let (run, count) = (HEAD as u32, (WIDTH / 2) as u32);
+        let half = g.out(&[TOKENS, WIDTH / 2]);
+        g.op(ops::COLUMNS, &[Some(x)], &[half], ColumnsParams { first: 0, run, step: 2 * run, count });
+    });
+    one("sum", "1024", &|g, x, _| {
+        let sum = g.out(&[1]);
+        g.op(ops::SUM, &[Some(x)], &[sum], ScaleParams { factor: 1.0 });
+    });
     one("quantize_tokens", "1024", &|g, x, out| g.op(ops::QUANTIZE_TOKENS, &[Some(x)], &[out], ()));
     for (name, layout) in [("adjacent", rope_layout::ADJACENT), ("halves", rope_layout::HALVES)] {
         one("rope", name, &|g, x, out| {

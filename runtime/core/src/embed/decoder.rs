@@ -1,6 +1,6 @@
 //! Rows of a decoder: sequences in a context, in which long texts go over several steps.
 
-use super::{Pool, Pooling};
+use super::{Pool, Pooling, kept};
 use crate::backend::CancelFlag;
 use crate::context::{Context, ContextSize, Want};
 use crate::error::Error;
@@ -11,8 +11,6 @@ use crate::session::{KvType, SessionOptions};
 const SEQUENCES: usize = 16;
 /// Rows of a step.
 const CHUNK: u64 = 256;
-/// Tokens of texts that are called short: all of them share what is kept.
-const SHORT: u64 = 64;
 /// Tokens of texts that are called long: for them nothing is kept, since it is large, and made in less time than it is used.
 const LONG: u64 = 256;
 
@@ -54,17 +52,11 @@ fn context(model: &Model, longest: u64, sequences: u64) -> Result<(ContextSize, 
         Ok::<_, Error>(ContextSize::full(sequences, one.positions, CHUNK, CHUNK))
     };
     let needed = sized(longest, sequences)?;
-    if let Some(kept) = model.kept().decoder.take(needed) {
-        return Ok(kept);
-    }
-    let made = |size| Ok((size, model.hidden_context(size, KvType::F32.dtype())?));
-    let about = longest.next_power_of_two().max(SHORT).min(model.default_context());
-    if longest > LONG || about < longest {
-        return made(needed);
-    }
-    match made(sized(about, sequences.next_power_of_two())?) {
-        // There may be room for what is needed now.
-        Err(Error::Memory { .. }) => made(needed),
-        other => other,
-    }
+    let most = model.default_context().min(model.reach());
+    let roomy = match longest {
+        ..=LONG => sized(kept::positions(longest, most), sequences.next_power_of_two())?,
+        _ => needed,
+    };
+    let make = |size| model.hidden_context(size, KvType::F32.dtype());
+    model.kept().decoder.take_or_make(needed, roomy, make)
 }

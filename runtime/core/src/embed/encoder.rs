@@ -1,6 +1,6 @@
 //! Rows of an encoder: every text lies whole in a step, since its rows see each other, and several lie side by side.
 
-use super::{Pool, Pooling};
+use super::{Pool, Pooling, kept};
 use crate::backend::CancelFlag;
 use crate::context::{ContextCost, ContextSize, Rows, Runner};
 use crate::error::Error;
@@ -13,8 +13,6 @@ use tern_abi::dtype::F32;
 const ROWS: u64 = 256;
 /// Texts of a step.
 const TEXTS: u64 = 64;
-/// Tokens of texts that are called short: all of them share what is kept.
-const SHORT: u64 = 64;
 
 /// Sizes for texts of which the longest has `longest` tokens, and all together `total`.
 pub fn size(longest: u64, total: u64, texts: u64) -> ContextSize {
@@ -22,30 +20,17 @@ pub fn size(longest: u64, total: u64, texts: u64) -> ContextSize {
     ContextSize { sequences: texts.min(TEXTS).min(rows), positions: longest, chunk: rows, outputs: rows, pages: 0 }
 }
 
-/// Sizes that serve all calls with texts about as long as the longest of `needed`, in a model for texts of up to `context` tokens.
-fn bucket(needed: ContextSize, context: u64) -> ContextSize {
-    let longest = needed.positions.checked_next_power_of_two().unwrap_or(u64::MAX);
-    size(longest.max(SHORT).min(context).max(needed.positions), u64::MAX, TEXTS)
-}
-
 fn runner(model: &Model, needed: ContextSize) -> Result<(ContextSize, Runner), Error> {
-    if let Some(kept) = model.kept().encoder.take(needed) {
-        return Ok(kept);
-    }
-    let made = |size: ContextSize| {
+    let roomy = size(kept::positions(needed.positions, model.default_context()), u64::MAX, TEXTS);
+    model.kept().encoder.take_or_make(needed, roomy, |size| {
         let graph = model.graph(size, F32)?;
         let devices = model.devices();
         let plan = Plan::new(devices, &graph, size.class())?;
         let cost = ContextCost::of(devices, &graph, &plan, size)?;
         cost.check(devices, cost.total(), size)?;
         let none = vec![HashMap::new(); devices.len()];
-        Ok((size, Runner::new(model, (plan, graph), &none, size)?))
-    };
-    match made(bucket(needed, model.default_context())) {
-        // There may be room for what is needed now.
-        Err(Error::Memory { .. }) => made(needed),
-        other => other,
-    }
+        Runner::new(model, (plan, graph), &none, size)
+    })
 }
 
 /// Pools the rows of `texts`, none of which is empty or longer than the model has positions for.

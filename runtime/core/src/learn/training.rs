@@ -126,6 +126,7 @@ impl Training {
     /// [`Error::Setting`] and [`Error::Adapter`] for options that are out of range, [`Error::Memory`] where it would not fit, before
     /// anything is taken; [`Error::Plan`] where no device has the gradients; backend errors.
     pub fn new(model: &Model, options: TrainingOptions) -> Result<Self, Error> {
+        model.make_room();
         let graphs = Graphs::new(model, &options)?;
         let (plan, trainer) = graphs.choose(model, &options)?;
         let layout = Layout::of(model);
