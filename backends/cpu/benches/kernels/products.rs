@@ -18,7 +18,7 @@ const RANK: usize = 8;
 pub fn all(criterion: &mut Criterion) {
     for &dtype in DType::ALL.iter().filter(|dtype| Format::of(**dtype).is_some()) {
         let name = dtype.name();
-        let bytes = (ROWS * dtype.row_bytes(K).unwrap()) as u64;
+        let bytes = dtype.tensor_bytes((ROWS * K) as u64).unwrap();
         measure(criterion, "linear", &format!("{name}/1"), Throughput::Bytes(bytes), |g| product(g, dtype, 1, false));
         let many = operations(ROWS * K * MANY);
         measure(criterion, "linear", &format!("{name}/{MANY}"), many.clone(), |g| product(g, dtype, MANY, false));
@@ -39,7 +39,7 @@ pub fn all(criterion: &mut Criterion) {
 
 /// What is in the weights does not change the time.
 fn weight(g: &mut Graph, dtype: DType) -> u32 {
-    g.weight_of(dtype, &[ROWS, K], &vec![0x11; ROWS * dtype.row_bytes(K).unwrap()])
+    g.weight_of(dtype, &[ROWS, K], &vec![0x11; dtype.tensor_bytes((ROWS * K) as u64).unwrap() as usize])
 }
 
 fn product(g: &mut Graph, dtype: DType, tokens: usize, adapter: bool) {

@@ -23,7 +23,7 @@ impl Weights {
     /// With rows and columns as given; what is in them does not change the time.
     pub fn new(dtype: DType, shapes: &[(usize, usize)], pool: &Pool) -> Self {
         let one = |&(n, k): &(usize, usize)| {
-            let bytes = vec![0x11; n * dtype.row_bytes(k).unwrap()];
+            let bytes = vec![0x11; dtype.tensor_bytes((n * k) as u64).unwrap() as usize];
             let shape = [n as u64, k as u64];
             let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
             Prepared::new(&spec, &bytes, pool, &|| false).unwrap()
