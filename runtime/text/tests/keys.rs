@@ -112,6 +112,23 @@ fn words_between_blanks_of_any_kind() {
     }
 }
 
+/// A user-defined `▁` in a GGUF file is the character, and stays it.
+#[test]
+fn user_defined_tokens_are_spelled_as_texts_have_them() {
+    let mut keys = scored();
+    keys.tokens.push("▁▁".into());
+    keys.scores.as_mut().unwrap().push(0.0);
+    keys.token_type.as_mut().unwrap().push(4);
+    let spec = TokenizerSpec::from_gguf(keys.clone()).unwrap();
+    let again = spec.to_gguf().unwrap();
+    assert_eq!(again.tokens, keys.tokens);
+    let (first, second) = (Tokenizer::new(spec.clone()).unwrap(), Tokenizer::from_gguf(again).unwrap());
+    for text in ["a▁▁b", "a  b"] {
+        let ids = first.encode(text, EncodeOptions::default()).unwrap();
+        assert_eq!(ids, second.encode(text, EncodeOptions::default()).unwrap());
+    }
+}
+
 #[test]
 fn an_expression_without_a_name_is_refused() {
     let change = |path: &str, value: Value| {

@@ -166,10 +166,16 @@ fn unigram<'s>(spec: &'s TokenizerSpec<'_>, scores: &[f64]) -> Result<GgufTokeni
     })
 }
 
-/// User-defined tokens are searched for before spaces become `▁`.
+/// User-defined tokens are searched for before spaces become `▁`. Where SentencePiece itself normalizes, it knows those that are
+/// spelled with one; others, as a GGUF file may have them, mean the character.
 fn plain_spaces<'s>(spec: &'s TokenizerSpec<'_>) -> Vec<Cow<'s, str>> {
+    let symbols = spec.normalizers.iter().find_map(|step| match step {
+        Normalizer::SentencePiece { symbols, .. } => Some(symbols),
+        _ => None,
+    });
+    let means_space = |text: &str| text.contains(SPACE) && symbols.is_none_or(|known| known.iter().any(|s| s == text));
     let text = |(text, kind): (&'s Cow<'_, str>, &TokenType)| {
-        if *kind == TokenType::UserDefined && text.contains(SPACE) {
+        if *kind == TokenType::UserDefined && means_space(text) {
             Cow::Owned(text.replace(SPACE, " "))
         } else {
             Cow::Borrowed(&**text)
