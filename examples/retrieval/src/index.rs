@@ -104,7 +104,7 @@ impl Index {
             return Ok(Self::default());
         }
         let file = safetensors::open(Arc::new(FileSource::open(path)?))?;
-        let text = |key: &str| file.metadata.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+        let text = |key: &str| file.metadata.iter().find(|(k, _)| *k == key).map(|(_, v)| v);
         let (Some(of), Some(list), Some(matrix)) = (text("model"), text("passages"), file.checkpoint.get("vectors"))
         else {
             return Err(format!("{}: this is no index; remove it", path.display()).into());
@@ -113,7 +113,7 @@ impl Index {
         let width = model.info().width as usize;
         if of != model.fingerprint()?
             || matrix.dtype != DType::F32
-            || matrix.shape != [passages.len() as u64, width as u64]
+            || *matrix.shape != [passages.len() as u64, width as u64]
         {
             return Ok(Self::default());
         }
@@ -124,8 +124,8 @@ impl Index {
 
     fn write(&self, model: &Model, path: &Path) -> Result<(), Box<dyn Error>> {
         let mut writer = Writer::new(path.display().to_string());
-        writer.metadata("model", model.fingerprint()?);
-        writer.metadata("passages", serde_json::to_string(&self.passages)?);
+        writer.metadata("model", &model.fingerprint()?)?;
+        writer.metadata("passages", &serde_json::to_string(&self.passages)?)?;
         writer.tensor("vectors", DType::F32, [self.passages.len() as u64, model.info().width])?;
         let mut body = writer.begin(AtomicFile::create(path, Existing::Replace)?)?;
         for vector in &self.vectors {

@@ -99,9 +99,9 @@ impl Input {
         let part = |name: &str| Ok(Box::new(FileSource::open(path.with_file_name(name))?) as Box<dyn Source>);
         let file = gguf::open_split(Arc::new(source), &name, &part, read)?;
         let tensors = file.checkpoint.tensors().iter().map(|t| Tensor {
-            name: t.name.clone(),
+            name: t.name.to_string(),
             dtype: t.dtype,
-            shape: t.shape.clone(),
+            shape: t.shape.to_vec(),
             rows: Rows::Stored { info: t.clone(), change: Change::None },
         });
         Ok(Self {
@@ -243,7 +243,7 @@ impl Input {
         let (offset, len) = (info.offset.saturating_add(at), out.len() as u64);
         if at.saturating_add(len) > info.bytes {
             let (expected, found) = (info.bytes, at.saturating_add(len));
-            let problem = Problem::BufferLength { tensor: info.name.clone(), expected, found };
+            let problem = Problem::BufferLength { tensor: info.name.to_string(), expected, found };
             return Err(FormatError::new(source.name(), problem).into());
         }
         let failed = |error| FormatError::new(source.name(), Problem::Io { offset, len, error });

@@ -147,11 +147,11 @@ fn buffer(tensor: &str, row_bytes: usize, rows: u64) -> Result<Vec<u8>, ConvertE
 }
 
 /// The input's keys in their order, and those that tell what was done.
-fn keys(input: &Input, plan: &Plan, wish: &Wish, options: &WriteOptions) -> Vec<(String, Value)> {
-    let mut keys = input.metadata.entries().to_vec();
+fn keys<'i>(input: &'i Input, plan: &Plan, wish: &Wish, options: &WriteOptions) -> Vec<(String, Value<'i>)> {
     // What is written is one file, and no other reader should look for more.
-    keys.retain(|(key, _)| !key.starts_with("split."));
-    let mut set = |key: &str, value: Value| match keys.iter_mut().find(|(k, _)| k == key) {
+    let kept = input.metadata.entries().filter(|(key, _)| !key.starts_with("split."));
+    let mut keys: Vec<_> = kept.map(|(key, value)| (key.to_owned(), value)).collect();
+    let mut set = |key: &str, value| match keys.iter_mut().find(|(k, _)| k == key) {
         Some(entry) => entry.1 = value,
         None => keys.push((key.to_owned(), value)),
     };
@@ -162,9 +162,9 @@ fn keys(input: &Input, plan: &Plan, wish: &Wish, options: &WriteOptions) -> Vec<
         set("general.quantization_version", Value::U32(QUANTIZATION_VERSION));
     }
     if let Some(imatrix) = &wish.imatrix {
-        set("quantize.imatrix.file", Value::String(options.imatrix_name.clone()));
+        set("quantize.imatrix.file", options.imatrix_name.clone().into());
         if let Some(dataset) = imatrix.datasets.first() {
-            set("quantize.imatrix.dataset", Value::String(dataset.clone()));
+            set("quantize.imatrix.dataset", dataset.clone().into());
         }
         set("quantize.imatrix.entries_count", Value::U32(imatrix.entries.len() as u32));
         if imatrix.chunks > 0 {

@@ -99,7 +99,7 @@ fn tensors(folder: &Path) -> Vec<(String, Vec<u64>, Vec<f32>)> {
     let read = |t: &TensorInfo| {
         let mut values = vec![0.0; t.elements() as usize];
         tern_quant::dequantize(t.dtype, &checkpoint.read(t).unwrap(), &mut values).unwrap();
-        (t.name.clone(), t.shape.clone(), values)
+        (t.name.to_string(), t.shape.to_vec(), values)
     };
     let mut all: Vec<_> = checkpoint.tensors().iter().map(read).collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));

@@ -52,12 +52,12 @@ fn keys_keep_their_order_and_tell_the_type() {
     let (from, to) = (model(folder.path(), DType::F32, 256), folder.path().join("q.gguf"));
     quantize(&from, &to, &wish("Q4_K_M"), &options()).unwrap();
     let (before, after) = (open(&from), open(&to));
-    let keys = |f: &Gguf| f.metadata.entries().iter().map(|e| e.0.clone()).collect::<Vec<_>>();
+    let keys = |f: &Gguf| f.metadata.entries().map(|e| e.0.to_owned()).collect::<Vec<_>>();
     let mut expected = keys(&before);
     expected.push("general.quantization_version".into());
     assert_eq!(keys(&after), expected);
-    assert_eq!(after.metadata.get("general.file_type"), Some(&Value::U32(15)));
-    assert_eq!(after.metadata.get("general.quantization_version"), Some(&Value::U32(2)));
+    assert_eq!(after.metadata.get("general.file_type"), Some(Value::U32(15)));
+    assert_eq!(after.metadata.get("general.quantization_version"), Some(Value::U32(2)));
     let order = |f: &Gguf| f.checkpoint.tensors().iter().map(|t| t.name.clone()).collect::<Vec<_>>();
     assert_eq!(order(&after), order(&before));
 }
@@ -154,7 +154,7 @@ fn nothing_is_overwritten_or_left_behind() {
     assert_eq!(std::fs::read(&to).unwrap(), b"precious");
     assert_eq!(names(folder.path()), before);
     run(&to, &WriteOptions { force: true, ..options() }).unwrap();
-    assert_eq!(open(&to).metadata.get("general.file_type"), Some(&Value::U32(7)));
+    assert_eq!(open(&to).metadata.get("general.file_type"), Some(Value::U32(7)));
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_matrix_of_another_model_is_refused_and_one_of_this_changes_the_codes() {
             .sum()
     };
     assert!(error(&weighted) < 0.8 * error(&plain), "{} {}", error(&weighted), error(&plain));
-    let key = |k: &str| weighted.metadata.get(k).cloned();
+    let key = |k: &str| weighted.metadata.get(k);
     assert_eq!(key("quantize.imatrix.file"), Some(Value::String("m.gguf".into())));
     assert_eq!(key("quantize.imatrix.entries_count"), Some(Value::U32(1)));
 }

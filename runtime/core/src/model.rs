@@ -125,9 +125,9 @@ pub struct TensorSummary {
 impl TensorSummary {
     pub(crate) fn of(checkpoint: &Checkpoint) -> Vec<Self> {
         let summary = |t: &TensorInfo| Self {
-            name: t.name.clone(),
+            name: t.name.to_string(),
             dtype: t.dtype.name().to_owned(),
-            shape: t.shape.clone(),
+            shape: t.shape.to_vec(),
             bytes: t.bytes,
         };
         checkpoint.tensors().iter().map(summary).collect()

@@ -133,7 +133,7 @@ impl Package {
     /// Keys and short values: GGUF's metadata, or the fields of `config.json`.
     pub fn metadata(&self) -> Vec<(String, String)> {
         match &self.contents {
-            Contents::Gguf(file) => file.metadata.entries().iter().map(|(k, v)| (k.clone(), v.brief())).collect(),
+            Contents::Gguf(file) => file.metadata.entries().map(|(k, v)| (k.to_owned(), v.brief())).collect(),
             Contents::Folder(folder) => {
                 let fields = folder.config.value().as_object().into_iter().flatten();
                 fields.map(|(k, v)| (k.clone(), v.to_string())).collect()

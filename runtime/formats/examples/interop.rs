@@ -33,10 +33,10 @@ fn main() -> Result {
             let file = open_gguf(Path::new(from))?;
             let mut writer = gguf::Writer::new(*to);
             for (key, value) in file.metadata.entries() {
-                writer.key(key.as_str(), value.clone())?;
+                writer.key(key, value)?;
             }
             for t in file.checkpoint.tensors() {
-                writer.tensor(t.name.as_str(), t.dtype, t.shape.as_slice())?;
+                writer.tensor(&*t.name, t.dtype, &*t.shape)?;
             }
             let mut body = writer.begin(create(to.as_ref())?)?;
             copy(&file.checkpoint, |bytes| body.write(bytes))?;

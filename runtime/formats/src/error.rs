@@ -529,7 +529,7 @@ pub enum Problem {
         /// The tensor.
         tensor: String,
         /// The index in the info.
-        file: usize,
+        file: u32,
         /// Files in the checkpoint.
         files: usize,
     },

@@ -107,7 +107,7 @@ fn decode(tensor: &TensorInfo, bytes: &[u8], values: &mut [f32]) -> Result<(), P
         return Ok(());
     }
     tern_quant::dequantize(tensor.dtype, bytes, values).map_err(|_| Problem::UnsupportedDtype {
-        tensor: tensor.name.clone(),
+        tensor: tensor.name.to_string(),
         found: tensor.dtype.name().to_owned(),
         supported: "dtypes that can be decoded".to_owned(),
     })
@@ -124,7 +124,7 @@ fn not_finite(
         None => Ok(()),
         Some((i, found)) => {
             let element = first.saturating_add((i as u64).saturating_mul(step));
-            Err(Problem::NotFinite { tensor: tensor.name.clone(), element, found })
+            Err(Problem::NotFinite { tensor: tensor.name.to_string(), element, found })
         }
     }
 }

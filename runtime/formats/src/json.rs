@@ -1,38 +1,30 @@
 //! Reading capped files, and JSON whose keys must be unique.
 
 use crate::tensor::zeroed;
+use crate::window::Window;
 use crate::{FormatError, Problem, Source};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
-use std::marker::PhantomData;
+use std::ops::Range;
 
-/// A JSON object as a list, in the order of the file. Keys may repeat: serde's maps would silently
-/// keep the last, so whoever uses this checks them with [`NameIndex`](crate::names::NameIndex).
-pub(crate) struct Pairs<V>(pub(crate) Vec<(String, V)>);
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PairsVisitor<V>(PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
-            type Value = Pairs<V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-
-        deserializer.deserialize_map(PairsVisitor(PhantomData))
-    }
+/// Reads a range of a source as JSON, as it comes: held as text it would be as much memory again.
+pub(crate) fn read_streamed<T>(
+    source: &dyn Source,
+    what: &'static str,
+    range: Range<u64>,
+    seed: T,
+) -> Result<(), Problem>
+where
+    T: for<'de> DeserializeSeed<'de, Value = ()>,
+{
+    Window::new(source, range.clone()).check_utf8(what)?;
+    let (offset, len) = (range.start, range.end.saturating_sub(range.start));
+    let mut json = serde_json::Deserializer::from_reader(Window::new(source, range));
+    seed.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| match error.is_io() {
+        true => Problem::Io { offset, len, error: error.into() },
+        false => problem(what, &error),
+    })
 }
 
 /// Describes a JSON error in one line.
@@ -129,13 +121,6 @@ pub(crate) fn read_bytes(source: &dyn Source, what: &'static str, limit: u64) ->
     let mut bytes = zeroed(what, len).map_err(fail)?;
     source.read_at(0, &mut bytes).map_err(|error| fail(Problem::Io { offset: 0, len, error }))?;
     Ok(bytes)
-}
-
-/// Reads a range as text.
-pub(crate) fn read_range(source: &dyn Source, what: &'static str, offset: u64, len: u64) -> Result<String, Problem> {
-    let mut bytes = zeroed(what, len)?;
-    source.read_at(offset, &mut bytes).map_err(|error| Problem::Io { offset, len, error })?;
-    utf8(bytes, what, offset)
 }
 
 fn utf8(bytes: Vec<u8>, what: &'static str, offset: u64) -> Result<String, Problem> {

@@ -32,11 +32,11 @@ pub(crate) fn check_extents(tensors: &[TensorInfo], data_start: u64, alignment: 
     let mut previous = "header";
     for t in order.iter().filter_map(|&i| tensors.get(i as usize)) {
         let Some(gap) = t.offset.checked_sub(end) else {
-            let (tensor, other) = (t.name.clone(), previous.to_owned());
+            let (tensor, other) = (t.name.to_string(), previous.to_owned());
             return Err(Problem::Overlap { tensor, other, offset: t.offset });
         };
         if gap >= alignment {
-            return Err(Problem::Gap { tensor: t.name.clone(), offset: t.offset, found: gap });
+            return Err(Problem::Gap { tensor: t.name.to_string(), offset: t.offset, found: gap });
         }
         end = t.offset.saturating_add(t.bytes);
         previous = &t.name;

@@ -70,7 +70,7 @@ impl<W: Write> TensorStream<W> {
     pub fn finish(mut self) -> Result<W, FormatError> {
         self.skip_complete()?;
         if let Some(t) = self.tensors.get(self.current) {
-            let (tensor, written, expected) = (t.name.clone(), self.written, t.bytes);
+            let (tensor, written, expected) = (t.name.to_string(), self.written, t.bytes);
             return Err(self.error(Problem::Unfinished { tensor, written, expected }));
         }
         match self.out.flush() {

@@ -6,17 +6,17 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// A tensor in a file.
+/// A tensor in a file. Small, since a file may have a million of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Unique in its checkpoint.
-    pub name: String,
+    pub name: Box<str>,
     /// How elements are stored.
     pub dtype: DType,
     /// Row-major: outermost dimension first (the reverse of GGUF's `ne`). Empty for a scalar.
-    pub shape: Vec<u64>,
+    pub shape: Box<[u64]>,
     /// Index of the file among the checkpoint's sources.
-    pub file: usize,
+    pub file: u32,
     /// Where the data begins, in bytes from the start of that file.
     pub offset: u64,
     /// Size of the data in bytes, exactly what dtype and shape take.
@@ -45,13 +45,14 @@ impl Checkpoint {
     /// outside of `sources`.
     pub fn new(tensors: Vec<TensorInfo>, sources: Vec<Arc<dyn Source>>) -> Result<Self, FormatError> {
         let files = sources.len();
-        if let Some(t) = tensors.iter().find(|t| t.file >= files) {
-            let problem = Problem::NoSuchFile { tensor: t.name.clone(), file: t.file, files };
+        if let Some(t) = tensors.iter().find(|t| t.file as usize >= files) {
+            let problem = Problem::NoSuchFile { tensor: t.name.to_string(), file: t.file, files };
             return Err(FormatError::new("checkpoint", problem));
         }
-        let index = NameIndex::build(&tensors, |t| &t.name).map_err(|i| {
+        let index = NameIndex::build(&tensors, |t| &*t.name).map_err(|i| {
             let t = &tensors[i];
-            FormatError::new(sources[t.file].name(), Problem::Duplicate { what: "tensor", name: t.name.clone() })
+            let file = sources.get(t.file as usize).map_or("checkpoint", |s| s.name());
+            FormatError::new(file, Problem::Duplicate { what: "tensor", name: t.name.to_string() })
         })?;
         Ok(Self { tensors, index, sources })
     }
@@ -68,7 +69,7 @@ impl Checkpoint {
 
     /// The tensor with this name.
     pub fn get(&self, name: &str) -> Option<&TensorInfo> {
-        self.index.find(&self.tensors, |t| &t.name, name).and_then(|i| self.tensors.get(i))
+        self.index.find(&self.tensors, |t| &*t.name, name).and_then(|i| self.tensors.get(i))
     }
 
     /// The tensor with this name, which must exist.
@@ -87,9 +88,9 @@ impl Checkpoint {
     /// # Errors
     /// [`Problem::NoSuchFile`] where `tensor` is not of this checkpoint.
     pub fn source(&self, tensor: &TensorInfo) -> Result<&Arc<dyn Source>, FormatError> {
-        self.sources.get(tensor.file).ok_or_else(|| {
+        self.sources.get(tensor.file as usize).ok_or_else(|| {
             let files = self.sources.len();
-            let problem = Problem::NoSuchFile { tensor: tensor.name.clone(), file: tensor.file, files };
+            let problem = Problem::NoSuchFile { tensor: tensor.name.to_string(), file: tensor.file, files };
             FormatError::new("checkpoint", problem)
         })
     }
@@ -127,7 +128,7 @@ impl Checkpoint {
         let fail = |problem| FormatError::new(source.name(), problem);
         let found = buffer.len() as u64;
         if found != tensor.bytes {
-            let problem = Problem::BufferLength { tensor: tensor.name.clone(), expected: tensor.bytes, found };
+            let problem = Problem::BufferLength { tensor: tensor.name.to_string(), expected: tensor.bytes, found };
             return Err(fail(problem));
         }
         source
@@ -137,7 +138,7 @@ impl Checkpoint {
 
     /// Tells the source that a tensor's bytes will not be read again soon.
     pub fn release(&self, tensor: &TensorInfo) {
-        if let Some(source) = self.sources.get(tensor.file) {
+        if let Some(source) = self.sources.get(tensor.file as usize) {
             source.release(tensor.offset, tensor.bytes);
         }
     }

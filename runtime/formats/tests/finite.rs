@@ -12,7 +12,7 @@ fn checkpoints(dtype: DType, n: u64, bytes: &[u8]) -> [Checkpoint; 2] {
     std::fs::remove_file(&path).unwrap();
     let memory: Arc<dyn Source> = Arc::new(BytesSource::new("memory", bytes));
     let len = bytes.len() as u64;
-    let info = TensorInfo { name: "t".into(), dtype, shape: vec![n], file: 0, offset: 0, bytes: len };
+    let info = TensorInfo { name: "t".into(), dtype, shape: [n].into(), file: 0, offset: 0, bytes: len };
     [memory, file].map(|source| Checkpoint::new(vec![info.clone()], vec![source]).unwrap())
 }
 

@@ -17,15 +17,15 @@ fn sample() -> Metadata {
         ("f64", Value::F64(0.1)),
         ("bool", Value::Bool(true)),
         ("str", Value::String("text".into())),
-        ("ints", Value::Array(Array::I32([1, -2, 3].into()))),
-        ("counts", Value::Array(Array::U64([1, 2, 1 << 33].into()))),
-        ("small", Value::Array(Array::U8([1, 2].into()))),
-        ("floats", Value::Array(Array::F32([1.0, 2.0].into()))),
-        ("bools", Value::Array(Array::Bool([true, false].into()))),
-        ("strings", Value::Array(Array::String(StringArray::new(["a", "", "ccc"]).unwrap()))),
-        ("empty", Value::Array(Array::F32([].into()))),
+        ("ints", Value::from(Array::I32([1, -2, 3].into()))),
+        ("counts", Value::from(Array::U64([1, 2, 1 << 33].into()))),
+        ("small", Value::from(Array::U8([1, 2].into()))),
+        ("floats", Value::from(Array::F32([1.0, 2.0].into()))),
+        ("bools", Value::from(Array::Bool([true, false].into()))),
+        ("strings", Value::from(Array::String(StringArray::new(["a", "", "ccc"]).unwrap()))),
+        ("empty", Value::from(Array::F32([].into()))),
     ];
-    Metadata::new("test.bin", entries.map(|(k, v)| (k.to_owned(), v)).to_vec()).unwrap()
+    Metadata::new("test.bin", entries).unwrap()
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn with_raw(change: impl FnOnce(&mut RawGguf)) -> Vec<u8> {
 fn the_default_file_is_accepted() {
     let header = read(RawGguf::default().bytes()).unwrap();
     assert_eq!((header.version, header.tensors.len()), (3, 2));
-    assert_eq!(header.tensors[0].shape, [2, 4]);
+    assert_eq!(*header.tensors[0].shape, [2, 4]);
     assert_eq!(header.tensors[1].offset, header.data_start + 32);
     assert!(read(with_raw(|f| f.version = 2)).is_ok());
 }

@@ -23,19 +23,19 @@ fn rich() -> Writer {
         ("u64", Value::U64(u64::MAX)),
         ("i64", Value::I64(i64::MIN)),
         ("f64", Value::F64(f64::MIN_POSITIVE)),
-        ("a.u8", Value::Array(Array::U8([1, 2].into()))),
-        ("a.i8", Value::Array(Array::I8([-1].into()))),
-        ("a.u16", Value::Array(Array::U16([1, 600].into()))),
-        ("a.i16", Value::Array(Array::I16([-600].into()))),
-        ("a.u32", Value::Array(Array::U32((0..700).collect()))),
-        ("a.i32", Value::Array(Array::I32([-1, 1].into()))),
-        ("a.f32", Value::Array(Array::F32([0.1, f32::INFINITY].into()))),
-        ("a.bool", Value::Array(Array::Bool([true, false, true].into()))),
-        ("a.string", Value::Array(Array::String(strings))),
-        ("a.u64", Value::Array(Array::U64([1 << 63].into()))),
-        ("a.i64", Value::Array(Array::I64([-(1 << 62)].into()))),
-        ("a.f64", Value::Array(Array::F64([1e300].into()))),
-        ("a.empty", Value::Array(Array::String(StringArray::default()))),
+        ("a.u8", Value::from(Array::U8([1, 2].into()))),
+        ("a.i8", Value::from(Array::I8([-1].into()))),
+        ("a.u16", Value::from(Array::U16([1, 600].into()))),
+        ("a.i16", Value::from(Array::I16([-600].into()))),
+        ("a.u32", Value::from(Array::U32((0..700).collect()))),
+        ("a.i32", Value::from(Array::I32([-1, 1].into()))),
+        ("a.f32", Value::from(Array::F32([0.1, f32::INFINITY].into()))),
+        ("a.bool", Value::from(Array::Bool([true, false, true].into()))),
+        ("a.string", Value::from(Array::String(strings))),
+        ("a.u64", Value::from(Array::U64([1 << 63].into()))),
+        ("a.i64", Value::from(Array::I64([-(1 << 62)].into()))),
+        ("a.f64", Value::from(Array::F64([1e300].into()))),
+        ("a.empty", Value::from(Array::String(StringArray::default()))),
     ];
     for (key, value) in values {
         w.key(key, value).unwrap();
@@ -72,12 +72,12 @@ fn everything_comes_back() {
     let file = open(written()).unwrap();
     assert_eq!((file.version, file.alignment), (3, 64));
     assert_eq!(file.metadata.entries().len(), 25);
-    assert_eq!(file.metadata.get("a.u32"), Some(&Value::Array(Array::U32((0..700).collect()))));
+    assert_eq!(file.metadata.get("a.u32"), Some(Value::from(Array::U32((0..700).collect()))));
     assert_eq!(file.metadata.require_array_str("a.string").unwrap().get(2), Some(&b"\xf0\x9f"[..]));
-    let names: Vec<&str> = file.checkpoint.tensors().iter().map(|t| t.name.as_str()).collect();
+    let names: Vec<&str> = file.checkpoint.tensors().iter().map(|t| &*t.name).collect();
     assert_eq!(names, ["norm", "blk.0.w", "blk.0.b", "ids"]);
     let w = file.checkpoint.require("blk.0.w").unwrap();
-    assert_eq!((w.shape.as_slice(), w.dtype, w.bytes, w.offset % 64), (&[3, 256][..], DType::Q4_K, 432, 0));
+    assert_eq!((&*w.shape, w.dtype, w.bytes, w.offset % 64), (&[3, 256][..], DType::Q4_K, 432, 0));
     let bytes = file.checkpoint.read(w).unwrap();
     assert_eq!((bytes[0], bytes[431]), (20 * 7 + 3, (451u64 * 7 + 3) as u8));
 }

@@ -41,7 +41,7 @@ fn slices() {
 #[test]
 fn shared_bytes_keep_their_source() {
     let tensor = |file, bytes| {
-        let (name, shape) = (format!("{file} {bytes}"), vec![bytes]);
+        let (name, shape) = (format!("{file} {bytes}").into(), [bytes].into());
         TensorInfo { name, dtype: DType::from_code(24).unwrap(), shape, file, offset: 1, bytes }
     };
     let path = std::env::temp_dir().join(format!("tern-shared-{}", std::process::id()));

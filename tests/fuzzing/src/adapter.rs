@@ -101,9 +101,9 @@ fn broken(c: &mut Choices<'_>, specs: &[LowRankSpec]) -> Writer {
     let mut w = Writer::new("fuzz");
     let alpha = f32::from_bits(c.number());
     let keys = [
-        ("general.architecture", Value::String("llama".into())),
-        ("general.type", Value::String(c.word(&["adapter", "adapter", "model"]).into())),
-        ("adapter.type", Value::String(c.word(&["lora", "lora", "control"]).into())),
+        ("general.architecture", Value::from("llama")),
+        ("general.type", c.word(&["adapter", "adapter", "model"]).into()),
+        ("adapter.type", c.word(&["lora", "lora", "control"]).into()),
         ("adapter.lora.alpha", if c.once_in(8) { Value::U32(1) } else { Value::F32(alpha) }),
     ];
     for (key, value) in keys {

@@ -10,13 +10,7 @@ use crate::bytes::Choices;
 use crate::watch::{Budget, within};
 
 /// The read window and what a message takes.
-const CONSTANT: usize = 96 << 10;
-
-/// What a tensor or a metadata entry takes beside its own bytes, in growing lists and the index of names.
-const PER_RECORD: usize = 320;
-
-/// The shortest member of a header: `"":"",`.
-const SHORTEST_RECORD: usize = 6;
+const CONSTANT: usize = 64 << 10;
 
 /// One case.
 pub fn case(data: &[u8]) {
@@ -38,10 +32,8 @@ pub fn case(data: &[u8]) {
 
 fn check(file: Vec<u8>, valid: bool) {
     let len = file.len();
-    // Every member of the header ends in a comma or a brace.
-    let records = file.iter().filter(|b| matches!(b, b',' | b'}')).count().min(len / SHORTEST_RECORD);
     let source = BytesSource::new("fuzz.safetensors", file);
-    let budget = Budget::new(2 * len + PER_RECORD * records + CONSTANT, len);
+    let budget = Budget::new(2 * len + CONSTANT, len);
     let header = match within(budget, "reading a header", || Header::read(&source)) {
         Ok(header) => header,
         Err(error) => {
@@ -66,11 +58,11 @@ fn check(file: Vec<u8>, valid: bool) {
 
 fn written_again(file: &safetensors::Safetensors) -> Vec<u8> {
     let mut writer = Writer::new("again");
-    for (key, value) in &file.metadata {
-        writer.metadata(key, value);
+    for (key, value) in file.metadata.iter() {
+        writer.metadata(key, value).expect("a string that was read");
     }
     for t in file.checkpoint.tensors() {
-        writer.tensor(&t.name, t.dtype, t.shape.clone()).expect("a tensor that was read");
+        writer.tensor(&*t.name, t.dtype, t.shape.clone()).expect("a tensor that was read");
     }
     let mut body = writer.begin(Vec::new()).expect("a vector takes all");
     for t in file.checkpoint.tensors() {

@@ -132,7 +132,7 @@ fn requantize(from: &Path, to: &Path, dtype: DType) {
     let mut writer = gguf::Writer::new(to.display().to_string());
     for (key, value) in file.metadata.entries() {
         if key != "general.file_type" {
-            writer.key(key.clone(), Value::clone(value)).unwrap();
+            writer.key(key, value).unwrap();
         }
     }
     let target = |t: &tern_formats::TensorInfo| if t.shape.len() == 2 { dtype } else { DType::F32 };
@@ -158,8 +158,8 @@ pub fn smollm2_cut(layers: u32) -> PathBuf {
         let file = gguf::open(Arc::new(FileSource::open(source).unwrap())).unwrap();
         let mut writer = gguf::Writer::new(part.display().to_string());
         for (key, value) in file.metadata.entries() {
-            let value = if key == "llama.block_count" { Value::U32(layers) } else { Value::clone(value) };
-            writer.key(key.clone(), value).unwrap();
+            let value = if key == "llama.block_count" { Value::U32(layers) } else { value };
+            writer.key(key, value).unwrap();
         }
         let layer = |name: &str| name.strip_prefix("blk.")?.split('.').next()?.parse::<u32>().ok();
         let kept: Vec<_> =

@@ -110,7 +110,7 @@ fn either_form_of_qwen_3_next_gives_the_same_bits() {
         for t in file.checkpoint.tensors() {
             let bytes = file.checkpoint.read(t).unwrap().into_owned();
             let Some(layer) = t.name.strip_suffix("ssm_in.weight") else {
-                tensors.push((t.name.clone(), t.dtype, t.shape.clone(), bytes));
+                tensors.push((t.name.to_string(), t.dtype, t.shape.to_vec(), bytes));
                 continue;
             };
             let (width, row) = (t.shape[1], bytes.len() / t.shape[0] as usize);
@@ -123,7 +123,7 @@ fn either_form_of_qwen_3_next_gives_the_same_bits() {
         let newer = made.path().join("newer.gguf");
         let mut writer = gguf::Writer::new("newer.gguf");
         for (k, v) in file.metadata.entries() {
-            writer.key(k.clone(), v.clone()).unwrap();
+            writer.key(k, v).unwrap();
         }
         for (name, dtype, shape, _) in &tensors {
             writer.tensor(name.clone(), *dtype, shape.clone()).unwrap();

@@ -123,8 +123,8 @@ fn settings_of_files_that_are_not_supported_are_named() {
         let plain = converted(&goldens().join(name), &folder.path().join("plain.gguf"));
         let file = gguf::open(std::sync::Arc::new(tern_formats::FileSource::open(plain).unwrap())).unwrap();
         let mut writer = gguf::Writer::new("changed.gguf");
-        let mut keys: Vec<_> = file.metadata.entries().iter().filter(|(k, _)| k != key).cloned().collect();
-        keys.push((key.to_owned(), value));
+        let mut keys: Vec<_> = file.metadata.entries().filter(|(k, _)| *k != key).collect();
+        keys.push((key, value));
         for (k, v) in keys {
             writer.key(k, v).unwrap();
         }

@@ -19,8 +19,8 @@ fn model(changes: &[(&str, Option<Value>)], tensors: impl Fn(&str, &[u64]) -> Op
     let mut changes = changes.to_vec();
     for (key, value) in file.metadata.entries() {
         let changed = changes.iter().position(|c| c.0 == key).map(|i| changes.remove(i).1);
-        if let Some(value) = changed.unwrap_or_else(|| Some(value.clone())) {
-            w.key(key.as_str(), value).unwrap();
+        if let Some(value) = changed.unwrap_or(Some(value)) {
+            w.key(key, value).unwrap();
         }
     }
     for (key, value) in changes {
@@ -32,7 +32,7 @@ fn model(changes: &[(&str, Option<Value>)], tensors: impl Fn(&str, &[u64]) -> Op
     for t in file.checkpoint.tensors() {
         if let Some(shape) = tensors(&t.name, &t.shape) {
             bytes += 4 * shape.iter().product::<u64>().next_multiple_of(8);
-            w.tensor(t.name.as_str(), DType::F32, shape).unwrap();
+            w.tensor(t.name.clone(), DType::F32, shape).unwrap();
         }
     }
     let mut body = w.begin(Vec::new()).unwrap();
@@ -98,7 +98,7 @@ fn s2_arrays_per_layer() {
     let file = tiny();
     let heads = file.metadata.require_u32("llama.attention.head_count").unwrap();
     let layers = file.metadata.require_u32("llama.block_count").unwrap() as usize;
-    let array = |values: Vec<u32>| key("llama.attention.head_count", Value::Array(Array::U32(values.into())));
+    let array = |values: Vec<u32>| key("llama.attention.head_count", Value::from(Array::U32(values.into())));
     assert!(array(vec![heads; layers]).is_ok(), "one value for all layers may be written for each");
     let mut different = vec![heads; layers];
     different[layers - 1] = 1;
@@ -109,12 +109,12 @@ fn s2_arrays_per_layer() {
         ("S2 layers that differ", array(different), "all layers"),
         (
             "S2 of strings",
-            key("llama.attention.head_count", Value::Array(Array::String(StringArray::new(["4"; 2]).unwrap()))),
+            key("llama.attention.head_count", Value::from(Array::String(StringArray::new(["4"; 2]).unwrap()))),
             "array",
         ),
         (
             "S2 the count of layers itself",
-            key("llama.block_count", Value::Array(Array::U32([2, 2].into()))),
+            key("llama.block_count", Value::from(Array::U32([2, 2].into()))),
             "block_count",
         ),
     ]);
@@ -142,8 +142,8 @@ fn tokens() -> Vec<Vec<u8>> {
     tiny().metadata.require_array_str("tokenizer.ggml.tokens").unwrap().iter().map(<[u8]>::to_vec).collect()
 }
 
-fn strings(all: Vec<Vec<u8>>) -> Value {
-    Value::Array(Array::String(StringArray::new(all).unwrap()))
+fn strings(all: Vec<Vec<u8>>) -> Value<'static> {
+    Value::from(Array::String(StringArray::new(all).unwrap()))
 }
 
 #[test]
@@ -152,11 +152,11 @@ fn s4_rows_and_s5_arrays_of_the_vocabulary() {
         let mut all = tokens();
         let rows = tiny().checkpoint.require("token_embd.weight").unwrap().shape[0] as usize;
         all.extend((all.len()..rows + more).map(|i| format!("<more {i}>").into_bytes()));
-        let types = Value::Array(Array::I32(vec![1; all.len()].into()));
+        let types = Value::from(Array::I32(vec![1; all.len()].into()));
         keys(&[("tokenizer.ggml.tokens", strings(all)), ("tokenizer.ggml.token_type", types)])
     };
     assert!(with(0).is_ok(), "as many tokens as rows");
-    let types = |value: Array| key("tokenizer.ggml.token_type", Value::Array(value));
+    let types = |value: Array| key("tokenizer.ggml.token_type", Value::from(value));
     let n = tokens().len();
     refused(vec![
         ("S4 one token too many", with(1), "rows"),
@@ -168,7 +168,7 @@ fn s4_rows_and_s5_arrays_of_the_vocabulary() {
         ("S5 a type that is none", types(Array::I32(vec![77; n].into())), "token_type"),
         (
             "S5 tokens that are numbers",
-            key("tokenizer.ggml.tokens", Value::Array(Array::I32(vec![1; n].into()))),
+            key("tokenizer.ggml.tokens", Value::from(Array::I32(vec![1; n].into()))),
             "tokens",
         ),
     ]);

@@ -63,7 +63,7 @@ impl Latent {
         for info in file.tensors() {
             let bytes = file.read(info).unwrap();
             let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-            tensors.insert(info.name.clone(), (info.shape.clone(), values));
+            tensors.insert(info.name.to_string(), (info.shape.to_vec(), values));
         }
         // As large as it takes for a sure prediction by the tied head, which is not trained.
         tensors.get_mut("model.embed_tokens.weight").unwrap().1.iter_mut().for_each(|v| *v *= 4.0);

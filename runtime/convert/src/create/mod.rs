@@ -96,7 +96,7 @@ impl Creation {
         }
         let mut writer = Writer::new(path.join(WEIGHTS_FILE).display().to_string());
         // What transformers asks of files that it loads.
-        writer.metadata("format", "pt");
+        writer.metadata("format", "pt")?;
         for t in &self.tensors {
             writer.tensor(&t.name, self.dtype, &*t.shape)?;
         }

@@ -114,7 +114,7 @@ fn rows(tensor: &Tensor, spec: &TensorSpec) -> Rows {
 fn renamed(input: &Input, tensors: &[Tensor]) -> Result<Checkpoint, ConvertError> {
     let info = |t: &Tensor| match &t.rows {
         Rows::Stored { info, .. } | Rows::Parted { info, .. } => {
-            Some(tern_formats::TensorInfo { name: t.name.clone(), ..info.clone() })
+            Some(tern_formats::TensorInfo { name: t.name.as_str().into(), ..info.clone() })
         }
         Rows::Stack(_) | Rows::Computed(_) | Rows::Ternary { .. } => None,
     };
@@ -143,7 +143,7 @@ pub fn write_folder(
     }
     let mut writer = Writer::new(path.join(WEIGHTS_FILE).display().to_string());
     // What transformers asks of files that it loads.
-    writer.metadata("format", "pt");
+    writer.metadata("format", "pt")?;
     for (t, a) in folder.tensors.iter().zip(&folder.plan.assignments) {
         writer.tensor(&t.name, a.to, &*t.shape)?;
     }

@@ -50,20 +50,20 @@ impl Hypers {
     ///
     /// # Errors
     /// [`ConvertError::Format`] for a name that is no text; [`ConvertError::Model`] for a pooling that is not supported.
-    pub fn entries(&self, path: &Path, folder: &Folder) -> Result<Vec<(String, Value)>, ConvertError> {
+    pub fn entries(&self, path: &Path, folder: &Folder) -> Result<Vec<(String, Value<'static>)>, ConvertError> {
         let stated = folder.config.str("_name_or_path")?.filter(|s| !s.is_empty());
         let stated = stated.and_then(|s| s.rsplit('/').next()).map(str::to_owned);
         let folder_name = || path.canonicalize().ok()?.file_name().map(|n| n.to_string_lossy().into_owned());
-        let text = |s: &str| Value::String(s.to_owned());
+        let text = |s: &str| Value::from(s.to_owned());
         let mut entries = vec![
             ("general.architecture".to_owned(), text(self.architecture)),
             ("general.type".to_owned(), text("model")),
         ];
         if let Some(name) = stated.or_else(folder_name) {
-            entries.push(("general.name".to_owned(), Value::String(name)));
+            entries.push(("general.name".to_owned(), name.into()));
         }
         let llama3 = self.scaling() == Some(LLAMA3);
-        let mut set = |key: &str, value: Value| {
+        let mut set = |key: &str, value| {
             // Keys of the tokenizer go without the architecture's name.
             let own = key.starts_with("tokenizer.");
             entries.push((if own { key.to_owned() } else { format!("{}.{key}", self.architecture) }, value));
@@ -123,7 +123,7 @@ fn narrow(n: u64) -> u32 {
 }
 
 /// `general.file_type` of matrices as they are: what most weights are.
-pub fn file_type(tensors: &[Tensor]) -> (String, Value) {
+pub fn file_type(tensors: &[Tensor]) -> (String, Value<'static>) {
     let weights = |d: DType| tensors.iter().filter(|t| t.dtype == d).map(Tensor::elements).sum::<u64>();
     let types = [(DType::F32, 0), (DType::F16, 1), (DType::BF16, 32)];
     let most = types.iter().max_by_key(|t| weights(t.0)).map_or(0, |t| t.1);

@@ -63,10 +63,10 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
             continue;
         }
         let Some(found) = tern::find_tensors(checkpoint, spec, false, &hypers.file)? else { continue };
-        known.extend(found.iter().map(|t| t.name.as_str()));
+        known.extend(found.iter().map(|t| &*t.name));
         let Some(&info) = found.first() else { continue };
         let beside = spec.bit_linear.and_then(|how| how.factor_name(&info.name)).and_then(|name| checkpoint.get(&name));
-        known.extend(beside.map(|t| t.name.as_str()));
+        known.extend(beside.map(|t| &*t.name));
         let (dtype, rows) = match spec.change {
             change if spec.bit_linear.is_some() => {
                 let beside = beside.map(|t| number(checkpoint, t)).transpose()?;
@@ -89,10 +89,8 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
         };
         tensors.push(Tensor { name: name.to_owned(), dtype, shape: spec.shape_in(true), rows });
     }
-    if let Some(extra) =
-        checkpoint.tensors().iter().find(|t| !known.contains(t.name.as_str()) && !table.ignores(&t.name))
-    {
-        let (file, tensor) = (hypers.file.clone(), extra.name.clone());
+    if let Some(extra) = checkpoint.tensors().iter().find(|t| !known.contains(&*t.name) && !table.ignores(&t.name)) {
+        let (file, tensor) = (hypers.file.clone(), extra.name.to_string());
         return Err(tern::Error::ExtraTensor { file, tensor }.into());
     }
     let vectors = hypers.definition.rope().map(Rope::vectors).unwrap_or_default();

@@ -10,11 +10,11 @@ use tern_text::{GgufTokenizer, TokenType};
 ///
 /// # Errors
 /// [`ConvertError::Model`] for a tokenizer that is not known here, [`ConvertError::Text`] for one that GGUF has no keys for.
-pub fn entries(entries: &mut Vec<(String, Value)>, folder: &Folder, rows: u64) -> Result<(), ConvertError> {
+pub fn entries(entries: &mut Vec<(String, Value<'_>)>, folder: &Folder, rows: u64) -> Result<(), ConvertError> {
     let spec = tern::tokenizer_spec(&folder.tokenizer_files)?;
     keys(entries, padded(spec.to_gguf()?, rows), folder)?;
     if let Some(template) = tern::chat_template(folder)? {
-        entries.push(("tokenizer.chat_template".to_owned(), Value::String(template)));
+        entries.push(("tokenizer.chat_template".to_owned(), template.into()));
     }
     Ok(())
 }
@@ -36,23 +36,27 @@ fn padded(mut keys: GgufTokenizer<'_>, rows: u64) -> GgufTokenizer<'_> {
     keys
 }
 
-fn keys(entries: &mut Vec<(String, Value)>, keys: GgufTokenizer<'_>, folder: &Folder) -> Result<(), ConvertError> {
-    let mut set = |key: &str, value: Option<Value>| {
+fn keys<'v>(
+    entries: &mut Vec<(String, Value<'v>)>,
+    keys: GgufTokenizer<'_>,
+    folder: &Folder,
+) -> Result<(), ConvertError> {
+    let mut set = |key: &str, value: Option<Value<'v>>| {
         if let Some(value) = value {
             entries.push((format!("tokenizer.ggml.{key}"), value));
         }
     };
-    let text = |s: Cow<'_, str>| Value::String(s.into_owned());
+    let text = |s: Cow<'_, str>| Value::from(s.into_owned());
     let texts = |list: &[Cow<'_, str>]| {
         let none = || ConvertError::Unsupported { what: "a vocabulary of more than 4 GiB".to_owned() };
         let array = StringArray::new(list.iter().map(|s| s.as_bytes())).ok_or_else(none)?;
-        Ok::<_, ConvertError>(Value::Array(Array::String(array)))
+        Ok::<_, ConvertError>(Value::from(Array::String(array)))
     };
     set("model", Some(text(keys.model)));
     set("pre", keys.pre.map(text));
     set("tokens", Some(texts(&keys.tokens)?));
-    set("scores", keys.scores.map(|s| Value::Array(Array::F32(s.into()))));
-    set("token_type", keys.token_type.map(|t| Value::Array(Array::I32(t.into()))));
+    set("scores", keys.scores.map(|s| Value::from(Array::F32(s.into()))));
+    set("token_type", keys.token_type.map(|t| Value::from(Array::I32(t.into()))));
     set("merges", keys.merges.as_deref().map(texts).transpose()?);
     let s = keys.special;
     let ends = ends(folder)?;
@@ -83,7 +87,7 @@ fn keys(entries: &mut Vec<(String, Value)>, keys: GgufTokenizer<'_>, folder: &Fo
     for (name, flag) in flags {
         set(name, flag.map(Value::Bool));
     }
-    set("precompiled_charsmap", keys.precompiled_charsmap.map(|m| Value::Array(Array::U8(m.into()))));
+    set("precompiled_charsmap", keys.precompiled_charsmap.map(|m| Value::from(Array::U8(m.into()))));
     Ok(())
 }
 

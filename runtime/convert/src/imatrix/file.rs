@@ -41,7 +41,7 @@ impl Imatrix {
         let mut writer = Writer::new(path.display().to_string());
         writer.key("general.type", Value::String("imatrix".into()))?;
         let datasets = StringArray::new(&self.datasets).unwrap_or_default();
-        writer.key("imatrix.datasets", Value::Array(Array::String(datasets)))?;
+        writer.key("imatrix.datasets", Value::from(Array::String(datasets)))?;
         writer.key("imatrix.chunk_count", Value::U32(self.chunks))?;
         writer.key("imatrix.chunk_size", Value::U32(self.chunk_size))?;
         for (name, entry) in &self.entries {

@@ -37,7 +37,7 @@ pub fn model(folder: &Path, dtype: DType, width: u64) -> PathBuf {
     }
     tensors.push(("output.weight".to_owned(), vec![64, width]));
     let mut writer = Writer::new("model.gguf");
-    let text = |s: &str| Value::String(s.into());
+    let text = |s: &'static str| Value::from(s);
     let keys = [
         ("general.architecture", text("llama")),
         ("general.file_type", Value::U32(0)),

@@ -69,8 +69,10 @@ fn charsmap(m: &Metadata) -> Result<Option<Cow<'_, [u8]>>, Error> {
     let key = "tokenizer.ggml.precompiled_charsmap";
     match m.get(key) {
         None => Ok(None),
-        Some(Value::Array(Array::U8(bytes))) => Ok(Some(Cow::Borrowed(bytes))),
-        Some(Value::Array(Array::I8(bytes))) => Ok(Some(bytes.iter().map(|&b| b.cast_unsigned()).collect())),
+        Some(Value::Array(Cow::Borrowed(Array::U8(bytes)))) => Ok(Some(Cow::Borrowed(bytes))),
+        Some(Value::Array(Cow::Borrowed(Array::I8(bytes)))) => {
+            Ok(Some(bytes.iter().map(|&b| b.cast_unsigned()).collect()))
+        }
         Some(other) => {
             let (found, supported) = (other.describe(), "array of u8".to_owned());
             Err(ConfigError::Unsupported { key: key.to_owned(), found, supported }.into())

@@ -161,7 +161,7 @@ fn part<'a>(
     let (at, bytes) = (first.saturating_mul(row_bytes), rows.saturating_mul(row_bytes));
     if at.saturating_add(bytes) > whole.bytes {
         let (expected, found) = (whole.bytes, at.saturating_add(bytes));
-        let problem = Problem::BufferLength { tensor: whole.name.clone(), expected, found };
+        let problem = Problem::BufferLength { tensor: whole.name.to_string(), expected, found };
         return Err(FormatError::new(checkpoint.source(whole)?.name(), problem));
     }
     checkpoint.read(&TensorInfo { offset: whole.offset.saturating_add(at), bytes, ..whole.clone() })

@@ -76,10 +76,10 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
     let mut known = HashSet::new();
     for spec in &table.specs {
         let Some(found) = find_tensors(&file.checkpoint, spec, gguf, &file.path)? else { continue };
-        known.extend(found.iter().map(|t| t.name.as_str()));
+        known.extend(found.iter().map(|t| &*t.name));
         let name = spec.name_in(gguf);
         let factor = spec.bit_linear.and_then(|b| b.factor_name(name)).and_then(|n| file.checkpoint.get(&n));
-        known.extend(factor.map(|t| t.name.as_str()));
+        known.extend(factor.map(|t| &*t.name));
         if let Some(stored) = spec.bit_linear.and_then(|how| as_ternary(how, found.first()?, factor, spec)) {
             if matches!(spec.bit_linear, Some(BitLinear::Packed(_))) && factor.is_none_or(|f| f.elements() != 1) {
                 let tensor = name.replace(".weight", ".weight_scale");
@@ -98,8 +98,8 @@ pub fn resolve(file: &ModelFile, table: &TensorTable) -> Result<Resolved, Error>
         resolved.stored.insert(spec.gguf.clone(), stored);
     }
     let mut tensors = file.checkpoint.tensors().iter();
-    match tensors.find(|t| !known.contains(t.name.as_str()) && !table.ignores(&t.name)) {
-        Some(t) => Err(Error::ExtraTensor { file: file.path.clone(), tensor: t.name.clone() }),
+    match tensors.find(|t| !known.contains(&*t.name) && !table.ignores(&t.name)) {
+        Some(t) => Err(Error::ExtraTensor { file: file.path.clone(), tensor: t.name.to_string() }),
         None => Ok(resolved),
     }
 }
@@ -120,8 +120,8 @@ pub fn find_tensors<'a>(
         match checkpoint.get(&tensor) {
             None if spec.optional && found.is_empty() => return Ok(None),
             None => return Err(Error::MissingTensor { file, tensor }),
-            Some(t) if t.shape != expected => {
-                return Err(Error::TensorShape { file, tensor, found: t.shape.clone(), expected });
+            Some(t) if *t.shape != *expected => {
+                return Err(Error::TensorShape { file, tensor, found: t.shape.to_vec(), expected });
             }
             Some(t) => found.push(t),
         }
@@ -137,7 +137,7 @@ fn as_ternary(how: BitLinear, whole: &TensorInfo, factor: Option<&TensorInfo>, s
     let dtype = ternary::dtype(*spec.shape.last()?);
     let elements = spec.shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))?;
     let bytes = dtype.tensor_bytes(elements)?;
-    let info = TensorInfo { dtype, shape: spec.shape.clone(), bytes, ..whole.clone() };
+    let info = TensorInfo { dtype, shape: spec.shape.as_slice().into(), bytes, ..whole.clone() };
     let made = Some(Made::Ternary(Ternary { how, whole: whole.clone(), factor: factor.cloned() }));
     Some(Stored { info, change: Change::None, made })
 }
@@ -151,9 +151,9 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
         let rows =
             spec.shape.iter().rev().skip(usize::from(spec.shape.len() > 2)).try_fold(1u64, |n, &d| n.checked_mul(d))?;
         let info = TensorInfo {
-            name: spec.gguf.clone(),
+            name: spec.gguf.as_str().into(),
             dtype: source.dtype(),
-            shape: spec.shape.clone(),
+            shape: spec.shape.as_slice().into(),
             bytes: rows.checked_mul(source.row_bytes()? as u64)?,
             ..whole.clone()
         };
@@ -170,12 +170,12 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
         _ => return Some(Stored { info: whole.clone(), change, made: None }),
     };
     if change == Change::Squeezed && spec.part.is_none() {
-        let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
+        let info = TensorInfo { shape: spec.shape.as_slice().into(), ..whole.clone() };
         return Some(Stored { info, change, made: None });
     }
     let whole_is_it = spec.part.is_none() && !matches!(change, Change::Transposed | Change::Within { .. });
     if whole_is_it {
-        let info = TensorInfo { shape: spec.shape.clone(), ..whole.clone() };
+        let info = TensorInfo { shape: spec.shape.as_slice().into(), ..whole.clone() };
         return Some(Stored { info, change, made: None });
     }
     // Some types have something behind all rows.
@@ -185,8 +185,8 @@ fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored
     let row_bytes = whole.dtype.row_bytes(usize::try_from(columns).ok()?)? as u64;
     let at = if change == Change::Transposed { 0 } else { first.checked_mul(row_bytes)? };
     let info = TensorInfo {
-        name: spec.gguf.clone(),
-        shape: spec.shape.clone(),
+        name: spec.gguf.as_str().into(),
+        shape: spec.shape.as_slice().into(),
         offset: whole.offset.checked_add(at)?,
         bytes: rows.checked_mul(row_bytes)?,
         ..whole.clone()
@@ -281,6 +281,6 @@ impl Ternary {
         let size = |i: usize| to.shape.get(i).map_or(0, |&n| n as usize);
         let bytes = file.checkpoint.read(&self.whole)?;
         let codes = Codes::read(self.how, &self.whole, &bytes, beside, (size(0), size(1)))?;
-        codes.bytes(to.dtype).map_err(|error| Error::Ternary { tensor: to.name.clone(), error })
+        codes.bytes(to.dtype).map_err(|error| Error::Ternary { tensor: to.name.to_string(), error })
     }
 }

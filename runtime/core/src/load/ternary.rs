@@ -29,7 +29,7 @@ impl Codes {
         beside: Option<f32>,
         (rows, columns): (usize, usize),
     ) -> Result<Self, Error> {
-        let failed = |error| Error::Ternary { tensor: info.name.clone(), error };
+        let failed = |error| Error::Ternary { tensor: info.name.to_string(), error };
         let mut codes = vec![0; rows.saturating_mul(columns)];
         let beside = beside.unwrap_or(1.0);
         let factor = match how {

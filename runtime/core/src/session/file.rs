@@ -111,10 +111,10 @@ pub(crate) fn write<W: Write>(
         ("tern.passed", point.passed.to_string()),
     ];
     for (key, value) in own {
-        writer.metadata(key, value);
+        writer.metadata(key, &value)?;
     }
     for (key, value) in extra {
-        writer.metadata(key, value);
+        writer.metadata(key, value)?;
     }
     writer.tensor(TOKENS, DType::I32, [point.tokens.len() as u64])?;
     for s in states {
@@ -203,8 +203,10 @@ impl Stored {
     /// From wherever it is; `name` is for errors.
     pub(crate) fn read(name: &str, source: Arc<dyn Source>) -> Result<Self, Error> {
         let Safetensors { metadata, checkpoint } = safetensors::open(source)?;
-        let (own, extra): (Vec<_>, Vec<_>) =
-            metadata.into_iter().partition(|(key, _)| key.starts_with("tern.") && !key.starts_with("tern.chat"));
+        let (own, extra): (Vec<_>, Vec<_>) = metadata
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .partition(|(key, _)| key.starts_with("tern.") && !key.starts_with("tern.chat"));
         let this = Self { path: name.to_owned(), metadata: own.into_iter().collect(), extra, checkpoint };
         match this.metadata.get("tern.session").map(String::as_str) {
             Some(VERSION) => Ok(this),
@@ -290,7 +292,7 @@ impl Stored {
     fn state(&self, state: &StoredState) -> Result<std::borrow::Cow<'_, [u8]>, Error> {
         let tensor = self.checkpoint.require(&state.name)?;
         let expected = [state.units, state.unit_bytes];
-        if tensor.dtype != DType::I8 || tensor.shape != expected {
+        if tensor.dtype != DType::I8 || *tensor.shape != expected {
             let what = format!("{} is {} {:?}, expected I8 {expected:?}", state.name, tensor.dtype, tensor.shape);
             return Err(self.bad(what));
         }

@@ -45,7 +45,7 @@ pub fn open_gguf(source: Arc<dyn Source>) -> Result<Adapter, FormatError> {
         pair.alpha = alpha;
         pair.scale = if alpha == 0.0 { 1.0 } else { alpha / pair.rank as f32 };
     }
-    let skipped = file.checkpoint.tensors().iter().filter(|t| is_norm(t)).map(|t| t.name.clone()).collect();
+    let skipped = file.checkpoint.tensors().iter().filter(|t| is_norm(t)).map(|t| t.name.to_string()).collect();
     Ok(Adapter {
         architecture: Some(architecture),
         base_model: m.str("general.base_model.0.name")?.map(str::to_owned),
@@ -61,7 +61,7 @@ fn half(t: &TensorInfo) -> Result<Option<Half>, Problem> {
     match side(".lora_a", Side::A).or_else(|| side(".lora_b", Side::B)) {
         Some((base, side)) => Ok(Some(Half { base: base.to_owned(), side, embedding: base == EMBEDDING })),
         None if is_norm(t) => Ok(None),
-        None => Err(Problem::UnknownSuffix { tensor: t.name.clone(), expected: ".lora_a or .lora_b" }),
+        None => Err(Problem::UnknownSuffix { tensor: t.name.to_string(), expected: ".lora_a or .lora_b" }),
     }
 }
 

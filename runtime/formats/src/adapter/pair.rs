@@ -41,7 +41,7 @@ pub(super) fn pairs(
         let entry = found.entry(base).or_insert(Found { first: i, embedding, sides: [None; 2] });
         let place = &mut entry.sides[side as usize];
         if place.is_some() || entry.embedding != embedding {
-            return Err(fail(Problem::Duplicate { what: "factor", name: t.name.clone() }));
+            return Err(fail(Problem::Duplicate { what: "factor", name: t.name.to_string() }));
         }
         *place = Some(i);
     }
@@ -54,7 +54,7 @@ fn pair(checkpoint: &Checkpoint, base: String, found: &Found, a_transposed: bool
     let tensor = |i: Option<usize>| i.and_then(|i| Some((i, checkpoint.tensors().get(i)?)));
     let [a, b] = found.sides.map(tensor);
     let (Some((a, at)), Some((b, bt))) = (a, b) else {
-        let tensor = a.or(b).map(|(_, t)| t.name.clone()).unwrap_or_default();
+        let tensor = a.or(b).map(|(_, t)| t.name.to_string()).unwrap_or_default();
         return Err(Problem::Unpaired { tensor, other: if a.is_some() { "B" } else { "A" } });
     };
     let (embedding, a_transposed) = (found.embedding, found.embedding && a_transposed);
@@ -73,22 +73,28 @@ impl Shape {
     fn of(a: &TensorInfo, b: &TensorInfo, a_transposed: bool) -> Result<Self, Problem> {
         for t in [a, b] {
             if t.dtype.kind() == Kind::Integer {
-                let (tensor, found) = (t.name.clone(), t.dtype.name().to_owned());
+                let (tensor, found) = (t.name.to_string(), t.dtype.name().to_owned());
                 return Err(Problem::UnsupportedDtype { tensor, found, supported: "floats and block formats".into() });
             }
         }
-        let (experts, inputs, rank) = match (a.shape.as_slice(), a_transposed) {
+        let (experts, inputs, rank) = match (&*a.shape, a_transposed) {
             (&[rank, inputs], false) | (&[inputs, rank], true) => (None, inputs, rank),
             (&[experts, rank, inputs], false) => (Some(experts), inputs, rank),
             (shape, _) => return Err(dimensions(a, shape)),
         };
-        let (b_experts, outputs, b_rank) = match b.shape.as_slice() {
+        let (b_experts, outputs, b_rank) = match &*b.shape {
             &[outputs, rank] => (None, outputs, rank),
             &[experts, outputs, rank] => (Some(experts), outputs, rank),
             shape => return Err(dimensions(b, shape)),
         };
         let mismatch = |what, found, expected| {
-            Err(Problem::FactorMismatch { tensor: b.name.clone(), other: a.name.clone(), what, found, expected })
+            Err(Problem::FactorMismatch {
+                tensor: b.name.to_string(),
+                other: a.name.to_string(),
+                what,
+                found,
+                expected,
+            })
         };
         if b_experts != experts {
             return mismatch("experts", b_experts.unwrap_or(0), experts.unwrap_or(0));
@@ -99,7 +105,7 @@ impl Shape {
         for (t, found) in [(a, rank), (a, inputs), (b, outputs)] {
             if found == 0 {
                 let limit = crate::limits::MAX_DIM;
-                return Err(Problem::Dimension { tensor: t.name.clone(), axis: 0, found, limit });
+                return Err(Problem::Dimension { tensor: t.name.to_string(), axis: 0, found, limit });
             }
         }
         Ok(Self { rank, inputs, outputs, experts })
@@ -107,5 +113,5 @@ impl Shape {
 }
 
 fn dimensions(t: &TensorInfo, shape: &[u64]) -> Problem {
-    Problem::DimensionCount { tensor: t.name.clone(), found: shape.len() as u64, expected: "2, or 3 for experts" }
+    Problem::DimensionCount { tensor: t.name.to_string(), found: shape.len() as u64, expected: "2, or 3 for experts" }
 }

@@ -101,7 +101,7 @@ fn half(t: &TensorInfo) -> Result<Option<Half>, Problem> {
         None => {
             let expected =
                 "base_model.model.* with .lora_A.weight, .lora_B.weight, .lora_embedding_A or .lora_embedding_B";
-            Err(Problem::UnknownSuffix { tensor: t.name.clone(), expected })
+            Err(Problem::UnknownSuffix { tensor: t.name.to_string(), expected })
         }
     }
 }

@@ -53,7 +53,7 @@ pub fn gguf_writer(
     }
     let mut w = gguf::Writer::new(file);
     for (key, value) in [(ARCHITECTURE_KEY, architecture), (TYPE_KEY, "adapter"), (ADAPTER_TYPE_KEY, "lora")] {
-        w.key(key, gguf::Value::String(value.to_owned()))?;
+        w.key(key, value)?;
     }
     w.key(ALPHA_KEY, gguf::Value::F32(alpha))?;
     for p in pairs {
@@ -72,7 +72,7 @@ pub fn peft_writer(file: impl Into<String>, pairs: &[LowRankSpec]) -> Result<saf
     let file = file.into();
     let mut w = safetensors::Writer::new(file.as_str());
     // What transformers asks of a file before it reads it.
-    w.metadata("format", "pt");
+    w.metadata("format", "pt")?;
     for p in pairs {
         let module = module(&file, p)?;
         let (a, b) =

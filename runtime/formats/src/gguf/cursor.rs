@@ -1,35 +1,26 @@
 //! Sequential, buffered reading of a header.
 
 use crate::limits::MAX_GGUF_HEADER;
+use crate::window::Window;
 use crate::{Problem, Source};
-
-/// Bytes per read. Large enough that reads do not count, small enough not to count as memory.
-const WINDOW: usize = 32 << 10;
 
 /// Reads forward through a source. Whatever it is asked for it first compares with what remains of
 /// the file and with the cap on headers, so callers may allocate what [`Cursor::need`] has granted.
-pub(crate) struct Cursor<'s> {
-    source: &'s dyn Source,
-    len: u64,
-    position: u64,
-    window: Vec<u8>,
-    /// Bytes of the window that have been consumed.
-    used: usize,
-}
+pub(crate) struct Cursor<'s>(Window<'s>);
 
 impl<'s> Cursor<'s> {
     pub(crate) fn new(source: &'s dyn Source) -> Self {
-        Self { source, len: source.len(), position: 0, window: Vec::new(), used: 0 }
+        Self(Window::new(source, 0..source.len()))
     }
 
     /// Offset of the next byte.
     pub(crate) fn position(&self) -> u64 {
-        self.position
+        self.0.position()
     }
 
     /// Bytes from here to the end of the file.
     pub(crate) fn remaining(&self) -> u64 {
-        self.len.saturating_sub(self.position)
+        self.0.remaining()
     }
 
     /// Checks that `count` items of `size` bytes can follow, and gives their size.
@@ -37,10 +28,10 @@ impl<'s> Cursor<'s> {
         let available = self.remaining();
         let needed = count.saturating_mul(size);
         if needed > available {
-            return Err(Problem::Truncated { what, offset: self.position, needed, available });
+            return Err(Problem::Truncated { what, offset: self.position(), needed, available });
         }
-        if self.position.saturating_add(needed) > MAX_GGUF_HEADER {
-            let found = self.position.saturating_add(needed);
+        if self.position().saturating_add(needed) > MAX_GGUF_HEADER {
+            let found = self.position().saturating_add(needed);
             return Err(Problem::TooLong { what: "the header up to here,", offset: 0, found, limit: MAX_GGUF_HEADER });
         }
         Ok(needed)
@@ -66,11 +57,11 @@ impl<'s> Cursor<'s> {
         self.need(what, out.len() as u64, 1)?;
         let mut out = out;
         while !out.is_empty() {
-            let ready = self.ready()?;
+            let ready = self.0.ready()?;
             let n = ready.len().min(out.len());
             let (head, rest) = out.split_at_mut(n);
             head.copy_from_slice(&ready[..n]);
-            self.consume(n);
+            self.0.consume(n);
             out = rest;
         }
         Ok(())
@@ -82,29 +73,12 @@ impl<'s> Cursor<'s> {
         let mut left = usize::try_from(bytes).map_err(|_| Problem::OutOfMemory { what, bytes })?;
         out.try_reserve(left).map_err(|_| Problem::OutOfMemory { what, bytes })?;
         while left > 0 {
-            let ready = self.ready()?;
+            let ready = self.0.ready()?;
             let n = ready.len().min(left);
             out.extend_from_slice(&ready[..n]);
-            self.consume(n);
+            self.0.consume(n);
             left -= n;
         }
         Ok(())
-    }
-
-    /// Bytes read ahead; at least one, unless the file has ended.
-    fn ready(&mut self) -> Result<&[u8], Problem> {
-        if self.used >= self.window.len() {
-            let len = self.remaining().min(WINDOW as u64);
-            self.window.resize(len as usize, 0);
-            self.used = 0;
-            let offset = self.position;
-            self.source.read_at(offset, &mut self.window).map_err(|error| Problem::Io { offset, len, error })?;
-        }
-        Ok(&self.window[self.used..])
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.used += n;
-        self.position = self.position.saturating_add(n as u64);
     }
 }

@@ -1,6 +1,7 @@
 //! A header as bytes.
 
 use super::MAGIC;
+use super::entries::Entries;
 use super::value::{Array, Value};
 use crate::limits::MAX_GGUF_HEADER;
 use crate::parts::Part;
@@ -11,7 +12,7 @@ pub(super) fn part(
     name: String,
     version: u32,
     alignment: u64,
-    entries: &[(String, Value)],
+    entries: &Entries,
     mut tensors: Vec<TensorInfo>,
 ) -> Result<Part, FormatError> {
     let mut header = Vec::new();
@@ -19,9 +20,9 @@ pub(super) fn part(
     header.extend(version.to_le_bytes());
     header.extend((tensors.len() as u64).to_le_bytes());
     header.extend((entries.len() as u64).to_le_bytes());
-    for (key, value) in entries {
+    for (key, value) in entries.iter() {
         put_string(&mut header, key.as_bytes());
-        put_value(&mut header, value);
+        put_value(&mut header, &value);
     }
     for t in &tensors {
         put_string(&mut header, t.name.as_bytes());
@@ -50,7 +51,7 @@ fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes);
 }
 
-fn put_value(out: &mut Vec<u8>, value: &Value) {
+fn put_value(out: &mut Vec<u8>, value: &Value<'_>) {
     out.extend((value.value_type() as u32).to_le_bytes());
     match value {
         Value::U8(v) => out.extend(v.to_le_bytes()),

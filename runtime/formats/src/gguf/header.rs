@@ -1,6 +1,7 @@
 //! Reading and validating a header.
 
 use super::cursor::Cursor;
+use super::entries::Entries;
 use super::metadata::Metadata;
 use super::parse;
 use super::readings;
@@ -13,7 +14,7 @@ use crate::limits::{
     ALIGNMENT_RANGE, DEFAULT_ALIGNMENT, MAX_GGUF_DIMS, MAX_KEY_BYTES, MAX_KEYS, MAX_NAME_BYTES, MAX_TENSORS,
 };
 use crate::names::NameIndex;
-use crate::{Checkpoint, DType, FormatError, Problem, Source, TensorInfo};
+use crate::{Checkpoint, DType, FormatError, Problem, Source, TensorInfo, room};
 use std::sync::Arc;
 use tern_quant::collisions::Project;
 use tern_quant::i2_s::Order;
@@ -77,7 +78,7 @@ pub fn open(source: Arc<dyn Source>) -> Result<Gguf, FormatError> {
 /// As [`open`].
 pub fn open_with(source: Arc<dyn Source>, options: ReadOptions) -> Result<Gguf, FormatError> {
     let header = Header::read_with(&*source, options)?;
-    match Split::of(&header)? {
+    match Split::of(&header.metadata, header.tensors.len())? {
         Some(Split { no, count, .. }) => {
             Err(FormatError::new(source.name(), Problem::LonePart { part: no + 1, count }))
         }
@@ -101,31 +102,9 @@ impl Header {
     /// # Errors
     /// As [`Header::read`].
     pub fn read_with(source: &dyn Source, options: ReadOptions) -> Result<Self, FormatError> {
-        let fail = |problem| FormatError::new(source.name(), problem);
-        let mut c = Cursor::new(source);
-        let (version, tensor_count, key_count) = framing(&mut c).map_err(fail)?;
-        let entries = parse::records(key_count, |_| entry(&mut c)).map_err(fail)?;
-        let metadata = Metadata::new(source.name(), entries)?;
-        let alignment = alignment(&metadata).map_err(fail)?;
-        let mut open = Vec::new();
-        let mut tensors = parse::records(tensor_count, |i| tensor(&mut c, i, &mut open)).map_err(fail)?;
-        if let Err(i) = NameIndex::build(&tensors, |t| &t.name) {
-            return Err(fail(Problem::Duplicate { what: "tensor", name: tensors[i].name.clone() }));
-        }
-        // The header is capped, so this cannot overflow; where it did, no tensor would fit.
-        let data_start = c.position().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
-        let data_len = source.len().saturating_sub(data_start);
-        readings::resolve(&mut tensors, &open, &metadata, (data_len, alignment), options).map_err(fail)?;
-        place(&mut tensors, data_start, source.len(), alignment).map_err(fail)?;
-        let end = if tensors.is_empty() {
-            c.position()
-        } else {
-            check_extents(&tensors, data_start, alignment).map_err(fail)?
-        };
-        let trailing = source.len().saturating_sub(end);
-        if trailing >= alignment && !options.allow_trailing {
-            return Err(fail(Problem::TrailingBytes { offset: end, found: trailing, limit: alignment - 1 }));
-        }
+        let mut tensors = Vec::new();
+        let Head { version, alignment, metadata, data_start } = read_onto(&mut tensors, source, options)?;
+        tensors.shrink_to_fit();
         Ok(Self { version, alignment, metadata, tensors, data_start })
     }
 
@@ -134,6 +113,53 @@ impl Header {
         let checkpoint = Checkpoint::new(self.tensors, vec![source])?;
         Ok(Gguf { version: self.version, alignment: self.alignment, metadata: self.metadata, checkpoint })
     }
+}
+
+/// A header without its tensors.
+pub(super) struct Head {
+    pub version: u32,
+    pub alignment: u64,
+    pub metadata: Metadata,
+    data_start: u64,
+}
+
+/// Reads a header, as [`Header::read_with`], and puts its tensors behind those of other files: a list of each file's and one of
+/// all would be twice as much memory.
+pub(super) fn read_onto(
+    list: &mut Vec<TensorInfo>,
+    source: &dyn Source,
+    options: ReadOptions,
+) -> Result<Head, FormatError> {
+    let fail = |problem| FormatError::new(source.name(), problem);
+    let mut c = Cursor::new(source);
+    let (version, tensor_count, key_count) = framing(&mut c).map_err(fail)?;
+    let mut entries = Entries::default();
+    for _ in 0..key_count {
+        entry(&mut c, &mut entries).map_err(fail)?;
+    }
+    let metadata = Metadata::of(source.name(), entries)?;
+    let alignment = alignment(&metadata).map_err(fail)?;
+    let before = list.len();
+    for _ in 0..tensor_count {
+        room::reserve(list, 1, "the tensors of the header").map_err(fail)?;
+        list.push(tensor(&mut c).map_err(fail)?);
+    }
+    let tensors = list.get_mut(before..).unwrap_or_default();
+    if let Err(i) = NameIndex::build(tensors, |t| &*t.name) {
+        return Err(fail(Problem::Duplicate { what: "tensor", name: tensors[i].name.to_string() }));
+    }
+    // The header is capped, so this cannot overflow; where it did, no tensor would fit.
+    let data_start = c.position().checked_next_multiple_of(alignment).unwrap_or(u64::MAX);
+    let data_len = source.len().saturating_sub(data_start);
+    readings::resolve(tensors, &metadata, (data_len, alignment), options).map_err(fail)?;
+    place(tensors, data_start, source.len(), alignment).map_err(fail)?;
+    let end =
+        if tensors.is_empty() { c.position() } else { check_extents(tensors, data_start, alignment).map_err(fail)? };
+    let trailing = source.len().saturating_sub(end);
+    if trailing >= alignment && !options.allow_trailing {
+        return Err(fail(Problem::TrailingBytes { offset: end, found: trailing, limit: alignment - 1 }));
+    }
+    Ok(Head { version, alignment, metadata, data_start })
 }
 
 /// Magic, version and counts.
@@ -196,17 +222,17 @@ fn name(c: &mut Cursor<'_>, what: &'static str, limit: u64) -> Result<String, Pr
     String::from_utf8(bytes).map_err(|_| Problem::NotUtf8 { what: what.to_owned(), offset })
 }
 
-fn entry(c: &mut Cursor<'_>) -> Result<(String, Value), Problem> {
+fn entry(c: &mut Cursor<'_>, entries: &mut Entries) -> Result<(), Problem> {
     let key = name(c, "a key", MAX_KEY_BYTES)?;
     let kind = parse::read_type(c, &key)?;
     let value = parse::read_value(c, &key, kind)?;
-    Ok((key, value))
+    entries.push(&key, value)
 }
 
 fn alignment(metadata: &Metadata) -> Result<u64, Problem> {
     let found = match metadata.get(ALIGNMENT_KEY) {
         None => return Ok(DEFAULT_ALIGNMENT),
-        Some(Value::U32(v)) => u64::from(*v),
+        Some(Value::U32(v)) => u64::from(v),
         // Unlike other integers not accepted in other widths: ggml refuses those files too.
         Some(other) => {
             return Err(Problem::WrongType { key: ALIGNMENT_KEY.into(), expected: "u32", found: other.describe() });
@@ -218,26 +244,26 @@ fn alignment(metadata: &Metadata) -> Result<u64, Problem> {
     Ok(found)
 }
 
-/// A tensor info; its offset is still relative to the data section. Where its id has several readings it goes to `open`.
-fn tensor(c: &mut Cursor<'_>, index: usize, open: &mut Vec<readings::Open>) -> Result<TensorInfo, Problem> {
+/// A tensor info; its offset is still relative to the data section. Where its id has several readings it is left open.
+fn tensor(c: &mut Cursor<'_>) -> Result<TensorInfo, Problem> {
     let name = name(c, "a tensor name", MAX_NAME_BYTES)?;
     let dims = c.u32("a dimension count")?;
     if !(1..=MAX_GGUF_DIMS).contains(&dims) {
         return Err(Problem::DimensionCount { tensor: name, found: dims.into(), expected: "1 to 4" });
     }
-    let mut shape = (0..dims).map(|_| c.u64("a dimension")).collect::<Result<Vec<_>, _>>()?;
-    shape.reverse();
+    let mut shape = [0; MAX_GGUF_DIMS as usize];
+    let shape = shape.get_mut(..dims as usize).unwrap_or_default();
+    for dim in shape.iter_mut().rev() {
+        *dim = c.u64("a dimension")?;
+    }
     let id = c.u32("a tensor type")?;
-    let dtype = match dtype(&name, id)? {
-        Some(dtype) => dtype,
-        None => {
-            open.push((index, id));
-            readings::PLACEHOLDER
-        }
+    let (dtype, file) = match dtype(&name, id)? {
+        Some(dtype) => (dtype, 0),
+        None => (readings::PLACEHOLDER, id),
     };
-    let bytes = tensor_bytes(&name, dtype, &shape, 1)?;
+    let bytes = tensor_bytes(&name, dtype, shape, 1)?;
     let offset = c.u64("a tensor offset")?;
-    Ok(TensorInfo { name, dtype, shape, file: 0, offset, bytes })
+    Ok(TensorInfo { name: name.into(), dtype, shape: (&*shape).into(), file, offset, bytes })
 }
 
 /// `None` where the id has several readings.
@@ -259,14 +285,14 @@ fn place(tensors: &mut [TensorInfo], data_start: u64, file_len: u64, alignment: 
     for t in tensors {
         let (offset, bytes) = (t.offset, t.bytes);
         if !offset.is_multiple_of(alignment) {
-            return Err(Problem::Misaligned { tensor: t.name.clone(), offset, alignment });
+            return Err(Problem::Misaligned { tensor: t.name.to_string(), offset, alignment });
         }
         let begin = data_start.checked_add(offset);
         let end = begin.and_then(|b| b.checked_add(bytes));
         match (begin, end) {
             (Some(begin), Some(end)) if end <= file_len => t.offset = begin,
             _ => {
-                let (tensor, offset) = (t.name.clone(), begin.unwrap_or(offset));
+                let (tensor, offset) = (t.name.to_string(), begin.unwrap_or(offset));
                 return Err(Problem::OutOfFile { tensor, offset, bytes, file_len });
             }
         }

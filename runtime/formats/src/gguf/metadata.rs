@@ -1,5 +1,6 @@
 //! The keys of a GGUF file, and typed access to them.
 
+use super::entries::Entries;
 use super::value::{Array, StringArray, Value};
 use crate::names::NameIndex;
 use crate::{FormatError, Problem};
@@ -14,7 +15,7 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, Default)]
 pub struct Metadata {
     file: String,
-    entries: Vec<(String, Value)>,
+    entries: Entries,
     index: NameIndex,
 }
 
@@ -41,7 +42,7 @@ macro_rules! integers {
             /// [`Problem::WrongType`] where the value is no integer, [`Problem::OutOfRange`] where it does not fit.
             pub fn $get(&self, key: &str) -> Result<Option<$get>, FormatError> {
                 let Some(value) = self.get(key) else { return Ok(None) };
-                let number = value.as_integer().ok_or_else(|| self.wrong(key, value, $text))?;
+                let number = value.as_integer().ok_or_else(|| self.wrong(key, &value, $text))?;
                 $get::try_from(number).map(Some).map_err(|_| self.out_of_range(key, number, $text))
             }
 
@@ -53,9 +54,9 @@ macro_rules! integers {
             pub fn $array(&self, key: &str) -> Result<Option<Cow<'_, [$get]>>, FormatError> {
                 let array = match self.get(key) {
                     None => return Ok(None),
-                    Some(Value::Array(Array::$variant(v))) => return Ok(Some(Cow::Borrowed(v))),
-                    Some(Value::Array(array)) => array,
-                    Some(other) => return Err(self.wrong(key, other, $array_text)),
+                    Some(Value::Array(Cow::Borrowed(Array::$variant(v)))) => return Ok(Some(Cow::Borrowed(v))),
+                    Some(Value::Array(Cow::Borrowed(array))) => array,
+                    Some(other) => return Err(self.wrong(key, &other, $array_text)),
                 };
                 let numbers = (0..array.len()).map(|i| {
                     let number = array.integer(i).ok_or_else(|| self.wrong_array(key, array, $array_text))?;
@@ -78,7 +79,7 @@ macro_rules! exact {
                 match self.get(key) {
                     None => Ok(None),
                     Some($pattern) => Ok(Some($result)),
-                    Some(other) => Err(self.wrong(key, other, $text)),
+                    Some(other) => Err(self.wrong(key, &other, $text)),
                 }
             }
         )*
@@ -89,29 +90,38 @@ impl Metadata {
     /// Takes keys and values. `file` is the name for error messages.
     ///
     /// # Errors
-    /// [`Problem::Duplicate`] for a key that occurs twice.
-    pub fn new(file: impl Into<String>, entries: Vec<(String, Value)>) -> Result<Self, FormatError> {
+    /// [`Problem::Duplicate`] for a key that occurs twice, [`Problem::TooLong`] for one that no file can have.
+    pub fn new<'v, K: AsRef<str>>(
+        file: impl Into<String>,
+        entries: impl IntoIterator<Item = (K, Value<'v>)>,
+    ) -> Result<Self, FormatError> {
         let file = file.into();
-        match NameIndex::build(&entries, |e| &e.0) {
-            Ok(index) => Ok(Self { file, entries, index }),
-            Err(i) => {
-                let name = entries[i].0.clone();
-                Err(FormatError::new(file, Problem::Duplicate { what: "key", name }))
-            }
+        let mut list = Entries::default();
+        for (key, value) in entries {
+            list.push(key.as_ref(), value).map_err(|problem| FormatError::new(file.as_str(), problem))?;
         }
+        Self::of(file, list)
+    }
+
+    pub(super) fn of(file: impl Into<String>, mut entries: Entries) -> Result<Self, FormatError> {
+        let file = file.into();
+        entries.shrink();
+        let index = entries.index().map_err(|problem| FormatError::new(file.as_str(), problem))?;
+        Ok(Self { file, entries, index })
     }
 
     /// The same without some keys.
-    pub(super) fn without(self, keys: &[&str]) -> Self {
-        let entries: Vec<_> = self.entries.into_iter().filter(|(key, _)| !keys.contains(&key.as_str())).collect();
-        // Names that were unique still are.
-        let index = NameIndex::build(&entries, |e| &e.0).unwrap_or_default();
-        Self { file: self.file, entries, index }
+    pub(super) fn without(self, keys: &[&str]) -> Result<Self, FormatError> {
+        let Self { file, entries, .. } = self;
+        match entries.retain(|key| !keys.contains(&key)) {
+            Ok(entries) => Self::of(file, entries),
+            Err(problem) => Err(FormatError::new(file, problem)),
+        }
     }
 
     /// All keys and values in the order of the file.
-    pub fn entries(&self) -> &[(String, Value)] {
-        &self.entries
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (&str, Value<'_>)> + Clone {
+        self.entries.iter()
     }
 
     /// The name of the file, for error messages about its keys.
@@ -119,9 +129,9 @@ impl Metadata {
         &self.file
     }
 
-    /// The value of a key, whatever its type.
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.index.find(&self.entries, |e| &e.0, key).and_then(|i| self.entries.get(i)).map(|e| &e.1)
+    /// The value of a key, whatever its type; a string or an array is lent.
+    pub fn get(&self, key: &str) -> Option<Value<'_>> {
+        self.entries.find(&self.index, key).and_then(|i| self.entries.get(i)).map(|(_, value)| value)
     }
 
     /// Whether the key is there.
@@ -139,19 +149,19 @@ impl Metadata {
 
     exact! {
         /// A single-precision number.
-        f32 -> f32, Value::F32(v) => *v, "f32";
+        f32 -> f32, Value::F32(v) => v, "f32";
         /// A boolean.
-        bool -> bool, Value::Bool(v) => *v, "bool";
+        bool -> bool, Value::Bool(v) => v, "bool";
         /// A string.
-        str -> &str, Value::String(v) => v.as_str(), "string";
+        str -> &str, Value::String(Cow::Borrowed(v)) => v, "string";
         /// Any array.
-        array -> &Array, Value::Array(v) => v, "array";
+        array -> &Array, Value::Array(Cow::Borrowed(v)) => v, "array";
         /// An array of strings.
-        array_str -> &StringArray, Value::Array(Array::String(v)) => v, "array of string";
+        array_str -> &StringArray, Value::Array(Cow::Borrowed(Array::String(v))) => v, "array of string";
         /// An array of single-precision numbers.
-        array_f32 -> &[f32], Value::Array(Array::F32(v)) => v, "array of f32";
+        array_f32 -> &[f32], Value::Array(Cow::Borrowed(Array::F32(v))) => v, "array of f32";
         /// An array of booleans.
-        array_bool -> &[bool], Value::Array(Array::Bool(v)) => v, "array of bool";
+        array_bool -> &[bool], Value::Array(Cow::Borrowed(Array::Bool(v))) => v, "array of bool";
     }
 
     /// A double-precision number; a single-precision one converts exactly.
@@ -161,9 +171,9 @@ impl Metadata {
     pub fn f64(&self, key: &str) -> Result<Option<f64>, FormatError> {
         match self.get(key) {
             None => Ok(None),
-            Some(Value::F32(v)) => Ok(Some(f64::from(*v))),
-            Some(Value::F64(v)) => Ok(Some(*v)),
-            Some(other) => Err(self.wrong(key, other, "f64")),
+            Some(Value::F32(v)) => Ok(Some(f64::from(v))),
+            Some(Value::F64(v)) => Ok(Some(v)),
+            Some(other) => Err(self.wrong(key, &other, "f64")),
         }
     }
 
@@ -220,7 +230,7 @@ impl Metadata {
         FormatError::new(&self.file, problem)
     }
 
-    fn wrong(&self, key: &str, value: &Value, expected: &'static str) -> FormatError {
+    fn wrong(&self, key: &str, value: &Value<'_>, expected: &'static str) -> FormatError {
         self.error(Problem::WrongType { key: key.to_owned(), expected, found: value.describe() })
     }
 

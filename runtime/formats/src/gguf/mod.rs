@@ -14,6 +14,7 @@
 
 mod cursor;
 mod encode;
+mod entries;
 mod header;
 mod metadata;
 mod parse;

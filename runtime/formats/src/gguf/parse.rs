@@ -6,7 +6,7 @@ use crate::Problem;
 use crate::limits::MAX_STRING_BYTES;
 
 /// Reads a value of a type.
-pub(super) fn read_value(c: &mut Cursor<'_>, key: &str, kind: ValueType) -> Result<Value, Problem> {
+pub(super) fn read_value(c: &mut Cursor<'_>, key: &str, kind: ValueType) -> Result<Value<'static>, Problem> {
     const WHAT: &str = "a metadata value";
     Ok(match kind {
         ValueType::U8 => Value::U8(u8::from_le_bytes(c.array(WHAT)?)),
@@ -29,9 +29,9 @@ pub(super) fn read_value(c: &mut Cursor<'_>, key: &str, kind: ValueType) -> Resu
             let mut bytes = Vec::new();
             string(c, MAX_STRING_BYTES, &mut bytes)?;
             let text = String::from_utf8(bytes);
-            Value::String(text.map_err(|_| Problem::NotUtf8 { what: format!("the string of key '{key}'"), offset })?)
+            text.map_err(|_| Problem::NotUtf8 { what: format!("the string of key '{key}'"), offset })?.into()
         }
-        ValueType::Array => Value::Array(read_array(c, key)?),
+        ValueType::Array => read_array(c, key)?.into(),
     })
 }
 
@@ -52,22 +52,6 @@ pub(super) fn string(c: &mut Cursor<'_>, limit: u64, out: &mut Vec<u8>) -> Resul
         return Err(Problem::TooLong { what: "the string", offset, found, limit });
     }
     c.append("a string", found, out)
-}
-
-/// Reads as many records as the file says it has. Room grows by an eighth at a time, where a vector would double it: small
-/// records become larger structures, and a count without records costs nothing.
-pub(super) fn records<T>(n: u64, mut read: impl FnMut(usize) -> Result<T, Problem>) -> Result<Vec<T>, Problem> {
-    let mut list = Vec::new();
-    for i in 0..n as usize {
-        if list.len() == list.capacity() {
-            let more = (list.len() / 8 + 16).min(n as usize - list.len());
-            let bytes = (list.len() + more).saturating_mul(size_of::<T>()) as u64;
-            list.try_reserve_exact(more)
-                .map_err(|_| Problem::OutOfMemory { what: "the records of the header", bytes })?;
-        }
-        list.push(read(i)?);
-    }
-    Ok(list)
 }
 
 fn boolean(byte: u8, key: &str, offset: u64) -> Result<bool, Problem> {
@@ -132,5 +116,5 @@ fn strings(c: &mut Cursor<'_>, n: u64) -> Result<StringArray, Problem> {
         // The cap on headers keeps the total below 4 GiB.
         ends.push(u32::try_from(bytes.len()).map_err(|_| none())?);
     }
-    Ok(StringArray { bytes: bytes.into(), ends: ends.into() })
+    StringArray::join(bytes, &ends).ok_or_else(none)
 }

@@ -12,10 +12,9 @@ use crate::{DType, Problem, TensorInfo};
 use tern_quant::collisions::{Project, Reading, readings};
 use tern_quant::i2_s::{self, Evidence, Verdict};
 
-/// A tensor whose id has several readings: its place in the list, and the id. Until it is resolved its dtype is
-/// [`PLACEHOLDER`].
-pub(super) type Open = (usize, u32);
-
+/// The dtype of a tensor whose id has several readings, until it is resolved. Until then [`TensorInfo::file`] is its id, which
+/// is never 0; a list of such tensors would be more memory than their records justify.
+///
 /// Takes one byte per element, so that shapes are checked before anything is known.
 pub(super) const PLACEHOLDER: DType = DType::I8;
 
@@ -31,57 +30,64 @@ struct Room {
 /// Settles every open tensor's dtype and size. Offsets are still relative to the data section, which has `data_len` bytes.
 pub(super) fn resolve(
     tensors: &mut [TensorInfo],
-    open: &[Open],
     metadata: &Metadata,
     (data_len, alignment): (u64, u64),
     options: ReadOptions,
 ) -> Result<(), Problem> {
-    if open.is_empty() {
-        return Ok(());
-    }
-    let rooms = rooms(tensors, data_len);
-    let mut ids: Vec<u32> = open.iter().map(|&(_, id)| id).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    for id in ids {
-        let members: Vec<(&TensorInfo, Room)> = open
-            .iter()
-            .filter(|o| o.1 == id)
-            .filter_map(|&(i, _)| Some((tensors.get(i)?, rooms.get(i).copied()?)))
-            .collect();
-        let Some(&(first, _)) = members.first() else { continue };
+    let Some(mut id) = tensors.iter().map(|t| t.file).find(|&id| id != 0) else { return Ok(()) };
+    let mut order: Vec<u32> = (0..tensors.len() as u32).collect();
+    order.sort_unstable_by_key(|&i| tensors.get(i as usize).map(|t| t.offset));
+    loop {
+        let members = Members { tensors, order: &order, id, data_len };
         let reading = choose(id, &members, metadata, alignment, options)?;
-        let dtype = dtype(reading, first, &members, options)?;
-        for &(i, _) in open.iter().filter(|o| o.1 == id) {
-            if let Some(t) = tensors.get_mut(i) {
+        let dtype = dtype(reading, &members, options)?;
+        let mut next = None;
+        for t in tensors.iter_mut().filter(|t| t.file != 0) {
+            if t.file == id {
                 t.bytes = tensor_bytes(&t.name, dtype, &t.shape, 1)?;
-                t.dtype = dtype;
+                (t.dtype, t.file) = (dtype, 0);
+            } else {
+                next = Some(t.file);
             }
         }
-    }
-    Ok(())
-}
-
-/// For each tensor, the bytes up to the next one.
-fn rooms(tensors: &[TensorInfo], data_len: u64) -> Vec<Room> {
-    let offset = |i: &usize| tensors.get(*i).map_or(0, |t| t.offset);
-    let mut order: Vec<usize> = (0..tensors.len()).collect();
-    order.sort_unstable_by_key(offset);
-    let mut rooms = vec![Room { bytes: 0, last: false }; tensors.len()];
-    for (at, i) in order.iter().enumerate() {
-        let next = order.get(at + 1);
-        let end = next.map_or(data_len, offset);
-        if let Some(room) = rooms.get_mut(*i) {
-            *room = Room { bytes: end.saturating_sub(offset(i)), last: next.is_none() };
+        match next {
+            Some(next) => id = next,
+            None => return Ok(()),
         }
     }
-    rooms
+}
+
+/// The tensors of an id, in the order of their data.
+struct Members<'a> {
+    tensors: &'a [TensorInfo],
+    /// Of all tensors, open or not.
+    order: &'a [u32],
+    id: u32,
+    data_len: u64,
+}
+
+impl<'a> Members<'a> {
+    /// Each with the bytes up to what follows it.
+    fn iter(&self) -> impl Iterator<Item = (&'a TensorInfo, Room)> {
+        let at = |place: usize| self.order.get(place).and_then(|&i| self.tensors.get(i as usize));
+        (0..self.order.len()).filter_map(move |place| {
+            let (t, next) = (at(place)?, at(place + 1));
+            let end = next.map_or(self.data_len, |t| t.offset);
+            let room = Room { bytes: end.saturating_sub(t.offset), last: next.is_none() };
+            (t.file == self.id).then_some((t, room))
+        })
+    }
+
+    /// The first one's name, for messages.
+    fn name(&self) -> String {
+        self.iter().next().map_or_else(String::new, |(t, _)| t.name.to_string())
+    }
 }
 
 /// The one reading that all tensors of an id allow.
 fn choose(
     id: u32,
-    members: &[(&TensorInfo, Room)],
+    members: &Members<'_>,
     metadata: &Metadata,
     alignment: u64,
     options: ReadOptions,
@@ -107,13 +113,13 @@ fn choose(
     let possible: Vec<&Reading> = if fitting.is_empty() { unsized_ones() } else { fitting };
     let bitnet = matches!(metadata.str(super::ARCHITECTURE_KEY), Ok(Some(name)) if name.starts_with("bitnet"));
     let by_architecture = || possible.iter().find(|r| bitnet && r.project == Project::BitnetCpp);
-    match (possible.as_slice(), members) {
+    match (possible.as_slice(), members.iter().next()) {
         ([one], _) => Ok(one),
         (several, _) if !several.is_empty() && by_architecture().is_some() => {
             by_architecture().copied().ok_or_else(|| undecided(id, members, several))
         }
-        ([], [(t, room), ..]) => Err(Problem::NoReading {
-            tensor: t.name.clone(),
+        ([], Some((t, room))) => Err(Problem::NoReading {
+            tensor: t.name.to_string(),
             id,
             found: room.bytes,
             elements: t.elements(),
@@ -123,24 +129,14 @@ fn choose(
     }
 }
 
-fn undecided(id: u32, members: &[(&TensorInfo, Room)], readings: &[&Reading]) -> Problem {
-    let tensor = members.first().map(|(t, _)| t.name.clone()).unwrap_or_default();
-    Problem::AmbiguousDtype {
-        tensor,
-        id,
-        readings: names(readings),
-        option: "whose ids they are (ReadOptions::ids_of)",
-    }
+fn undecided(id: u32, members: &Members<'_>, readings: &[&Reading]) -> Problem {
+    let option = "whose ids they are (ReadOptions::ids_of)";
+    Problem::AmbiguousDtype { tensor: members.name(), id, readings: names(readings), option }
 }
 
 /// The dtype that holds a reading.
-fn dtype(
-    reading: &Reading,
-    first: &TensorInfo,
-    members: &[(&TensorInfo, Room)],
-    options: ReadOptions,
-) -> Result<DType, Problem> {
-    let tensor = first.name.clone();
+fn dtype(reading: &Reading, members: &Members<'_>, options: ReadOptions) -> Result<DType, Problem> {
+    let tensor = members.name();
     match (reading.dtypes, reading.project) {
         (&[dtype], _) => Ok(dtype),
         (&[], Project::GgmlRemoved) => Err(Problem::RemovedDtype { tensor, found: reading.id, name: reading.name }),

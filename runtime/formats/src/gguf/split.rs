@@ -6,7 +6,7 @@
 //!
 //! Sources: `tools/gguf-split` and `src/llama-model-loader.cpp` of llama.cpp.
 
-use super::header::{Gguf, Header, ReadOptions};
+use super::header::{Gguf, Head, Header, ReadOptions, read_onto};
 use super::metadata::Metadata;
 use crate::limits::{MAX_SHARDS, MAX_TENSORS};
 use crate::{Checkpoint, FormatError, Opener, Problem, Source};
@@ -37,9 +37,8 @@ pub(super) struct Split {
 }
 
 impl Split {
-    /// `None` for a file that is a whole model.
-    pub(super) fn of(header: &Header) -> Result<Option<Self>, FormatError> {
-        let m = &header.metadata;
+    /// `None` for a file that is a whole model; it has `found` tensors.
+    pub(super) fn of(m: &Metadata, found: usize) -> Result<Option<Self>, FormatError> {
         let count = m.u64(SPLIT_COUNT_KEY)?.unwrap_or(0);
         if count == 0 {
             return Ok(None);
@@ -54,7 +53,7 @@ impl Split {
         }
         let tensors = if no == 0 { Some(m.require_u64(SPLIT_TENSORS_KEY)?) } else { m.u64(SPLIT_TENSORS_KEY)? };
         if count == 1 {
-            check(m.file(), SPLIT_TENSORS_KEY, tensors, header.tensors.len() as u64)?;
+            check(m.file(), SPLIT_TENSORS_KEY, tensors, found as u64)?;
             return Ok(None);
         }
         Ok(Some(Self { no, count, tensors }))
@@ -77,23 +76,24 @@ pub fn open_split(
     options: ReadOptions,
 ) -> Result<Gguf, FormatError> {
     let given = Header::read_with(&*source, options)?;
-    let Some(Split { no, count, .. }) = Split::of(&given)? else { return given.open(source) };
+    let Some(Split { no, count, .. }) = Split::of(&given.metadata, given.tensors.len())? else {
+        return given.open(source);
+    };
+    // It is read again in its turn: two lists of its tensors would be too much memory.
+    drop(given);
     let expected = ending(no, count);
     let Some(prefix) = name.strip_suffix(&expected) else {
         return Err(FormatError::new(source.name(), Problem::PartName { part: no + 1, count, expected }));
     };
     let mut parts = Parts::default();
-    let mut given = Some((given, source));
     for part in 0..count {
-        let (header, source) = match given.take_if(|_| part == no) {
-            Some(given) => given,
-            None => {
-                let name = part_name(prefix, part, count);
-                let source = open(&name).map_err(|error| FormatError::new(&name, Problem::Open { error }))?;
-                (Header::read_with(&*source, options)?, Arc::from(source))
-            }
+        let source = if part == no {
+            Arc::clone(&source)
+        } else {
+            let name = part_name(prefix, part, count);
+            Arc::from(open(&name).map_err(|error| FormatError::new(&name, Problem::Open { error }))?)
         };
-        parts.add(header, source, part, count)?;
+        parts.add(source, options, part, count)?;
     }
     parts.finish()
 }
@@ -115,40 +115,42 @@ struct First {
 }
 
 impl Parts {
-    fn add(&mut self, header: Header, source: Arc<dyn Source>, no: u64, count: u64) -> Result<(), FormatError> {
+    fn add(&mut self, source: Arc<dyn Source>, options: ReadOptions, no: u64, count: u64) -> Result<(), FormatError> {
+        let before = self.tensors.len();
+        let Head { version, alignment, metadata, .. } = read_onto(&mut self.tensors, &*source, options)?;
         let file = source.name();
+        let own = self.tensors.get_mut(before..).unwrap_or_default();
         // A file that says it is whole says so by a count of 0 or 1, which is what differs then.
-        let split = Split::of(&header)?.unwrap_or(Split { no, count: 1, tensors: None });
+        let split = Split::of(&metadata, own.len())?.unwrap_or(Split { no, count: 1, tensors: None });
         check(file, SPLIT_COUNT_KEY, Some(split.count), count)?;
         check(file, SPLIT_NO_KEY, Some(split.no), no)?;
-        let total = (self.tensors.len() + header.tensors.len()) as u64;
-        if total > MAX_TENSORS {
-            let limit = MAX_TENSORS;
-            return Err(FormatError::new(file, Problem::TooMany { what: "tensors", found: total, limit }));
+        own.iter_mut().for_each(|t| t.file = no as u32);
+        let found = self.tensors.len() as u64;
+        if found > MAX_TENSORS {
+            return Err(FormatError::new(file, Problem::TooMany { what: "tensors", found, limit: MAX_TENSORS }));
         }
-        self.tensors.extend(header.tensors.into_iter().map(|t| crate::TensorInfo { file: no as usize, ..t }));
         match &self.first {
             Some(first) => {
                 check(file, SPLIT_TENSORS_KEY, split.tensors, first.tensors)?;
-                first.agrees(&header.metadata)?;
+                first.agrees(&metadata)?;
             }
             None => {
-                let (version, alignment) = (header.version, header.alignment);
                 let tensors = split.tensors.unwrap_or(0);
-                self.first = Some(First { version, alignment, metadata: header.metadata, tensors });
+                self.first = Some(First { version, alignment, metadata, tensors });
             }
         }
         self.sources.push(source);
         Ok(())
     }
 
-    fn finish(self) -> Result<Gguf, FormatError> {
+    fn finish(mut self) -> Result<Gguf, FormatError> {
+        self.tensors.shrink_to_fit();
         // There is at least one part: a split model has two.
         let Some(First { version, alignment, metadata, tensors }) = self.first else {
             return Err(FormatError::new("split model", Problem::Empty));
         };
         check(metadata.file(), SPLIT_TENSORS_KEY, Some(tensors), self.tensors.len() as u64)?;
-        let metadata = metadata.without(&[SPLIT_NO_KEY, SPLIT_COUNT_KEY, SPLIT_TENSORS_KEY]);
+        let metadata = metadata.without(&[SPLIT_NO_KEY, SPLIT_COUNT_KEY, SPLIT_TENSORS_KEY])?;
         Ok(Gguf { version, alignment, metadata, checkpoint: Checkpoint::new(self.tensors, self.sources)? })
     }
 }
@@ -158,7 +160,7 @@ impl First {
     fn agrees(&self, part: &Metadata) -> Result<(), FormatError> {
         // Alignment is of a file, not of a model; the other keys of splitting have been checked.
         let own = [super::ALIGNMENT_KEY, SPLIT_NO_KEY, SPLIT_COUNT_KEY, SPLIT_TENSORS_KEY];
-        for (key, found) in part.entries().iter().filter(|(key, _)| !own.contains(&key.as_str())) {
+        for (key, found) in part.entries().filter(|(key, _)| !own.contains(key)) {
             match self.metadata.get(key) {
                 Some(expected) if expected != found => {
                     return Err(mismatch(part.file(), key, found.brief(), expected.brief()));

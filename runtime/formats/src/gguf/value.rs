@@ -1,11 +1,12 @@
 //! Metadata values in memory.
 
+use std::borrow::Cow;
 use std::fmt;
 
 macro_rules! value_types {
     ($( $name:ident = $code:literal, $text:literal; )*) => {
         /// The type ids of the specification.
-        #[repr(u32)]
+        #[repr(u8)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[allow(missing_docs)] // The names say it.
         pub enum ValueType { $( $name = $code, )* }
@@ -46,10 +47,10 @@ impl fmt::Display for ValueType {
     }
 }
 
-/// A metadata value.
+/// A metadata value. Readers lend strings and arrays, writers take either form.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // The names say it.
-pub enum Value {
+pub enum Value<'a> {
     U8(u8),
     I8(i8),
     U16(u16),
@@ -58,14 +59,32 @@ pub enum Value {
     I32(i32),
     F32(f32),
     Bool(bool),
-    String(String),
-    Array(Array),
+    String(Cow<'a, str>),
+    Array(Cow<'a, Array>),
     U64(u64),
     I64(i64),
     F64(f64),
 }
 
-/// An array value: one allocation whatever its length (two for strings).
+impl From<Array> for Value<'_> {
+    fn from(array: Array) -> Self {
+        Self::Array(Cow::Owned(array))
+    }
+}
+
+impl From<String> for Value<'_> {
+    fn from(text: String) -> Self {
+        Self::String(text.into())
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::String(text.into())
+    }
+}
+
+/// An array value: one allocation whatever its length.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // The names say it.
 pub enum Array {
@@ -83,16 +102,20 @@ pub enum Array {
     F64(Box<[f64]>),
 }
 
-/// Strings in one buffer: a vocabulary of 128 thousand tokens takes two allocations.
+/// Strings in one allocation, whatever their number. An array of them is no larger than one of numbers, which a header of
+/// nothing but empty arrays would show.
 ///
 /// The elements are bytes: some converters wrote vocabularies with tokens that are parts of UTF-8
 /// sequences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StringArray {
-    pub(super) bytes: Box<[u8]>,
-    /// Where each string ends; it begins where the one before ends.
-    pub(super) ends: Box<[u32]>,
+    /// The strings, one after the other, and behind them little-endian words: where each string ends, and last their
+    /// number. Nothing at all for no strings.
+    bytes: Box<[u8]>,
 }
+
+/// Bytes of a word behind the strings.
+const WORD: usize = size_of::<u32>();
 
 impl StringArray {
     /// Collects strings. `None` where together they exceed 4 GiB.
@@ -102,24 +125,41 @@ impl StringArray {
             bytes.extend_from_slice(s.as_ref());
             ends.push(u32::try_from(bytes.len()).ok()?);
         }
-        Some(Self { bytes: bytes.into(), ends: ends.into() })
+        Self::join(bytes, &ends)
+    }
+
+    /// Takes strings that lie one after the other and where each ends. `None` where there is no room for both.
+    pub(super) fn join(mut bytes: Vec<u8>, ends: &[u32]) -> Option<Self> {
+        if !ends.is_empty() {
+            let count = u32::try_from(ends.len()).ok()?;
+            bytes.try_reserve_exact((ends.len() + 1) * WORD).ok()?;
+            bytes.extend(ends.iter().chain([&count]).flat_map(|n| n.to_le_bytes()));
+        }
+        Some(Self { bytes: bytes.into() })
+    }
+
+    /// The word at this place from the end; the last one is 1.
+    fn word(&self, place: usize) -> Option<usize> {
+        let from = self.bytes.len().checked_sub(place.checked_mul(WORD)?)?;
+        let word = self.bytes.get(from..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*word) as usize)
     }
 
     /// Number of strings.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.word(1).unwrap_or(0)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.bytes.is_empty()
     }
 
     /// The bytes of string `i`.
     pub fn get(&self, i: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(i)? as usize;
-        let begin = i.checked_sub(1).and_then(|p| self.ends.get(p)).map_or(0, |&e| e as usize);
-        self.bytes.get(begin..end)
+        let after = self.len().checked_sub(i).filter(|&n| n > 0)?;
+        let begin = if i == 0 { 0 } else { self.word(after + 2)? };
+        self.bytes.get(begin..self.word(after + 1)?)
     }
 
     /// String `i`, where it is UTF-8.
@@ -133,7 +173,7 @@ impl StringArray {
     }
 }
 
-impl Value {
+impl Value<'_> {
     /// Its type.
     pub fn value_type(&self) -> ValueType {
         match self {

@@ -1,6 +1,7 @@
 //! Writing a GGUF file as a stream.
 
 use super::encode::part;
+use super::entries::Entries;
 use super::header::Header;
 use super::split::{SPLIT_COUNT_KEY, SPLIT_NO_KEY, SPLIT_TENSORS_KEY, part_name};
 use super::value::{Array, Value};
@@ -25,7 +26,7 @@ pub struct Writer {
     file: String,
     version: u32,
     alignment: u64,
-    entries: Vec<(String, Value)>,
+    entries: Entries,
     tensors: Vec<TensorInfo>,
     /// End of the last declared tensor, padded, in the data section.
     end: u64,
@@ -38,7 +39,7 @@ impl Writer {
     /// Starts a file. `file` is the name for error messages.
     pub fn new(file: impl Into<String>) -> Self {
         let (version, alignment) = (VERSION, DEFAULT_ALIGNMENT);
-        Self { file: file.into(), version, alignment, entries: Vec::new(), tensors: Vec::new(), end: 0 }
+        Self { file: file.into(), version, alignment, entries: Entries::default(), tensors: Vec::new(), end: 0 }
     }
 
     /// Starts a file with the version, keys and tensors of another: with the same data it will be the same file.
@@ -49,10 +50,10 @@ impl Writer {
         let mut writer = Self::new(file);
         writer.version = header.version;
         for (key, value) in header.metadata.entries() {
-            writer.key(key.as_str(), value.clone())?;
+            writer.key(key, value)?;
         }
         for t in &header.tensors {
-            writer.tensor(t.name.as_str(), t.dtype, t.shape.as_slice())?;
+            writer.tensor(&*t.name, t.dtype, &*t.shape)?;
         }
         Ok(writer)
     }
@@ -62,15 +63,15 @@ impl Writer {
     /// # Errors
     /// [`Problem::EmptyName`] or [`Problem::TooLong`] for the key or a string, [`Problem::BadAlignment`],
     /// [`Problem::WrongType`] for an alignment that is no u32, [`Problem::TooMany`].
-    pub fn key(&mut self, key: impl Into<String>, value: Value) -> Result<&mut Self, FormatError> {
-        let key = key.into();
-        self.check_key(&key, &value).map_err(|p| self.error(p))?;
+    pub fn key<'v>(&mut self, key: impl AsRef<str>, value: impl Into<Value<'v>>) -> Result<&mut Self, FormatError> {
+        let (key, value) = (key.as_ref(), value.into());
+        self.check_key(key, &value).map_err(|p| self.error(p))?;
         if key == ALIGNMENT_KEY
             && let Value::U32(alignment) = value
         {
             self.alignment = alignment.into();
         }
-        self.entries.push((key, value));
+        self.entries.push(key, value).map_err(|p| self.error(p))?;
         Ok(self)
     }
 
@@ -116,7 +117,7 @@ impl Writer {
     ) -> Result<PartStream<W, C>, FormatError> {
         self.check_names().map_err(|p| self.error(p))?;
         if let Some((key, _)) = self.entries.iter().find(|(key, _)| key.starts_with("split.")) {
-            return Err(self.error(Problem::Duplicate { what: "key", name: key.clone() }));
+            return Err(self.error(Problem::Duplicate { what: "key", name: key.to_owned() }));
         }
         let Self { file, version, alignment, entries, tensors, .. } = self;
         let total = tensors.len() as u64;
@@ -131,14 +132,15 @@ impl Writer {
         let mut parts = Vec::new();
         let mut keys = entries;
         for (no, mut tensors) in files.into_iter().enumerate() {
+            let fail = |problem| FormatError::new(file.as_str(), problem);
             if no > 0 {
                 // Of the model's keys only alignment is a file's own.
-                keys.retain(|(key, _)| key == ALIGNMENT_KEY);
+                keys = keys.retain(|key| key == ALIGNMENT_KEY).map_err(fail)?;
             }
             // The caps on parts and tensors keep these within the types that llama.cpp expects.
-            keys.push((SPLIT_NO_KEY.to_owned(), Value::U16(no as u16)));
-            keys.push((SPLIT_COUNT_KEY.to_owned(), Value::U16(count as u16)));
-            keys.push((SPLIT_TENSORS_KEY.to_owned(), Value::I32(total as i32)));
+            keys.push(SPLIT_NO_KEY, Value::U16(no as u16)).map_err(fail)?;
+            keys.push(SPLIT_COUNT_KEY, Value::U16(count as u16)).map_err(fail)?;
+            keys.push(SPLIT_TENSORS_KEY, Value::I32(total as i32)).map_err(fail)?;
             let begin = tensors.first().map_or(0, |t| t.offset);
             tensors.iter_mut().for_each(|t| t.offset = t.offset.saturating_sub(begin));
             parts.push(part(part_name(prefix, no as u64, count), version, alignment, &keys, tensors)?);
@@ -147,11 +149,9 @@ impl Writer {
     }
 
     fn check_names(&self) -> Result<(), Problem> {
-        if let Err(i) = NameIndex::build(&self.entries, |e| &e.0) {
-            return Err(Problem::Duplicate { what: "key", name: self.entries[i].0.clone() });
-        }
-        match NameIndex::build(&self.tensors, |t| &t.name) {
-            Err(i) => Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.clone() }),
+        self.entries.index()?;
+        match NameIndex::build(&self.tensors, |t| &*t.name) {
+            Err(i) => Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.to_string() }),
             Ok(_) => Ok(()),
         }
     }
@@ -160,14 +160,17 @@ impl Writer {
         FormatError::new(&self.file, problem)
     }
 
-    fn check_key(&self, key: &str, value: &Value) -> Result<(), Problem> {
+    fn check_key(&self, key: &str, value: &Value<'_>) -> Result<(), Problem> {
         check_name("a key", key, MAX_KEY_BYTES)?;
         if self.entries.len() as u64 >= MAX_KEYS {
             return Err(Problem::TooMany { what: "metadata keys", found: MAX_KEYS + 1, limit: MAX_KEYS });
         }
         let longest = match value {
             Value::String(s) => s.len(),
-            Value::Array(Array::String(s)) => s.iter().map(<[u8]>::len).max().unwrap_or(0),
+            Value::Array(array) => match &**array {
+                Array::String(s) => s.iter().map(<[u8]>::len).max().unwrap_or(0),
+                _ => 0,
+            },
             _ => 0,
         } as u64;
         if longest > MAX_STRING_BYTES {
@@ -203,7 +206,7 @@ impl Writer {
         let end = offset.checked_add(bytes).and_then(|e| e.checked_next_multiple_of(self.alignment));
         let Some(end) = end else { return Err(Problem::ShapeOverflow { tensor: name, dtype, shape }) };
         self.end = end;
-        Ok(TensorInfo { name, dtype, shape, file: 0, offset, bytes })
+        Ok(TensorInfo { name: name.into(), dtype, shape: shape.into(), file: 0, offset, bytes })
     }
 }
 

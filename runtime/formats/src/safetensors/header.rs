@@ -1,21 +1,22 @@
 //! Reading and validating the header of one file.
 
 use super::METADATA_KEY;
-use crate::json::{self, Pairs};
+use crate::json;
 use crate::layout::{check_extents, tensor_bytes};
 use crate::limits::{MAX_NAME_BYTES, MAX_SAFETENSORS_DIMS, MAX_SAFETENSORS_HEADER, MAX_TENSORS};
 use crate::names::NameIndex;
-use crate::{Checkpoint, DType, FormatError, Problem, Source, TensorInfo};
+use crate::{Checkpoint, DType, FormatError, Problem, Source, StringPairs, TensorInfo, room};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A header, validated.
 #[derive(Clone, Debug)]
 pub struct Header {
     /// The strings under `__metadata__`, in the order of the file.
-    pub metadata: Vec<(String, String)>,
+    pub metadata: StringPairs,
     /// Tensors in the order of the header; [`TensorInfo::file`] is 0.
     pub tensors: Vec<TensorInfo>,
     /// Where the data begins, in bytes from the start of the file.
@@ -26,7 +27,7 @@ pub struct Header {
 #[derive(Debug)]
 pub struct Safetensors {
     /// The strings under `__metadata__`, in the order of the file.
-    pub metadata: Vec<(String, String)>,
+    pub metadata: StringPairs,
     /// Tensors and their data.
     pub checkpoint: Checkpoint,
 }
@@ -48,40 +49,43 @@ impl Header {
     /// # Errors
     /// A [`Problem`] that names the tensor or the offset.
     pub fn read(source: &dyn Source) -> Result<Self, FormatError> {
-        read(source).map_err(|problem| FormatError::new(source.name(), problem))
+        let mut tensors = Vec::new();
+        let (metadata, data_start) = read_onto(&mut tensors, source)?;
+        tensors.shrink_to_fit();
+        Ok(Self { metadata, tensors, data_start })
     }
 }
 
-fn read(source: &dyn Source) -> Result<Header, Problem> {
-    let text = read_json(source)?;
-    let raw: RawHeader = serde_json::from_str(&text).map_err(|e| json::problem("the header", &e))?;
-    let data_start = 8 + text.len() as u64;
-    drop(text);
+/// Reads a header, as [`Header::read`], and puts its tensors behind those of other files: a list of each file's and one of
+/// all would be twice as much memory. Gives the strings, and where the data begins.
+pub(super) fn read_onto(list: &mut Vec<TensorInfo>, source: &dyn Source) -> Result<(StringPairs, u64), FormatError> {
+    read(list, source).map_err(|problem| FormatError::new(source.name(), problem))
+}
 
-    let metadata = raw.metadata.unwrap_or_default();
-    if let Err(i) = NameIndex::build(&metadata, |e| &e.0) {
-        return Err(Problem::Duplicate { what: "metadata key", name: metadata[i].0.clone() });
+fn read(list: &mut Vec<TensorInfo>, source: &dyn Source) -> Result<(StringPairs, u64), Problem> {
+    let json = json_range(source)?;
+    let (data_start, file_len) = (json.end, source.len());
+    let (mut metadata, mut problem, before) = (None, None, list.len());
+    let members = Members { list, metadata: &mut metadata, problem: &mut problem, data_start, file_len };
+    let read = json::read_streamed(source, "the header", json, members);
+    problem.map_or(read, Err)?;
+
+    let metadata = metadata.unwrap_or_default();
+    metadata.index("metadata key")?;
+    let tensors = list.get(before..).unwrap_or_default();
+    if let Err(i) = NameIndex::build(tensors, |t| &*t.name) {
+        return Err(Problem::Duplicate { what: "tensor", name: tensors[i].name.to_string() });
     }
-    if let Err(i) = NameIndex::build(&raw.tensors, |e| &e.0) {
-        return Err(Problem::Duplicate { what: "tensor", name: raw.tensors[i].0.clone() });
-    }
-    let found = raw.tensors.len() as u64;
-    if found > MAX_TENSORS {
-        return Err(Problem::TooMany { what: "tensors", found, limit: MAX_TENSORS });
-    }
-    let file_len = source.len();
-    let tensors = raw.tensors.into_iter().map(|(name, t)| tensor(name, t, data_start, file_len));
-    let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
     // Alignment 1: not a single byte may belong to no tensor, or files could hide others in themselves.
-    let end = check_extents(&tensors, data_start, 1)?;
+    let end = check_extents(tensors, data_start, 1)?;
     if end != file_len {
         return Err(Problem::TrailingBytes { offset: end, found: file_len - end, limit: 0 });
     }
-    Ok(Header { metadata, tensors, data_start })
+    Ok((metadata, data_start))
 }
 
-/// The header's text.
-fn read_json(source: &dyn Source) -> Result<String, Problem> {
+/// Where the header's JSON is.
+fn json_range(source: &dyn Source) -> Result<Range<u64>, Problem> {
     let len = source.len();
     let available = match len.checked_sub(8) {
         _ if len == 0 => return Err(Problem::Empty),
@@ -109,12 +113,15 @@ fn read_json(source: &dyn Source) -> Result<String, Problem> {
     if found > available {
         return Err(Problem::Truncated { what: "the header", offset: 8, needed: found, available });
     }
-    let text = json::read_range(source, "the header", 8, found)?;
-    if !text.starts_with('{') {
+    let mut first = [0];
+    if found > 0 {
+        source.read_at(8, &mut first).map_err(|error| Problem::Io { offset: 8, len: 1, error })?;
+    }
+    if first != *b"{" {
         let message = "does not begin with '{'; the file is damaged or no safetensors file".to_owned();
         return Err(Problem::Json { what: "the header", message });
     }
-    Ok(text)
+    Ok(8..8 + found)
 }
 
 fn tensor(name: String, raw: RawTensor, data_start: u64, file_len: u64) -> Result<TensorInfo, Problem> {
@@ -138,7 +145,7 @@ fn tensor(name: String, raw: RawTensor, data_start: u64, file_len: u64) -> Resul
     }
     match (data_start.checked_add(begin), data_start.checked_add(end)) {
         (Some(offset), Some(end)) if end <= file_len => {
-            Ok(TensorInfo { name, dtype, shape: raw.shape, file: 0, offset, bytes })
+            Ok(TensorInfo { name: name.into(), dtype, shape: raw.shape.into(), file: 0, offset, bytes })
         }
         _ => Err(Problem::OutOfFile { tensor: name, offset: begin, bytes, file_len }),
     }
@@ -169,39 +176,59 @@ struct RawTensor {
     data_offsets: (u64, u64),
 }
 
-#[derive(Default)]
-struct RawHeader {
-    metadata: Option<Vec<(String, String)>>,
-    tensors: Vec<(String, RawTensor)>,
+/// The members of the header, read one by one into what they become.
+struct Members<'a> {
+    list: &'a mut Vec<TensorInfo>,
+    metadata: &'a mut Option<StringPairs>,
+    /// Why reading ended, where the reason is not the JSON: serde's errors are no more than text.
+    problem: &'a mut Option<Problem>,
+    data_start: u64,
+    file_len: u64,
 }
 
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
+impl Members<'_> {
+    fn tensor(&mut self, found: u64, name: String, raw: RawTensor) -> Result<(), Problem> {
+        if found > MAX_TENSORS {
+            return Err(Problem::TooMany { what: "tensors", found, limit: MAX_TENSORS });
+        }
+        room::reserve(self.list, 1, "the tensors of the header")?;
+        self.list.push(tensor(name, raw, self.data_start, self.file_len)?);
+        Ok(())
+    }
+}
 
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = RawHeader;
+impl<'de> DeserializeSeed<'de> for Members<'_> {
+    type Value = ();
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawHeader, A::Error> {
-                let mut header = RawHeader::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    if name != METADATA_KEY {
-                        header.tensors.push((name, map.next_value()?));
-                    } else if header.metadata.is_some() {
-                        return Err(serde::de::Error::duplicate_field(METADATA_KEY));
-                    } else {
-                        let Pairs(pairs) = map.next_value()?;
-                        header.metadata = Some(pairs);
-                    }
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let mut tensors = 0;
+        while let Some(name) = map.next_key::<String>()? {
+            if name == METADATA_KEY {
+                if self.metadata.is_some() {
+                    return Err(A::Error::duplicate_field(METADATA_KEY));
                 }
-                Ok(header)
+                map.next_value_seed(self.metadata.insert(StringPairs::default()))?;
+                continue;
+            }
+            tensors += 1;
+            let raw = map.next_value()?;
+            if let Err(problem) = self.tensor(tensors, name, raw) {
+                *self.problem = Some(problem);
+                return Err(A::Error::custom("a tensor is refused"));
             }
         }
-
-        deserializer.deserialize_map(HeaderVisitor)
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::limits::{MAX_NAME_BYTES, MAX_SAFETENSORS_DIMS, MAX_SAFETENSORS_HEADER
 use crate::names::NameIndex;
 use crate::parts::Part;
 use crate::stream::TensorStream;
-use crate::{DType, FormatError, PartLimit, PartStream, Problem, TensorInfo};
+use crate::{DType, FormatError, PartLimit, PartStream, Problem, StringPairs, TensorInfo};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use std::io::{self, Write};
 #[derive(Debug)]
 pub struct Writer {
     file: String,
-    metadata: Vec<(String, String)>,
+    metadata: StringPairs,
     tensors: Vec<TensorInfo>,
     end: u64,
 }
@@ -30,13 +30,16 @@ pub type Body<W> = TensorStream<W>;
 impl Writer {
     /// Starts a file. `file` is the name for error messages.
     pub fn new(file: impl Into<String>) -> Self {
-        Self { file: file.into(), metadata: Vec::new(), tensors: Vec::new(), end: 0 }
+        Self { file: file.into(), metadata: StringPairs::default(), tensors: Vec::new(), end: 0 }
     }
 
     /// Adds a string under `__metadata__`.
-    pub fn metadata(&mut self, key: impl Into<String>, value: impl Into<String>) -> &mut Self {
-        self.metadata.push((key.into(), value.into()));
-        self
+    ///
+    /// # Errors
+    /// [`Problem::OutOfMemory`].
+    pub fn metadata(&mut self, key: &str, value: &str) -> Result<&mut Self, FormatError> {
+        self.metadata.push(key, value).map_err(|p| FormatError::new(&self.file, p))?;
+        Ok(self)
     }
 
     /// Declares the next tensor. `shape` is row-major, outermost first, 0 to 8 dimensions.
@@ -63,7 +66,7 @@ impl Writer {
         let mut writer = Self::new(file);
         writer.metadata.clone_from(&header.metadata);
         for t in &header.tensors {
-            writer.tensor(t.name.as_str(), t.dtype, t.shape.as_slice())?;
+            writer.tensor(&*t.name, t.dtype, &*t.shape)?;
         }
         Ok(writer)
     }
@@ -105,7 +108,7 @@ impl Writer {
             for t in &mut tensors {
                 t.offset = t.offset.saturating_sub(begin);
                 total = total.saturating_add(t.bytes);
-                places.insert(t.name.clone(), name.clone());
+                places.insert(t.name.to_string(), name.clone());
             }
             parts.push(part(name, &self.metadata, tensors)?);
         }
@@ -114,11 +117,9 @@ impl Writer {
     }
 
     fn check_names(&self) -> Result<(), Problem> {
-        if let Err(i) = NameIndex::build(&self.metadata, |e| &e.0) {
-            return Err(Problem::Duplicate { what: "metadata key", name: self.metadata[i].0.clone() });
-        }
-        match NameIndex::build(&self.tensors, |t| &t.name) {
-            Err(i) => Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.clone() }),
+        self.metadata.index("metadata key")?;
+        match NameIndex::build(&self.tensors, |t| &*t.name) {
+            Err(i) => Err(Problem::Duplicate { what: "tensor", name: self.tensors[i].name.to_string() }),
             Ok(_) => Ok(()),
         }
     }
@@ -148,12 +149,12 @@ impl Writer {
             return Err(Problem::ShapeOverflow { tensor: name, dtype, shape });
         };
         self.end = end;
-        Ok(TensorInfo { name, dtype, shape, file: 0, offset, bytes })
+        Ok(TensorInfo { name: name.into(), dtype, shape: shape.into(), file: 0, offset, bytes })
     }
 }
 
 /// A file's header; `tensors` come with offsets in the data section and leave with offsets in the file.
-fn part(name: String, metadata: &[(String, String)], mut tensors: Vec<TensorInfo>) -> Result<Part, FormatError> {
+fn part(name: String, metadata: &StringPairs, mut tensors: Vec<TensorInfo>) -> Result<Part, FormatError> {
     // Written member by member: a JSON map would sort the names.
     let mut members = Vec::new();
     if !metadata.is_empty() {

@@ -47,7 +47,7 @@ pub fn peak(f: impl FnOnce()) -> usize {
     (PEAK.get() - before) as usize
 }
 
-/// What parsing may take: twice the header, a record per name, and a constant for the read window.
-pub fn allowance(header: usize, names: usize) -> usize {
-    2 * header + 160 * names + (64 << 10)
+/// What parsing may take: twice the header, and a constant for the read window and a message.
+pub fn allowance(header: usize) -> usize {
+    2 * header + (64 << 10)
 }

@@ -37,9 +37,9 @@ impl Training {
         let failed = |error| Error::Io { path: path.display().to_string(), error };
         let mut writer = safetensors::Writer::new(path.display().to_string());
         for (key, value) in self.settings()? {
-            writer.metadata(key, value);
+            writer.metadata(key, &value)?;
         }
-        writer.metadata("tern.steps", self.step.to_string());
+        writer.metadata("tern.steps", &self.step.to_string())?;
         let mut data: Vec<Vec<u8>> = Vec::new();
         for (i, (name, values)) in self.factors.named().enumerate() {
             writer.tensor(name, DType::F32, [values.len() as u64])?;
