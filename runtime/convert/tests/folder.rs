@@ -109,9 +109,16 @@ fn tensors(folder: &Path) -> Vec<(String, Vec<u64>, Vec<f32>)> {
 #[test]
 fn a_folder_comes_back_from_its_file() {
     let folder = tempfile::tempdir().unwrap();
-    for name in
-        ["tiny-llama", "tiny-untied", "tiny-bias", "tiny-head-dim", "tiny-llama3", "tiny-sharded", "tiny-mistral"]
-    {
+    for name in [
+        "tiny-llama",
+        "tiny-untied",
+        "tiny-bias",
+        "tiny-head-dim",
+        "tiny-llama3",
+        "tiny-sharded",
+        "tiny-mistral",
+        "tiny-qwen2",
+    ] {
         let (file, again) = (folder.path().join(format!("{name}.gguf")), folder.path().join(name));
         convert(name, &file, None);
         back(&file, &again, None).unwrap();

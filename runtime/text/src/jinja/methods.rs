@@ -171,13 +171,13 @@ fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
             let s = s.get(text_ops::window(s, given)).unwrap_or_default();
             Value::Int(s.matches(need(0)?).count() as i128)
         }
-        "find" | "rfind" | "index" => {
+        "find" | "rfind" | "index" | "rindex" => {
             let part = need(0)?;
             let window = text_ops::window(s, given);
             let inside = s.get(window.clone()).unwrap_or_default();
-            match if name == "rfind" { inside.rfind(part) } else { inside.find(part) } {
+            match if name.starts_with('r') { inside.rfind(part) } else { inside.find(part) } {
                 Some(at) => Value::Int(s[..window.start + at].chars().count() as i128),
-                None if name == "index" => return Err(runtime("the text is not in the string")),
+                None if name.ends_with("index") => return Err(runtime("the text is not in the string")),
                 None => Value::Int(-1),
             }
         }
@@ -188,6 +188,7 @@ fn string(text: &Rc<Text>, name: &str, given: &Given) -> Result<Value> {
         "isascii" => Value::Bool(s.is_ascii()),
         "isupper" => Value::Bool(s.chars().any(char::is_uppercase) && !s.chars().any(char::is_lowercase)),
         "islower" => Value::Bool(s.chars().any(char::is_lowercase) && !s.chars().any(char::is_uppercase)),
+        "istitle" => Value::Bool(text_ops::is_title(s)),
         _ => return Err(unknown(&Value::Str(Rc::clone(text)), name)),
     })
 }

@@ -200,6 +200,17 @@ pub(crate) fn title_method(text: &Text) -> Result<Text> {
     words_begin(text, |c| !is_cased(c), title)
 }
 
+/// Whether capitals stand where words begin and nowhere else, and there is one: `istitle`.
+pub(crate) fn is_title(s: &str) -> bool {
+    let mut before = None;
+    let right = s.chars().all(|c| {
+        let right = !is_cased(c) || c.is_lowercase() == before.is_some_and(is_cased);
+        before = Some(c);
+        right
+    });
+    right && s.chars().any(is_cased)
+}
+
 /// Jinja's `title`: capitals behind spaces, hyphens and opening brackets.
 pub(crate) fn title_filter(text: &Text) -> Result<Text> {
     let text = words_begin(text, |c| is_space(c) || "-({[<".contains(c), |c, out| out.extend(c.to_uppercase()))?;
