@@ -89,9 +89,10 @@ pub const MOE_COMBINE: u32 = 16;
 ///
 /// Inputs: `[q∂ [T, K*f], k∂ [T, K*f], v∂ [T, H*n], lr∂ [T, H], w0∂? [H, f, n], b0∂? [H, n], ln_w∂? [H, n], ln_b∂? [H, n],
 /// token_scale∂? [chunk], positions i32 [T], seq_start i32 [S+1], state?, state_slots? i32 [S], decay∂? [T, H], w1∂? [H, m, n],
-/// b1∂? [H, n]]`. Outputs: `[[T, H*n], state?]`. Head h learns from query and key `h / (H / K)`.
+/// b1∂? [H, n], w2∂? [H, f, m], momentum∂? [T, H]]`. Outputs: `[[T, H*n], state?]`. Head h learns from query and key `h / (H / K)`.
 ///
-/// [`NORMED`](fast_weight_rule::NORMED) (TTT-Linear, Sun et al., arXiv 2407.04620) takes all but the decay, has K = H and n = f.
+/// [`NORMED`](fast_weight_rule::NORMED) (TTT-Linear, Sun et al., arXiv 2407.04620) takes none of the decay, `w2` and the momentum, has
+/// K = H and n = f.
 /// Per sequence and head, with row vectors and mini-batches at absolute positions (`position / chunk`): `W, b` are those at
 /// the mini-batch's start (`w0, b0` at position 0, whatever the state holds). For row i, `o = position mod chunk`:
 /// `z = k_i W + b`; `x̂ = (z - mean) / sqrt(var + eps)` (biased variance); `y = ln_w * x̂ + ln_b`; `e = (y - (v_i - k_i)) * ln_w`;
@@ -110,6 +111,16 @@ pub const MOE_COMBINE: u32 = 16;
 /// with W at the mini-batch's start and `D_i` the sum of its decays up to i, `D_i = D_{i-1} + decay_i` in f32:
 /// `g_i = lr_i (v_i - exp(D_i) k_i W - Σ_{j<i} exp(D_i - D_j) (k_i·k_j) g_j)` and
 /// `exp(D_i) q_i W + Σ_{j<=i} exp(D_i - D_j) (q_i·k_j) g_j`, which is how it is computed, so that a state holds what can be taken back.
+///
+/// [`INNER_PRODUCT`](fast_weight_rule::INNER_PRODUCT) (LaCT, Zhang et al., arXiv 2505.23884) has K = H and `inner` 2, whose model is
+/// `f(x) = (silu(x W0) * (x W2)) W1`, without biases; it takes `w0`, `w1`, `w2`, and `lr [T, 3H]`: of each head the rates of W0, W1 and W2. A
+/// query and a key are divided by their length plus `eps` first. The output row is `f(q_i)` with the weights of the mini-batch's start: a row
+/// answers before it is learned from. At the mini-batch's last place, with `z = k_j W0`, `u = k_j W2` and `d = v_j W1ᵀ` of each row, what
+/// lessens `-Σ_j f(k_j)·v_j` is `G0 = Σ_j lr0_j k_jᵀ (d * u * silu'(z))`, `G1 = Σ_j lr1_j (silu(z) * u)ᵀ v_j` and
+/// `G2 = Σ_j lr2_j k_jᵀ (d * silu(z))`, sums in the order of j. With a momentum, `G += μ G'`, with the mean μ of its rows' and G' what G was
+/// at the end of the mini-batch before (at first 0). With `muon` 1 the step is `G / (|G| + 1e-7)` after five rounds of
+/// `X = a X + b A X + c A A X`, `A = X Xᵀ` (Newton-Schulz, [`MUON`]), else G. Then `W += step`, and each column of W is given the length that it
+/// has in the input: divided by its own plus `eps`, and times that.
 ///
 /// A sequence may stop and go on at any position; the result is bit-equal to one pass. Without a state every sequence starts
 /// at its first row.
@@ -327,9 +338,9 @@ params! {
         head_dim: u32,
         /// Rows of a mini-batch.
         chunk: u32,
-        /// Of the inner layer norm.
+        /// Of the inner layer norm; under [`INNER_PRODUCT`](fast_weight_rule::INNER_PRODUCT) added to lengths.
         eps: f32,
-        /// Inner model: 0 linear, 1 two layers with GELU between them.
+        /// Inner model: 0 linear, 1 two layers with GELU between them, 2 two layers with a gate (SwiGLU).
         inner: u32,
         /// One of [`fast_weight_rule`].
         rule: u32,
@@ -339,6 +350,8 @@ params! {
         key_heads: u32,
         /// Dimensions m between two layers; 0 where the inner model has one.
         hidden: u32,
+        /// 1: a mini-batch's step is made orthogonal by [`MUON`]'s rounds; under [`INNER_PRODUCT`](fast_weight_rule::INNER_PRODUCT) only.
+        muon: u32,
     }
 }
 /// How fast weights learn: from what loss, and from which weights on.
@@ -347,7 +360,17 @@ pub mod fast_weight_rule {
     pub const NORMED: u32 = 0;
     /// Half the squared distance of the inner output to `v`; each row from the weights that the one before left, which decay.
     pub const DELTA: u32 = 1;
+    /// The negative inner product of the inner output with `v`; rows of a mini-batch from its first weights, all at its end.
+    pub const INNER_PRODUCT: u32 = 2;
 }
+/// `a`, `b` and `c` of each round that makes a step orthogonal (Jordan et al., "Muon", 2024; these are LaCT's, arXiv 2505.23884).
+pub const MUON: [[f32; 3]; 5] = [
+    [4.0848, -6.8946, 2.9270],
+    [3.9505, -6.3029, 2.6377],
+    [3.7418, -5.5913, 2.3037],
+    [2.8769, -3.1427, 1.2046],
+    [2.8366, -3.0525, 1.2012],
+];
 params! {
     /// Of [`SHORT_CONV`].
     ShortConvParams {

@@ -22,13 +22,18 @@ pub mod kind {
     ///
     /// Bytes from elsewhere may hold the code -128 and any scale, NaN and infinities included; they mean what they say.
     pub const KV_PAGE: u32 = 1;
-    /// Unit: one sequence's fast weights of one layer. `dims = [heads, head_dim, chunk, value_dim, hidden, 0]`, a `value_dim` of 0
+    /// Unit: one sequence's fast weights of one layer. `dims = [heads, head_dim, chunk, value_dim, hidden, matrices]`, a `value_dim` of 0
     /// being `head_dim`; `dtype` F32. Canonical: f32, per head `W [head_dim, value_dim]`, `b [value_dim]`, then for each of `chunk`
     /// token places of the open mini-batch `k [head_dim]`, `grad [value_dim]` (gradient at the layer's output, see
     /// [`FAST_WEIGHT`](crate::ops::FAST_WEIGHT)), `lr [1]`. Places past the open ones are zero. How many are
     /// open follows from the position: `position mod chunk`. Under [`DELTA`](crate::ops::fast_weight_rule::DELTA) `b` is zero,
     /// `grad` its `g`, and in the place of `lr` is the sum of decays `D`. With `hidden` above 0 the inner model has two layers: a head is
     /// all of this for the first, `value_dim` being `hidden`, then all of it for the second, `head_dim` being `hidden`.
+    ///
+    /// `matrices` is 0 but under [`INNER_PRODUCT`](crate::ops::fast_weight_rule::INNER_PRODUCT), where it is 3, with a momentum 6. Canonical:
+    /// f32, per head `W0 [head_dim, hidden]`, `W1 [hidden, value_dim]`, `W2 [head_dim, hidden]`, with a momentum the last mini-batch's
+    /// `G0`, `G1`, `G2` likewise, then for each of `chunk` token places `k [head_dim]` as divided by its length, `v [value_dim]`, the rates of
+    /// W0, W1 and W2, and the momentum (0 without one).
     pub const FAST_WEIGHT: u32 = 2;
     /// Unit: the rows that one sequence's convolution of one layer may need again ([`SHORT_CONV`](crate::ops::SHORT_CONV)).
     /// `dims = [channels, width, chunk, 0, 0, 0]`; `dtype` F32. Canonical: f32 `[width - 1 + chunk, channels]`, the `width - 1` rows

@@ -72,7 +72,7 @@ fn described() -> String {
         ScaleParams { factor }
         LinearCrossEntropyParams { scale, softcap }
         MoeRouteParams { top_k, softmax_after, normalize, scale }
-        FastWeightParams { heads, head_dim, chunk, eps, inner, rule, value_dim, key_heads, hidden }
+        FastWeightParams { heads, head_dim, chunk, eps, inner, rule, value_dim, key_heads, hidden, muon }
         ShortConvParams { width, chunk }
         ColumnsParams { first, run, step, count }
         Backend {
@@ -98,7 +98,7 @@ fn described() -> String {
         verdict { NO, SLOW, YES }
         usage { FORWARD, BACKWARD_INPUT, GATHER, PAGED, TRAINABLE }
         activation { IDENTITY, SILU, GELU_TANH, GELU, RELU_SQUARED, SIGMOID, TANH, SOFTPLUS }
-        fast_weight_rule { NORMED, DELTA }
+        fast_weight_rule { NORMED, DELTA, INNER_PRODUCT }
         rope_layout { ADJACENT, HALVES }
         ops {
             GRAD, GATHER, ROWS, RMS_NORM, LAYER_NORM, LINEAR, ROPE_TABLE, ROPE, ATTENTION, GLU, ADD, MUL, SCALE,

@@ -78,7 +78,7 @@ fn slope_error(case: &Case, input: usize) -> Vec<f64> {
 /// of the cache moves by one unit there, which for codes is 1; fast weights drift like the op's output.
 pub fn state(case: &Case, want: f64, dtype: u32) -> f64 {
     match (&case.kernel, dtype) {
-        (Kernel::FastWeight(_), _) => simple::FAST_WEIGHT_DRIFT * want.abs().max(1.0),
+        (Kernel::FastWeight(op), _) => simple::drift(&op.0) * want.abs().max(1.0),
         (_, tern_abi::dtype::F16) if case.input(3).is_some() => want.abs().max(1e-4) / 1024.0,
         (_, tern_abi::dtype::I8) if case.input(3).is_some() => 1.0,
         (_, tern_abi::dtype::I8) => 0.0,

@@ -149,6 +149,13 @@ pub fn fast_head_len(f: usize, hidden: usize, n: usize, chunk: usize) -> usize {
     }
 }
 
+/// Floats of one head's fast weights where the inner model has a gate: three matrices between keys of `f`, `m` and values of `n`, with a
+/// momentum as many again, and the rows of the open mini-batch.
+pub fn gated_head_len(f: usize, m: usize, n: usize, chunk: usize, momentum: bool) -> usize {
+    let three = m * (2 * f + n);
+    three * (1 + usize::from(momentum)) + chunk * (f + n + 4)
+}
+
 impl Layout {
     /// Of a state as the host describes it.
     pub fn of(desc: &StateDesc) -> Result<Self> {
@@ -157,11 +164,18 @@ impl Layout {
         match desc.kind {
             kind::KV_PAGE => KvLayout::new(a, b, c, desc.dtype).map(Self::Kv),
             kind::FAST_WEIGHT if desc.dtype == dtype::F32 => {
-                let hidden = desc.dims[4];
-                if hidden > MAX_DIM {
-                    return Err(PluginError::unsupported(format!("fast weights: {hidden} between layers")));
+                let [.., hidden, matrices] = desc.dims;
+                let gated = hidden > 0 && matches!(matrices, 3 | 6);
+                if hidden > MAX_DIM || (matrices > 0 && !gated) {
+                    let what = format!("fast weights: {hidden} between layers, {matrices} matrices");
+                    return Err(PluginError::unsupported(what));
                 }
-                let len = |[a, b, c, d]: [usize; 4]| a.checked_mul(fast_head_len(b, hidden as usize, d, c));
+                let m = hidden as usize;
+                let head = |b, d, c| match matrices {
+                    0 => fast_head_len(b, m, d, c),
+                    n => gated_head_len(b, m, d, c, n == 6),
+                };
+                let len = |[a, b, c, d]: [usize; 4]| a.checked_mul(head(b, d, c));
                 Self::plain("fast weights", [a, b, c, d], len)
             }
             kind::SHORT_CONV if desc.dtype == dtype::F32 => {

@@ -27,7 +27,7 @@ pub(crate) fn unit_bytes(desc: &StateDesc) -> Result<u64> {
         }
         _ => return Err(unknown),
     };
-    let [a, b, c, d, hidden, _] = desc.dims;
+    let [a, b, c, d, hidden, matrices] = desc.dims;
     let bytes = match desc.kind {
         kind::KV_PAGE => kv_row(b, desc.dtype).and_then(|row| {
             let rows = a.checked_mul(c)?.checked_mul(2)?;
@@ -36,7 +36,7 @@ pub(crate) fn unit_bytes(desc: &StateDesc) -> Result<u64> {
         kind::SHORT_CONV => {
             b.checked_sub(1).and_then(|before| before.checked_add(c)?.checked_mul(a)?.checked_mul(element))
         }
-        _ => fast_weight_head(b, hidden, if d > 0 { d } else { b }, c)
+        _ => fast_weight_head(b, hidden, if d > 0 { d } else { b }, c, matrices)
             .and_then(|n| n.checked_mul(a)?.checked_mul(element)),
     };
     bytes.filter(|&n| n > 0).ok_or(unknown)
@@ -49,10 +49,17 @@ pub(crate) fn kv_row(head_dim: u64, dtype: u32) -> Option<u64> {
 }
 
 /// Elements of one head of a fast-weight unit: keys of `f`, values of `n`, and `hidden` between them where there are two layers.
-pub(crate) fn fast_weight_head(f: u64, hidden: u64, n: u64, chunk: u64) -> Option<u64> {
-    match hidden {
-        0 => fast_weight_layer(f, n, chunk),
-        m => fast_weight_layer(f, m, chunk)?.checked_add(fast_weight_layer(m, n, chunk)?),
+/// `matrices` as in [`FAST_WEIGHT`](kind::FAST_WEIGHT); `None` where there are no such units.
+pub(crate) fn fast_weight_head(f: u64, hidden: u64, n: u64, chunk: u64, matrices: u64) -> Option<u64> {
+    match (matrices, hidden) {
+        (0, 0) => fast_weight_layer(f, n, chunk),
+        (0, m) => fast_weight_layer(f, m, chunk)?.checked_add(fast_weight_layer(m, n, chunk)?),
+        (3 | 6, 1..) => {
+            let three = f.checked_mul(2)?.checked_add(n)?.checked_mul(hidden)?;
+            let places = f.checked_add(n)?.checked_add(4)?.checked_mul(chunk)?;
+            three.checked_mul(matrices / 3)?.checked_add(places)
+        }
+        _ => None,
     }
 }
 

@@ -141,7 +141,14 @@ impl Input {
             Rows::Stored {
                 info,
                 change:
-                    Change::None | Change::PlusOne | Change::NegativeExp | Change::Squeezed | Change::Row | Change::Stack(_),
+                    Change::None
+                    | Change::PlusOne
+                    | Change::NegativeExp
+                    | Change::Squeezed
+                    | Change::Row
+                    | Change::Stack(_)
+                    | Change::Column { .. }
+                    | Change::LowRank { .. },
             } => self.read_at(info, first.saturating_mul(row_bytes as u64), out),
             Rows::Stored { info, change: Change::Within { first: before, .. } } => {
                 // Of a bias, the elements are what rows are of a matrix.

@@ -7,12 +7,14 @@ mod bert;
 mod bit_linear;
 mod bitnet;
 mod blocks;
+mod derive;
 mod encoder;
 mod gemma;
 mod gpt2;
 mod gpt_oss;
 mod granite;
 mod hyper;
+mod lact;
 mod llama;
 mod modern_bert;
 mod moe;
@@ -110,6 +112,7 @@ pub const ARCHITECTURES: &[Architecture] = &[
     gpt_oss::ARCHITECTURE,
     bitnet::ARCHITECTURE,
     ttt::ARCHITECTURE,
+    lact::ARCHITECTURE,
     bert::ARCHITECTURE,
     nomic_bert::ARCHITECTURE,
     modern_bert::ARCHITECTURE,

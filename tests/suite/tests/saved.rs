@@ -71,12 +71,22 @@ fn a_file_of_one_tier_is_one_of_any() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
+const RECURRENT: [&str; 7] = [
+    "tiny-qwen3-next",
+    "tiny-qwen3-next-wide",
+    "tiny-ttt-gated",
+    "tiny-ttt-conv",
+    "tiny-ttt-mlp-conv",
+    "tiny-lact",
+    "tiny-lact-muon",
+];
+
 #[test]
 fn recurrent_states_are_saved_at_any_place_of_a_mini_batch() {
     let folder = folder("recurrent");
     let (path, copy) = (folder.join("session"), folder.join("copy"));
     let options = SessionOptions { context: Some(128), isolated: true, ..Default::default() };
-    for name in ["tiny-qwen3-next", "tiny-qwen3-next-wide", "tiny-ttt-gated", "tiny-ttt-conv", "tiny-ttt-mlp-conv"] {
+    for name in RECURRENT {
         for tier in tiers() {
             for n in [1, 31, 32, 41, 95] {
                 let text: Vec<u32> = text(7, n + 9).into_iter().map(|t| t % 290).collect();

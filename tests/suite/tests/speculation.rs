@@ -122,10 +122,10 @@ fn a_draft_model_changes_nothing_be_it_good_or_bad() {
 
 #[test]
 fn tiny_models_on_both_backends() {
-    // Mistral's layers look back only so far; those of the last three have states that no draft may touch.
+    // Mistral's layers look back only so far; those of the last four have states that no draft may touch.
     let names =
         ["tiny-llama3/model.gguf", "tiny-mistral", "tiny-q4-k-m/model.gguf", "tiny-qwen3-next", "tiny-ttt-gated"];
-    for path in names.into_iter().chain(["tiny-ttt-mlp-conv"]).map(|name| goldens().join(name)) {
+    for path in names.into_iter().chain(["tiny-ttt-mlp-conv", "tiny-lact-muon"]).map(|name| goldens().join(name)) {
         for backend in ["cpu", "reference"] {
             let options = ModelOptions { backend: Some(backend.into()), threads: 1, ..Default::default() };
             let model = runtime().open(&path, options).unwrap();
@@ -158,7 +158,7 @@ fn left_at_any_token_a_session_is_what_it_would_be() {
 
 #[test]
 fn so_is_one_whose_layers_learn() {
-    for name in ["tiny-qwen3-next", "tiny-ttt-gated", "tiny-ttt-mlp-conv"] {
+    for name in ["tiny-qwen3-next", "tiny-ttt-gated", "tiny-ttt-mlp-conv", "tiny-lact"] {
         let model = open(&goldens().join(name), "", 1);
         // Across the end of a mini-batch, whatever its length.
         let prompt: Vec<u32> = (0..29).map(|i| i * 7 % 13).collect();

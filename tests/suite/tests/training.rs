@@ -378,3 +378,11 @@ fn holding_has_the_gradient_of_the_divergence_from_the_base() {
         }
     }
 }
+
+#[test]
+fn an_op_without_a_gradient_is_named() {
+    let model = open(goldens().join("tiny-lact"), "cpu");
+    let options = TrainingOptions { context: 64, ..Default::default() };
+    let error = Training::new(&model, options).err().expect("the CPU has no gradient of LaCT's fast weights");
+    assert!(error.to_string().contains("cannot run op fast_weight gradient"), "{error}");
+}

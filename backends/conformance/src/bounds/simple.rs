@@ -2,13 +2,20 @@
 
 use super::{EPS, sum_error};
 use crate::case::{Case, Data};
-use tern_abi::ops::activation;
+use tern_abi::ops::{FastWeightParams, MUON, activation};
 use tern_reference::Kernel;
 
 /// Fast weights feed their own rounding errors back through layer norms and updates. In f32 against f64 the
 /// reference itself drifts by some 1e-6 of a row over 35 rows; an order of magnitude and a half is left for other
 /// orders of summation.
-pub(super) const FAST_WEIGHT_DRIFT: f64 = 3e-5;
+const FAST_WEIGHT_DRIFT: f64 = 3e-5;
+
+/// That, and what a step made orthogonal adds: each round lets what is small grow by its first factor, rounding errors of directions that a
+/// mini-batch of few rows does not have included.
+pub(super) fn drift(p: &FastWeightParams) -> f64 {
+    let growth: f64 = MUON.iter().map(|round| f64::from(round[0])).product();
+    FAST_WEIGHT_DRIFT + if p.muon == 1 { growth * EPS } else { 0.0 }
+}
 
 fn largest(x: &[f64]) -> f64 {
     x.iter().fold(0.0, |m, x| m.max(x.abs()))
@@ -85,7 +92,7 @@ pub(super) fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
         Kernel::FastWeight(op) => {
             let p = &op.0;
             let head = if p.value_dim > 0 { p.value_dim } else { p.head_dim };
-            rows(first, head as usize, |row| vec![FAST_WEIGHT_DRIFT * largest(row).max(1.0); row.len()])
+            rows(first, head as usize, |row| vec![drift(p) * largest(row).max(1.0); row.len()])
         }
         Kernel::Linear(_) | Kernel::LinearCrossEntropy(_) | Kernel::ExpertLinear(_) | Kernel::Attention(_) => {
             Vec::new()

@@ -1,4 +1,4 @@
-//! FAST_WEIGHT under either rule, with one layer and with two: from the start, resumed, across mini-batches, many sequences.
+//! FAST_WEIGHT under every rule, with one layer, two, and a gate: from the start, resumed, across mini-batches, many sequences.
 
 use super::{backward, case};
 use crate::case::{Case, Data, Input};
@@ -20,7 +20,7 @@ struct FastWeightSetup {
     sequences: Vec<(usize, usize)>,
     /// Canonical states, one per sequence at the same index, plus spares; `None` runs without a state.
     state: Option<Vec<Vec<u8>>>,
-    /// Under the delta rule: do weights begin with something, and do they decay?
+    /// Under the delta rule: do weights begin with something, and do they decay? With a gate: the latter is a momentum.
     options: (bool, bool),
 }
 
@@ -29,10 +29,18 @@ impl FastWeightSetup {
     fn unit(&self) -> usize {
         let ((h, _), (f, n), chunk) = self.sizes();
         let layer = |f, n| f * n + n + chunk * (f + n + 1);
-        h * match self.params.hidden as usize {
-            0 => layer(f, n),
-            m => layer(f, m) + layer(m, n),
+        h * match (self.matrices() as usize, self.params.hidden as usize) {
+            (0, 0) => layer(f, n),
+            (0, m) => layer(f, m) + layer(m, n),
+            (matrices, m) => matrices / 3 * m * (2 * f + n) + chunk * (f + n + 4),
         }
+    }
+    fn is_gated(&self) -> bool {
+        self.params.rule == fast_weight_rule::INNER_PRODUCT
+    }
+    /// See [`FAST_WEIGHT`](state::kind::FAST_WEIGHT).
+    fn matrices(&self) -> u64 {
+        if self.is_gated() { 3 + 3 * u64::from(self.options.1) } else { 0 }
     }
     /// Heads and those of keys; dimensions of a key and of a value; rows of a mini-batch.
     fn sizes(&self) -> ((usize, usize), (usize, usize), usize) {
@@ -50,7 +58,8 @@ impl FastWeightSetup {
 /// Builds the case. Data of a sequence depend on the name, its number and the position only.
 fn fast_weight(s: &FastWeightSetup) -> Case {
     let ((h, key_heads), (f, n), chunk) = s.sizes();
-    let delta = s.params.rule == fast_weight_rule::DELTA;
+    let (delta, gated) = (s.params.rule == fast_weight_rule::DELTA, s.is_gated());
+    let rates = if gated { 3 * h } else { h };
     let widths = [key_heads * f, key_heads * f, h * n];
     let mut noise = Noise::new(&s.name);
     let (mut rows, mut lr, mut decay): ([Vec<f32>; 3], Vec<f32>, Vec<f32>) = Default::default();
@@ -61,8 +70,8 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
             // Under the delta rule a key's length decides how fast it is learned; models make it 1 there.
             let deviation = if delta { 0.9 / (f as f32).sqrt() } else { 0.5 };
             rows.iter_mut().zip(widths).for_each(|(all, width)| all.extend(row.reals(width, deviation)));
-            let by = if delta { 1.0 } else { f as f32 };
-            lr.extend(row.reals(h, 0.1).into_iter().map(|x| (0.5 + x) / by));
+            let by = if delta || gated { 1.0 } else { f as f32 };
+            lr.extend(row.reals(rates, 0.1).into_iter().map(|x| (0.5 + x) / by));
             decay.extend(row.reals(h, 0.3).into_iter().map(|x| -x.abs()));
             positions.push(position as i32);
         }
@@ -72,7 +81,7 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
     let tokens =
         |data: Vec<f32>, width| Some(Input { shape: vec![t, width], lead: dim::TOKENS, data: Data::Real(data) });
     let [q, k, v] = rows;
-    let mut inputs = vec![tokens(q, widths[0]), tokens(k, widths[1]), tokens(v, widths[2]), tokens(lr, h)];
+    let mut inputs = vec![tokens(q, widths[0]), tokens(k, widths[1]), tokens(v, widths[2]), tokens(lr, rates)];
     let m = if s.params.hidden > 0 { s.params.hidden as usize } else { n };
     let (w0, b0, ln_w) = (noise.fixed(&[h, f, m], 0.3), noise.fixed(&[h, m], 0.1), noise.around_one(&[h, n]));
     inputs.extend([w0, b0, ln_w, noise.fixed(&[h, n], 0.1)]);
@@ -82,9 +91,9 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
         scale[1] = -0.3;
     }
     inputs.push(Some(Input { shape: vec![chunk], lead: dim::FIXED, data: Data::Real(scale) }));
-    if delta {
+    if delta || gated {
         inputs[5..].fill(None);
-        inputs[4] = inputs[4].take().filter(|_| s.options.0);
+        inputs[4] = inputs[4].take().filter(|_| gated || s.options.0);
     }
     inputs.extend([ints(dim::TOKENS, positions), seq_start(starts)]);
     if let Some(units) = &s.state {
@@ -92,7 +101,7 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
         let slots = (0..s.sequences.len()).map(|n| (units.len() - 1 - n) as i32).collect();
         let units: Vec<Vec<u8>> = units.iter().rev().cloned().collect();
         let value_dim = s.params.value_dim.into();
-        let dims = [h as u64, f as u64, chunk as u64, value_dim, s.params.hidden.into(), 0];
+        let dims = [h as u64, f as u64, chunk as u64, value_dim, s.params.hidden.into(), s.matrices()];
         let shape = vec![units.len() * s.unit() * 4];
         let state = StateSpec { kind: state::kind::FAST_WEIGHT, dtype: dtype::F32, dims, units };
         inputs.push(Some(Input { shape, lead: dim::FIXED, data: Data::State(state) }));
@@ -100,11 +109,17 @@ fn fast_weight(s: &FastWeightSetup) -> Case {
     }
     if delta && s.options.1 {
         inputs.resize(13, None);
-        inputs.push(tokens(decay, h));
+        inputs.push(tokens(decay.clone(), h));
     }
     if s.params.hidden > 0 {
         inputs.resize(14, None);
-        inputs.extend([noise.fixed(&[h, m, n], 0.3), noise.fixed(&[h, n], 0.1)]);
+        inputs.extend([noise.fixed(&[h, m, n], 0.3), noise.fixed(&[h, n], 0.1).filter(|_| !gated)]);
+    }
+    if gated {
+        inputs.push(noise.fixed(&[h, f, m], 0.3));
+        // Shares between 0 and 1.
+        let shares = decay.into_iter().map(f32::exp).collect();
+        inputs.extend(s.options.1.then(|| tokens(shares, h)));
     }
     case(s.name.clone(), Kernel::FastWeight(ops::FastWeight(s.params)), inputs, dims(t, s.sequences.len(), 0))
 }
@@ -131,6 +146,24 @@ fn delta(name: &str, heads: [u32; 2], dims: [u32; 2], chunk: u32, sequences: &[(
     FastWeightSetup { name, params, options: (false, true), ..s }
 }
 
+/// A gated inner model: dimensions of a key, of what is between, and of a value; with a momentum or not, and with orthogonal steps or not.
+fn gated(
+    name: &str,
+    heads: u32,
+    dims: [u32; 3],
+    chunk: u32,
+    (momentum, muon): (bool, bool),
+    sequences: &[(usize, usize)],
+) -> FastWeightSetup {
+    let [head_dim, hidden, value_dim] = dims;
+    let s = setup(name, heads, head_dim, chunk, sequences);
+    let (rule, muon) = (fast_weight_rule::INNER_PRODUCT, u32::from(muon));
+    let kind = format!("{}{}", if momentum { " momentum" } else { "" }, if muon > 0 { " muon" } else { "" });
+    let name = format!("gate{kind}, {} m={hidden} n={value_dim}", s.name);
+    let params = FastWeightParams { inner: 2, hidden, rule, value_dim, eps: 1e-5, muon, ..s.params };
+    FastWeightSetup { name, params, options: (true, momentum), ..s }
+}
+
 /// Setups that start at position 0.
 fn setups() -> Vec<FastWeightSetup> {
     let mut out: Vec<FastWeightSetup> =
@@ -149,6 +182,13 @@ fn setups() -> Vec<FastWeightSetup> {
     out.push(delta("wide", [4, 2], [64, 128], 32, &[(0, 71)]));
     out.push(FastWeightSetup { options: (true, true), ..delta("from weights", [2, 2], [8, 0], 4, &[(0, 9)]) });
     out.push(FastWeightSetup { options: (true, false), ..delta("no decay", [2, 0], [8, 8], 4, &[(0, 3), (0, 9)]) });
+    let (plain, momentum, muon, both) = ((false, false), (true, false), (false, true), (true, true));
+    out.extend(super::TOKENS.map(|t| gated("one sequence", 2, [16, 16, 16], 16, both, &[(0, t)])));
+    out.push(gated("one row per mini-batch", 1, [8, 24, 8], 1, momentum, &[(0, 5)]));
+    out.push(gated("odd sizes", 3, [5, 19, 7], 7, plain, &[(0, 23)]));
+    out.push(gated("fewer dimensions between", 2, [18, 6, 20], 5, muon, &[(0, 23)]));
+    out.push(gated("wide, groups of rows", 2, [64, 96, 64], 70, both, &[(0, 150)]));
+    out.push(gated("many", 2, [8, 12, 8], 4, momentum, &[(0, 3), (0, 9), (0, 1), (0, 4)]));
     out
 }
 
@@ -178,6 +218,8 @@ pub(super) fn gradients() -> Vec<Case> {
         delta("stretches, heads that share keys", [6, 2], [5, 18], 4, &[(0, 27), (0, 2)]),
         FastWeightSetup { options: (true, false), ..delta("no decay", [2, 0], [4, 0], 4, &[(0, 6)]) },
         setup("from the midst of a mini-batch", 2, 4, 4, &[(3, 6), (2, 1), (5, 9)]),
+        gated("two mini-batches", 1, [4, 5, 3], 4, (true, false), &[(0, 9)]),
+        gated("from the midst of a mini-batch", 2, [3, 4, 3], 3, (false, true), &[(2, 5), (0, 3)]),
     ];
     small.iter().map(|s| backward(fast_weight(s))).collect()
 }

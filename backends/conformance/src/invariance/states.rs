@@ -13,10 +13,14 @@ pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
         (state::kind::KV_PAGE, dtype, dims, bytes)
     };
     let fast = |dims: [u64; 6]| {
-        let [h, f, chunk, n, hidden, _] = dims;
+        let [h, f, chunk, n, hidden, matrices] = dims;
         let n = if n > 0 { n } else { f };
         let layer = |f: u64, n: u64| f * n + n + chunk * (f + n + 1);
-        let head = if hidden > 0 { layer(f, hidden) + layer(hidden, n) } else { layer(f, n) };
+        let head = match (matrices, hidden) {
+            (0, 0) => layer(f, n),
+            (0, m) => layer(f, m) + layer(m, n),
+            (matrices, m) => matrices / 3 * m * (2 * f + n) + chunk * (f + n + 4),
+        };
         (state::kind::FAST_WEIGHT, dtype::F32, dims, 4 * h * head)
     };
     let convolved = |dims: [u64; 6]| {
@@ -34,6 +38,8 @@ pub fn round_trip(device: &Device) -> Vec<(String, Verdict)> {
         fast([3, 5, 7, 0, 0, 0]),
         fast([3, 5, 7, 9, 0, 0]),
         fast([3, 5, 7, 0, 11, 0]),
+        fast([3, 5, 7, 9, 11, 3]),
+        fast([2, 5, 7, 0, 11, 6]),
         convolved([10, 4, 7, 0, 0, 0]),
     ];
     let check = |(kind, dtype, dims, bytes): (u32, u32, [u64; 6], u64)| {

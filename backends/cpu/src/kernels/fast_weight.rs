@@ -3,7 +3,10 @@
 
 pub mod delta;
 pub mod delta_grad;
+pub mod gated;
 pub mod grad;
+pub mod muon;
+mod products;
 
 use super::activation::{activate, grad::slope};
 use super::vector::{load, map_over, sum, sum_of_squares, sum_over};

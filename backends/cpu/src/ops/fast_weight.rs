@@ -2,6 +2,7 @@
 
 mod delta;
 mod delta_grad;
+mod gated;
 pub mod grad;
 mod heads;
 mod shape;
@@ -39,8 +40,10 @@ struct FastWeight {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "FAST_WEIGHT");
-    if op.params::<FastWeightParams>().rule == fast_weight_rule::DELTA {
-        return delta::compile(&c, op, ctx);
+    match op.params::<FastWeightParams>().rule {
+        fast_weight_rule::DELTA => return delta::compile(&c, op, ctx),
+        fast_weight_rule::INNER_PRODUCT => return gated::compile(&c, op, ctx),
+        _ => {}
     }
     let Shape { real, second, sequences, heads, f, hidden, chunk, eps } = Shape::new(&c, op)?;
     let state = state_slots::compile(&c, &sequences, 11, 12)?;

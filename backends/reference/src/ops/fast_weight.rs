@@ -1,7 +1,8 @@
-//! FAST_WEIGHT: an inner model per head that learns along the sequence. A layer of it is here, what layers make together and the delta
-//! rule in files of their own.
+//! FAST_WEIGHT: an inner model per head that learns along the sequence. A layer of it is here; what layers make together, the delta
+//! rule, and an inner model with a gate in files of their own.
 
 mod delta;
+mod gated;
 mod stack;
 
 use super::Operation;
@@ -31,6 +32,8 @@ const STATE_SLOTS: usize = 12;
 const DECAY: usize = 13;
 const W1: usize = 14;
 const B1: usize = 15;
+const W2: usize = 16;
+const MOMENTUM: usize = 17;
 
 /// A row that the open mini-batch has taken in: the layer's input (the key), gradient at its output, learning rate (under the delta
 /// rule the sum of decays).
@@ -97,14 +100,19 @@ impl FastWeight {
     fn is_delta(&self) -> bool {
         self.0.rule == fast_weight_rule::DELTA
     }
+    fn is_gated(&self) -> bool {
+        self.0.rule == fast_weight_rule::INNER_PRODUCT
+    }
     fn chunk(&self) -> usize {
         self.0.chunk as usize
     }
     /// First element of a head in a state, after checking that the state has it.
-    fn head_in_state(&self, state: &StateMemory<'_>, slot: usize, head: usize) -> Result<u64> {
+    fn head_in_state(&self, state: &StateMemory<'_>, slot: usize, head: usize, momentum: bool) -> Result<u64> {
         let (heads, chunk) = (u64::from(self.0.heads), u64::from(self.0.chunk));
         let (f, hidden, n) = (self.head_dim() as u64, self.0.hidden.into(), self.value_dim() as u64);
-        let per_head = fast_weight_head(f, hidden, n, chunk).ok_or(Error::Internal("a head that overflows"))?;
+        let matrices = if self.is_gated() { 3 + 3 * u64::from(momentum) } else { 0 };
+        let per_head =
+            fast_weight_head(f, hidden, n, chunk, matrices).ok_or(Error::Internal("a head that overflows"))?;
         let unit = per_head.saturating_mul(heads);
         let units = state.len()? / unit;
         if slot as u64 >= units {
@@ -162,9 +170,14 @@ impl FastWeight {
     }
     /// Are inputs there that the rule takes, and no others?
     fn check_rule(&self, s: &Signature) -> Result<()> {
-        let (p, delta) = (&self.0, self.is_delta());
-        s.parameter(p.rule <= fast_weight_rule::DELTA, "rule", p.rule.into(), "one of fast_weight_rule")?;
-        s.parameter(delta || self.value_dim() == self.head_dim(), "value_dim", p.value_dim.into(), "head_dim")?;
+        let (p, delta, gated) = (&self.0, self.is_delta(), self.is_gated());
+        s.parameter(p.rule <= fast_weight_rule::INNER_PRODUCT, "rule", p.rule.into(), "one of fast_weight_rule")?;
+        s.parameter(
+            delta || gated || self.value_dim() == self.head_dim(),
+            "value_dim",
+            p.value_dim.into(),
+            "head_dim",
+        )?;
         s.parameter(delta || self.key_heads() == p.heads as usize, "key_heads", p.key_heads.into(), "heads")?;
         s.parameter(
             p.heads.is_multiple_of(self.key_heads() as u32),
@@ -172,28 +185,37 @@ impl FastWeight {
             p.key_heads.into(),
             "a divisor of heads",
         )?;
+        let inner = match p.rule {
+            fast_weight_rule::NORMED => p.inner <= 1,
+            fast_weight_rule::DELTA => p.inner == 0,
+            _ => p.inner == 2,
+        };
+        s.parameter(inner, "inner", p.inner.into(), "0, 1 under the first rule only, 2 under the last")?;
+        s.parameter((p.inner > 0) == (p.hidden > 0), "hidden", p.hidden.into(), "above 0 for two layers, 0 for one")?;
+        s.parameter(p.muon <= u32::from(gated), "muon", p.muon.into(), "0, or 1 under the last rule")?;
         let two = p.inner == 1;
-        s.parameter(p.inner == 0 || (two && !delta), "inner", p.inner.into(), "0, or 1 but for the delta rule")?;
-        s.parameter(two == (p.hidden > 0), "hidden", p.hidden.into(), "above 0 for two layers, 0 for one")?;
-        for (i, tensor) in [(W1, "w1"), (B1, "b1")] {
+        let normed = !delta && !gated;
+        // Taken under the rule, and whether it must be there.
+        let inputs = [
+            (W0, "w0", true, !delta),
+            (B0, "b0", normed, normed),
+            (LN_W, "ln_w", normed, normed),
+            (LN_B, "ln_b", normed, normed),
+            (TOKEN_SCALE, "token_scale", normed, normed),
+            (DECAY, "decay", delta, false),
+            (W1, "w1", two || gated, two || gated),
+            (B1, "b1", two, two),
+            (W2, "w2", gated, gated),
+            (MOMENTUM, "momentum", gated, false),
+        ];
+        for (i, tensor, taken, needed) in inputs {
             match s.get(i) {
-                None if two => s.need(i, tensor).map(drop)?,
-                Some(_) if !two => return Err(s.shape_error(i, tensor, "none for an inner model of one layer")),
+                None if needed => s.need(i, tensor).map(drop)?,
+                Some(_) if !taken => return Err(s.shape_error(i, tensor, "none under this rule and inner model")),
                 _ => {}
             }
         }
-        let needed = [(W0, "w0"), (B0, "b0"), (LN_W, "ln_w"), (LN_B, "ln_b"), (TOKEN_SCALE, "token_scale")];
-        if !delta {
-            needed.iter().try_for_each(|&(i, tensor)| s.need(i, tensor).map(drop))?;
-            return match s.get(DECAY) {
-                None => Ok(()),
-                Some(_) => Err(s.shape_error(DECAY, "decay", "none under this rule")),
-            };
-        }
-        match needed[1..].iter().find(|&&(i, _)| s.get(i).is_some()) {
-            None => Ok(()),
-            Some(&(i, tensor)) => Err(s.shape_error(i, tensor, "none under this rule")),
-        }
+        Ok(())
     }
 }
 
@@ -201,10 +223,10 @@ impl Operation for FastWeight {
     const NAME: &'static str = "FAST_WEIGHT";
 
     fn arity(&self) -> (usize, usize) {
-        (16, 2)
+        (18, 2)
     }
     fn differentiable(&self, i: usize) -> bool {
-        i <= TOKEN_SCALE || matches!(i, DECAY | W1 | B1)
+        i <= TOKEN_SCALE || matches!(i, DECAY | W1 | B1 | W2 | MOMENTUM)
     }
     fn infer(&self, s: &Signature) -> Result<Vec<Option<Meta>>> {
         let p = &self.0;
@@ -217,21 +239,26 @@ impl Operation for FastWeight {
         for (i, tensor, width) in [(Q, "q", self.key_heads() * f), (K, "k", self.key_heads() * f), (V, "v", h * n)] {
             s.real_is(i, tensor, &[t, width])?;
         }
-        s.real_is(LR, "lr", &[t, h])?;
+        s.real_is(LR, "lr", &[t, if self.is_gated() { 3 * h } else { h }])?;
         let m = if p.hidden > 0 { p.hidden as usize } else { n };
         s.optional_real_is(W0, "w0", &[h, f, m])?;
         s.optional_real_is(W1, "w1", &[h, m, n])?;
+        s.optional_real_is(W2, "w2", &[h, f, m])?;
         for (i, tensor, width) in [(B0, "b0", m), (B1, "b1", n), (LN_W, "ln_w", n), (LN_B, "ln_b", n)] {
             s.optional_real_is(i, tensor, &[h, width])?;
         }
         s.optional_real_is(TOKEN_SCALE, "token_scale", &[p.chunk as usize])?;
         s.optional_real_is(DECAY, "decay", &[t, h])?;
+        s.optional_real_is(MOMENTUM, "momentum", &[t, h])?;
         s.int_is(POSITIONS, "positions", [t])?;
         let sequences = s.seq_start(SEQ_START)?;
         let state = s.state_of_sequences(STATE, STATE_SLOTS, sequences)?;
         Ok(vec![s.out(&[t, h * n]), state])
     }
     fn forward<R: Real>(&self, x: &Args<'_, R>) -> Result<Vec<Output<R>>> {
+        if self.is_gated() {
+            return self.forward_gated(x);
+        }
         let (heads, f, n, chunk) = (self.0.heads as usize, self.head_dim(), self.value_dim(), self.chunk());
         let key_heads = self.key_heads();
         let [t, _] = x.shape(Q)?;
@@ -250,7 +277,7 @@ impl Operation for FastWeight {
                 let (w, b) = (own(ln_w), own(ln_b));
                 let norm = Norm { w: &w, b: &b, eps: self.0.eps };
                 let place = match state {
-                    Some(s) => Some((s, self.head_in_state(&s, self.slot(x, sequence)?, head)?)),
+                    Some(s) => Some((s, self.head_in_state(&s, self.slot(x, sequence)?, head, false)?)),
                     None => None,
                 };
                 let mut layers = match place {

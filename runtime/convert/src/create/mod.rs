@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::Path;
 use tern::CancelFlag;
-use tern::models::{Change, Hyper, TensorSpec, TensorTable, find, hugging_face};
+use tern::models::{Change, Hyper, Kind, TensorSpec, TensorTable, find, hugging_face};
 use tern_formats::hf::{Config, WEIGHTS_FILE, to_text};
 use tern_formats::safetensors::Writer;
 use tern_formats::{AtomicFile, DType, FileSource, commit_all};
@@ -158,12 +158,18 @@ fn stated(name: &str, config: &Config) -> Result<bool, ConvertError> {
     Ok(config.bool(switch)?.unwrap_or(false))
 }
 
-/// What its numbers are at first: norms do nothing, biases neither.
+/// What its numbers are at first: norms do nothing, biases neither. Weights that learn along a text keep their first length, so theirs follow
+/// from how many they are, as their authors have it (arXiv 2505.23884).
 fn start(spec: &TensorSpec, name: &str, deviation: f32) -> Start {
+    let (root, inputs) = (|n: u64| (n as f32).sqrt(), spec.shape.get(1).copied().unwrap_or(1));
     let norm = name.to_lowercase().contains("norm") || name.contains("ln_");
     match spec.change {
         _ if name.ends_with("bias") || spec.change == Change::PlusOne => Start::Constant(0.0),
         _ if norm && spec.shape.len() == 1 => Start::Constant(1.0),
+        Change::Column { .. } => Start::Constant(if name.ends_with("scale") { 1.0 } else { 0.0 }),
+        Change::LowRank { rank } if name.ends_with("w_left") => Start::Normal(0.5 / root(rank)),
+        Change::LowRank { .. } => Start::Normal(0.5 / root(inputs)),
+        Change::Stack(_) if spec.kind == Kind::Vector && spec.shape.len() == 3 => Start::Normal(1.0 / root(inputs)),
         _ => Start::Normal(deviation),
     }
 }

@@ -85,6 +85,10 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
                 })?;
                 (stack.dtype(), Rows::Stack(stack))
             }
+            Change::Column { .. } | Change::LowRank { .. } => {
+                let parts = found.iter().map(|t| numbers(checkpoint, t)).collect::<Result<Vec<_>, _>>()?;
+                (DType::F32, Rows::Computed(spec.derived(&parts).unwrap_or_default()))
+            }
             change => (info.dtype, Rows::Stored { info: info.clone(), change }),
         };
         tensors.push(Tensor { name: name.to_owned(), dtype, shape: spec.shape_in(true), rows });

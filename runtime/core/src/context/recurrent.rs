@@ -6,14 +6,20 @@
 
 use super::states::State;
 use crate::error::Error;
+use tern_abi::state::StateDesc;
 
-/// Snapshots kept per sequence.
-const SNAPSHOTS: u64 = 4;
+/// Snapshots kept per sequence, for mini-batches of so many rows. Where these are many, a unit is mostly rows, and fewer of them reach as
+/// far back: with two, no more is computed again than one mini-batch and what was there of the next.
+const fn snapshots(chunk: u64) -> u64 {
+    if chunk > 256 { 2 } else { 4 }
+}
 
 /// Where the units of each sequence are, and what they are good for. The units themselves are in [`State`]s.
 pub struct Recurrent {
     /// Rows of a mini-batch; the least common multiple over layers. 0: the model has no recurrent state.
     chunk: u64,
+    /// Snapshots that a sequence may have.
+    places: u64,
     /// Per sequence, oldest first.
     snapshots: Vec<Vec<Snapshot>>,
 }
@@ -26,16 +32,16 @@ struct Snapshot {
 }
 
 impl Recurrent {
-    /// Units that `sequences` need: the live ones come first, then each sequence's places for snapshots.
-    pub fn units(sequences: u64) -> u64 {
-        sequences * (1 + SNAPSHOTS)
+    /// Units that `sequences` need of a state: the live ones come first, then each sequence's places for snapshots.
+    pub fn units(desc: &StateDesc, sequences: u64) -> u64 {
+        sequences * (1 + snapshots(desc.dims[2]))
     }
 
     /// For so many sequences over the recurrent ones of `states`.
     pub fn new(states: &[State], sequences: u64) -> Self {
-        let chunks = states.iter().filter(|s| !s.is_paged()).map(|s| s.desc.dims[2].max(1));
-        let chunk = chunks.reduce(lcm).unwrap_or(0);
-        Self { chunk, snapshots: vec![Vec::new(); sequences as usize] }
+        let chunks = || states.iter().filter(|s| !s.is_paged()).map(|s| s.desc.dims[2].max(1));
+        let (chunk, places) = (chunks().reduce(lcm).unwrap_or(0), chunks().map(snapshots).min().unwrap_or(0));
+        Self { chunk, places, snapshots: vec![Vec::new(); sequences as usize] }
     }
 
     /// Does the model have recurrent states?
@@ -50,7 +56,7 @@ impl Recurrent {
         }
         let kept = &mut self.snapshots[sequence];
         kept.retain(|s| s.position < end);
-        let place = match (0..SNAPSHOTS).find(|p| kept.iter().all(|s| s.place != *p)) {
+        let place = match (0..self.places).find(|p| kept.iter().all(|s| s.place != *p)) {
             Some(place) => place,
             None => kept.remove(0).place,
         };
@@ -108,7 +114,7 @@ impl Recurrent {
         let both = old.min(new);
         self.snapshots.resize(new as usize, Vec::new());
         let live = (0..both).map(|i| (i, i));
-        live.chain((0..both * SNAPSHOTS).map(|i| (old + i, new + i))).collect()
+        live.chain((0..both * self.places).map(|i| (old + i, new + i))).collect()
     }
 
     fn restore(&mut self, states: &[State], sequence: usize, target: u64) -> Result<u64, Error> {
@@ -120,7 +126,7 @@ impl Recurrent {
     }
 
     fn unit(&self, sequence: usize, place: u64) -> u64 {
-        (self.snapshots.len() + sequence * SNAPSHOTS as usize) as u64 + place
+        (self.snapshots.len() + sequence * self.places as usize) as u64 + place
     }
 }
 

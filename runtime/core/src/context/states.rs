@@ -22,7 +22,7 @@ pub struct State {
 
 /// Units of a state.
 pub fn units(desc: &StateDesc, pages: u64, sequences: u64) -> u64 {
-    if desc.kind == kind::KV_PAGE { pages } else { Recurrent::units(sequences) }
+    if desc.kind == kind::KV_PAGE { pages } else { Recurrent::units(desc, sequences) }
 }
 
 impl State {

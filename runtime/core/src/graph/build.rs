@@ -289,12 +289,12 @@ impl GraphBuilder {
     }
 
     /// Fast weights. Their inputs in the order of [`FAST_WEIGHT`], positions and seq_start included, without state and slots; what comes
-    /// after these is `more`: decay, and weights and biases of a second layer.
+    /// after these is `more`: decay, weights and biases of a second layer, those of a gate, a momentum.
     pub fn fast_weight(
         &mut self,
         inputs: [Option<Value>; 11],
         state: Option<(Value, Value)>,
-        more: [Option<Value>; 3],
+        more: [Option<Value>; 5],
         params: FastWeightParams,
     ) -> (Value, Option<Value>) {
         let out = self.node_value(inputs[2].map(|v| self.shape(v)).unwrap_or_default());

@@ -69,7 +69,7 @@ ops! {
     /// Weighted sum of expert outputs.
     MoeCombine = MOE_COMBINE, "moe_combine", differentiable [0, 1, 2];
     /// Fast weights.
-    FastWeight(FastWeightParams) = FAST_WEIGHT, "fast_weight", differentiable [0, 1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15];
+    FastWeight(FastWeightParams) = FAST_WEIGHT, "fast_weight", differentiable [0, 1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16, 17];
     /// Negative log-likelihood.
     CrossEntropy = CROSS_ENTROPY, "cross_entropy", differentiable [0];
     /// Negative log-likelihood under a linear layer.

@@ -6,7 +6,7 @@ use super::ternary::{self, Codes};
 use crate::error::Error;
 use crate::models::{BitLinear, Change, ConfigError, TensorSpec, TensorTable};
 use std::collections::{HashMap, HashSet};
-use tern_formats::{Checkpoint, TensorInfo};
+use tern_formats::{Checkpoint, DType, TensorInfo};
 
 /// The tensors of a file that an architecture knows, by GGUF name.
 pub struct Resolved {
@@ -31,6 +31,8 @@ enum Made {
     Columns(TensorInfo, u64),
     /// Experts' matrices.
     Stack(StackSource),
+    /// Numbers of these, see [`TensorSpec::derived`].
+    Derived(TensorSpec, Vec<TensorInfo>),
     /// A matrix of weights -1, 0 and 1, which is read into another type.
     Ternary(Ternary),
 }
@@ -146,6 +148,13 @@ fn as_ternary(how: BitLinear, whole: &TensorInfo, factor: Option<&TensorInfo>, s
 fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored> {
     let change = if gguf { Change::None } else { spec.change };
     let whole = *found.first()?;
+    if matches!(change, Change::Column { .. } | Change::LowRank { .. }) {
+        let elements = spec.shape.iter().try_fold(4u64, |n, &d| n.checked_mul(d))?;
+        let (name, shape) = (spec.gguf.as_str().into(), spec.shape.as_slice().into());
+        let info = TensorInfo { name, dtype: DType::F32, shape, bytes: elements, ..whole.clone() };
+        let parts = found.iter().map(|&t| t.clone()).collect();
+        return Some(Stored { info, change, made: Some(Made::Derived(spec.clone(), parts)) });
+    }
     if let Change::Stack(stack) = change {
         let source = StackSource::new(spec, stack, found.iter().map(|&t| t.clone()).collect())?;
         let rows =
@@ -202,6 +211,11 @@ impl Stored {
             None => 0,
             Some(Made::Columns(whole, _)) => whole.bytes,
             Some(Made::Stack(stack)) => stack.extra_bytes(),
+            // As in the file, and as single precision has them.
+            Some(Made::Derived(_, parts)) => parts
+                .iter()
+                .map(|t| t.bytes.saturating_add(t.elements().saturating_mul(4)))
+                .fold(0, u64::saturating_add),
             // The file's, codes of a byte each, and where it has floats those.
             Some(Made::Ternary(t)) => {
                 let floats = if t.how == BitLinear::Master { 5 } else { 1 };
@@ -222,6 +236,7 @@ impl Stored {
             None => std::slice::from_ref(&self.info),
             Some(Made::Columns(whole, _) | Made::Ternary(Ternary { whole, .. })) => std::slice::from_ref(whole),
             Some(Made::Stack(stack)) => stack.tensors(),
+            Some(Made::Derived(_, parts)) => parts,
         }
     }
 
@@ -236,6 +251,11 @@ impl Stored {
                 return Ok(out);
             }
             Some(Made::Ternary(ternary)) => return ternary.read(file, &self.info),
+            Some(Made::Derived(spec, parts)) => {
+                let parts = parts.iter().map(|t| numbers(file, t)).collect::<Result<Vec<_>, _>>()?;
+                let values = spec.derived(&parts).unwrap_or_default();
+                return Ok(values.into_iter().flat_map(f32::to_le_bytes).collect());
+            }
         };
         let bytes = file.checkpoint.read(whole)?;
         // Row r of the tensor is column `first + r` of the whole.
@@ -265,6 +285,14 @@ impl Stored {
         }
         Ok(values)
     }
+}
+
+/// A tensor's numbers.
+fn numbers(file: &ModelFile, t: &TensorInfo) -> Result<Vec<f32>, Error> {
+    let mut values = vec![0.0; usize::try_from(t.elements()).unwrap_or(0)];
+    let internal = |e: tern_quant::QuantError| Error::Internal { what: format!("{}: {e}", t.name) };
+    tern_quant::dequantize(t.dtype, &file.checkpoint.read(t)?, &mut values).map_err(internal)?;
+    Ok(values)
 }
 
 impl Ternary {

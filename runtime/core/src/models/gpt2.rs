@@ -20,7 +20,7 @@ fn read(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
     let prefixed = h.has_tensor("", "transformer.wte.weight");
     let embedding = if prefixed { "transformer.wte.weight" } else { "wte.weight" };
     let eps = ("attention.layer_norm_epsilon", "layer_norm_epsilon");
-    let sizes = Sizes::read_as(h, Pairs::Halves, &Names { embedding, eps, ffn: Some(4), ..Names::default() })?;
+    let sizes = Sizes::read_as(h, Pairs::Halves, &Names { embedding, eps, ffn: Some(&|d| 4 * d), ..Names::default() })?;
     h.same("attention.head_count_kv", sizes.attention.kv_heads.into(), sizes.attention.heads.into())?;
     h.same("attention.key_length", sizes.attention.rows().0, sizes.common.width)?;
     h.one_of("activation_function", &["gelu_new", "gelu_pytorch_tanh"])?;

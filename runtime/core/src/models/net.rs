@@ -289,6 +289,20 @@ impl<'a> Net<'a> {
         v
     }
 
+    /// `x [T, heads]` with each element repeated for the `run` dimensions of its head: a product with ones and zeros, which is exact.
+    pub fn spread(&mut self, x: Value, heads: u32, run: u32) -> Value {
+        let (name, rows, columns) = ("spread", u64::from(heads) * u64::from(run), u64::from(heads));
+        let w = match self.made.get(name) {
+            Some(&w) => w,
+            None => self.g.constant(name, &[rows, columns]),
+        };
+        let own = |i: u64| if i / columns / u64::from(run) == i % columns { 1.0 } else { 0.0 };
+        let values = (0..rows * columns).map(own).collect();
+        self.computed.insert(name.to_owned(), Computed { values, divisors: None });
+        self.made.insert(name.to_owned(), w);
+        self.g.linear(x, w, LinearExtras::default())
+    }
+
     /// `heads` heads of `x`, rotated as `shape` says.
     pub fn rotated(&mut self, x: Value, table: Value, heads: u32, shape: &AttentionShape) -> Value {
         let (head_dim, n_rot, layout) = (shape.head_dim, shape.n_rot, shape.rope_layout);
@@ -307,17 +321,32 @@ impl<'a> Net<'a> {
     ) -> Value {
         let all = [q, k, v, lr, w, b, ln_w, ln_b, token_scale].map(Some);
         let [w, b] = second.map_or([None; 2], |s| s.map(Some));
-        self.fast(all, [None, w, b], params)
+        self.fast(all, [None, w, b, None, None], params)
     }
 
     /// The same under the delta rule, from zeros: learns from queries, keys, values and rates, and forgets by decays.
     pub fn delta_rule(&mut self, [q, k, v, lr]: [Value; 4], decay: Value, params: FastWeightParams) -> Value {
         let [q, k, v, lr] = [q, k, v, lr].map(Some);
-        self.fast([q, k, v, lr, None, None, None, None, None], [Some(decay), None, None], params)
+        self.fast([q, k, v, lr, None, None, None, None, None], [Some(decay), None, None, None, None], params)
     }
 
-    fn fast(&mut self, learned: [Option<Value>; 9], more: [Option<Value>; 3], params: FastWeightParams) -> Value {
-        let dims = [params.heads, params.head_dim, params.chunk, params.value_dim, params.hidden, 0].map(u64::from);
+    /// The same with a gated inner model, which starts as its three matrices and learns at the end of mini-batches.
+    pub fn gated_fast_weight(
+        &mut self,
+        [q, k, v, lr]: [Value; 4],
+        [w0, w1, w2]: [Value; 3],
+        momentum: Option<Value>,
+        params: FastWeightParams,
+    ) -> Value {
+        let [q, k, v, lr, w0, w1, w2] = [q, k, v, lr, w0, w1, w2].map(Some);
+        self.fast([q, k, v, lr, w0, None, None, None, None], [None, w1, None, w2, momentum], params)
+    }
+
+    fn fast(&mut self, learned: [Option<Value>; 9], more: [Option<Value>; 5], params: FastWeightParams) -> Value {
+        // Matrices of a gated inner model, and those of its momentum.
+        let matrices = 3 * u32::from(more[3].is_some()) + 3 * u32::from(more[4].is_some());
+        let dims =
+            [params.heads, params.head_dim, params.chunk, params.value_dim, params.hidden, matrices].map(u64::from);
         let state = self.recurrent("fast", kind::FAST_WEIGHT, dims);
         let [q, k, v, lr, w, b, ln_w, ln_b, token_scale] = learned;
         let rows = [inputs::POSITIONS, inputs::SEQ_START].map(|name| Some(self.input(name)));

@@ -50,8 +50,8 @@ pub struct Names<'a> {
     pub head: &'a str,
     /// What norms add, in GGUF and in folders.
     pub eps: (&'a str, &'a str),
-    /// The feed-forward block's width in widths of the model, where it is not stated.
-    pub ffn: Option<u64>,
+    /// The feed-forward block's width for one of the model, where it is not stated.
+    pub ffn: Option<&'a dyn Fn(u64) -> u64>,
 }
 
 impl Default for Names<'_> {
@@ -77,7 +77,8 @@ impl Sizes {
     pub fn read_as(h: &Hyper<'_>, pairs: Pairs, names: &Names<'_>) -> Result<Self, ConfigError> {
         let width = h.int("embedding_length", &["hidden_size", "n_embd"], 1..=1 << 16, None)?;
         let layers = h.int("block_count", &["num_hidden_layers", "n_layer"], 1..=1024, None)?;
-        let heads = h.int("attention.head_count", &["num_attention_heads", "n_head"], 1..=1024, None)?;
+        let heads =
+            h.int("attention.head_count", &["num_attention_heads", "n_head", "num_attn_heads"], 1..=1024, None)?;
         let kv_heads = h.int("attention.head_count_kv", &["num_key_value_heads"], 1..=heads, Some(heads))?;
         let head_dim = h.int("attention.key_length", &["head_dim"], 2..=1024, Some(width / heads))?;
         h.divides("attention.head_count_kv", kv_heads, "attention.head_count", heads)?;
@@ -95,7 +96,7 @@ impl Sizes {
                 "feed_forward_length",
                 &["intermediate_size", "n_inner"],
                 1..=1 << 20,
-                names.ffn.map(|n| n * width),
+                names.ffn.map(|of| of(width)),
             )?,
             attention: AttentionShape {
                 heads: heads as u32,

@@ -39,6 +39,19 @@ pub enum Change {
     Row,
     /// A folder has a stack of matrices, one per expert, in another form.
     Stack(Stack),
+    /// A folder has a vector as a column of a matrix.
+    Column {
+        /// Which one.
+        at: u64,
+        /// Columns of the matrix.
+        of: u64,
+    },
+    /// Of matrices `[heads, columns, rows]` a folder has two factors, `[heads, rows, rank]` and `[heads, rank, columns]`, whose product lacks
+    /// half the identity; `{}` in the name is `w_left` or `w_right`.
+    LowRank {
+        /// See above.
+        rank: u64,
+    },
 }
 
 /// How a folder has a stack of experts' matrices `[experts, rows, columns]`, or of their biases `[experts, rows]`.
@@ -246,6 +259,10 @@ impl TensorSpec {
 
     /// The tensors of a GGUF file, or of a folder, that it is in: names and shapes.
     pub fn sources(&self, gguf: bool) -> Vec<(String, Vec<u64>)> {
+        if let (Change::LowRank { rank }, &[heads, columns, rows], false) = (self.change, &self.shape[..], gguf) {
+            let factor = |name: &str, shape: [u64; 3]| (self.hf.replace("{}", name), shape.to_vec());
+            return vec![factor("w_left", [heads, rows, rank]), factor("w_right", [heads, rank, columns])];
+        }
         let (name, Change::Stack(stack), false) = (self.name_in(gguf), self.change, gguf) else {
             return vec![(self.name_in(gguf).to_owned(), self.shape_in(gguf))];
         };
@@ -296,6 +313,9 @@ impl TensorSpec {
         }
         if self.change == Change::Transposed && !gguf {
             shape.reverse();
+        }
+        if let (Change::Column { of, .. }, false) = (self.change, gguf) {
+            shape.push(of);
         }
         shape
     }

@@ -182,7 +182,7 @@ impl Net {
         let (heads, head_dim) = (HEADS as u32, HEAD_DIM as u32);
         let params = FastWeightParams { heads, head_dim, chunk: CHUNK, eps: 1e-6, ..Default::default() };
         let all = [q, k, v, lr, w0, b0, ln_w, ln_b, token_scale, positions, seq_start].map(Some);
-        let (y, _) = self.g.fast_weight(all, state, [None; 3], params);
+        let (y, _) = self.g.fast_weight(all, state, [None; 5], params);
         let y = self.linear(y, "to", WIDTH, d);
         self.g.add(y, x)
     }

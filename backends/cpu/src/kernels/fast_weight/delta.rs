@@ -4,6 +4,7 @@
 //! dimensions of a key in any case; what rows have learned since is added one row after the other.
 
 use super::dot;
+use super::products::{Matrix, products};
 use crate::kernels::vector::{load, map_over};
 use crate::simd::{LANES, Simd};
 
@@ -71,60 +72,6 @@ impl Rows {
     unsafe fn numbers(&self, i: usize) -> *mut f32 {
         // SAFETY: behind the products in the work memory.
         unsafe { self.work.add(2 * TOGETHER * self.n + i * (self.chunk + 1).next_multiple_of(LANES)) }
-    }
-}
-
-/// `out[m] = x[m] W` for columns `i ..` that are `V` vectors.
-#[inline(always)]
-unsafe fn columns<S: Simd, const M: usize, const V: usize>(
-    x: [*const f32; M],
-    r: &Rows,
-    i: usize,
-    lanes: usize,
-    out: [*mut f32; M],
-) {
-    // SAFETY: the caller's columns exist in every row of W.
-    unsafe {
-        let mut acc = [[S::zero(); V]; M];
-        for a in 0..r.f {
-            let row = r.w.add(a * r.n + i);
-            let mut w = [S::zero(); V];
-            for (v, w) in w.iter_mut().enumerate() {
-                *w = load::<S>(row.add(v * LANES), lanes);
-            }
-            for (acc, x) in acc.iter_mut().zip(x) {
-                let x = S::splat(*x.add(a));
-                for (acc, w) in acc.iter_mut().zip(w) {
-                    *acc = S::fma(x, w, *acc);
-                }
-            }
-        }
-        for (acc, out) in acc.into_iter().zip(out) {
-            for (v, acc) in acc.into_iter().enumerate() {
-                let to = out.add(i + v * LANES);
-                if lanes == LANES { S::store(to, acc) } else { S::store_n(to, acc, lanes) }
-            }
-        }
-    }
-}
-
-/// `out[m] = x[m] W`, `V` vectors of columns at a time where there are so many.
-#[inline(always)]
-unsafe fn products<S: Simd, const M: usize, const V: usize>(x: [*const f32; M], r: &Rows, out: [*mut f32; M]) {
-    let mut i = 0;
-    // SAFETY: columns below `n`.
-    unsafe {
-        while i + V * LANES <= r.n {
-            columns::<S, M, V>(x, r, i, LANES, out);
-            i += V * LANES;
-        }
-        while i + LANES <= r.n {
-            columns::<S, M, 1>(x, r, i, LANES, out);
-            i += LANES;
-        }
-        if i < r.n {
-            columns::<S, M, 1>(x, r, i, r.n - i, out);
-        }
     }
 }
 
@@ -215,7 +162,7 @@ unsafe fn settle<S: Simd>(r: &Rows) {
 unsafe fn several<S: Simd>(r: &Rows) {
     // SAFETY: as the fields say.
     unsafe {
-        let n = r.n;
+        let (n, w) = (r.n, Matrix::new(r.w, r.f, r.n));
         let mut i = 0;
         while i < r.rows {
             let (k, q) = (r.k.add(i * r.key_stride), r.q.add(i * r.key_stride));
@@ -223,9 +170,9 @@ unsafe fn several<S: Simd>(r: &Rows) {
                 let out = [r.work, r.work.add(n), r.work.add(2 * n), r.work.add(3 * n)];
                 let x = [k, q, k.add(r.key_stride), q.add(r.key_stride)];
                 if S::PAIR {
-                    products::<S, 4, 2>(x, r, out)
+                    products::<S, 4, 2, false>(x, &w, out)
                 } else {
-                    products::<S, 4, 1>(x, r, out)
+                    products::<S, 4, 1, false>(x, &w, out)
                 }
                 follow::<S>(r, i, out[0], out[1]);
                 follow::<S>(r, i + 1, out[2], out[3]);
@@ -233,9 +180,9 @@ unsafe fn several<S: Simd>(r: &Rows) {
             } else {
                 let out = [r.work, r.work.add(n)];
                 if S::PAIR {
-                    products::<S, 2, 4>([k, q], r, out)
+                    products::<S, 2, 4, false>([k, q], &w, out)
                 } else {
-                    products::<S, 2, 2>([k, q], r, out)
+                    products::<S, 2, 2, false>([k, q], &w, out)
                 }
                 follow::<S>(r, i, out[0], out[1]);
                 i += 1;

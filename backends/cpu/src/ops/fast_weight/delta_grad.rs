@@ -14,7 +14,7 @@ use std::ptr::null_mut;
 use tern_abi::plugin::{OpView, Result};
 
 /// Inputs of the op, before the gradients of its outputs.
-const INPUTS: usize = 16;
+const INPUTS: usize = 18;
 
 struct DeltaGrad {
     shape: Shape,

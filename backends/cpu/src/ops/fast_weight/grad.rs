@@ -16,7 +16,7 @@ use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 use tern_abi::plugin::{GraphView, OpView, Result};
 
 /// Inputs of the op, before the gradients of its outputs.
-const INPUTS: usize = 16;
+const INPUTS: usize = 18;
 /// Weights of a second layer, before its biases.
 const SECOND: usize = 14;
 
@@ -82,7 +82,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     for (i, what) in Shape::NAMES.iter().enumerate() {
         out[i] = c.gradient(i, what)?;
     }
-    (9..SECOND).try_for_each(|i| c.no_gradient(i))?;
+    (9..SECOND).chain(SECOND + 2..INPUTS).try_for_each(|i| c.no_gradient(i))?;
     (out[9], out[10]) = (c.gradient(SECOND, "w1")?, c.gradient(SECOND + 1, "b1")?);
     c.elements(shape.real[0])?;
     let scratch = Scratch::new(&shape, c.max_of(c.first(shape.real[0])), ctx.threads)

@@ -9,7 +9,7 @@ use tern_abi::plugin::{OpView, Result};
 /// Bounds that keep sizes far from overflow.
 pub const MAX_HEAD_DIM: usize = 1024;
 /// See [`MAX_HEAD_DIM`].
-const MAX_HIDDEN: usize = 4 * MAX_HEAD_DIM;
+pub const MAX_HIDDEN: usize = 4 * MAX_HEAD_DIM;
 /// See [`MAX_HEAD_DIM`].
 pub const MAX_CHUNK: usize = 1 << 14;
 

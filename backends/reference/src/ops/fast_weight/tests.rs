@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tern_abi::dtype;
 
 /// A small deterministic generator: values in -1..1.
-fn noise(seed: u64) -> impl FnMut(usize, f64) -> Vec<f64> {
+pub(super) fn noise(seed: u64) -> impl FnMut(usize, f64) -> Vec<f64> {
     let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     move |n, scale| {
         (0..n)
@@ -200,7 +200,7 @@ fn resumes_anywhere_bit_for_bit() {
 /// The same rows in two parts, divided at every place, from a state that held garbage.
 fn resumes(p: &Problem) {
     let whole = p.run(&p.inputs(0, p.t));
-    let head = fast_weight_head(p.p.head_dim.into(), p.p.hidden.into(), p.p.head_dim.into(), p.p.chunk.into());
+    let head = fast_weight_head(p.p.head_dim.into(), p.p.hidden.into(), p.p.head_dim.into(), p.p.chunk.into(), 0);
     let bytes = head.unwrap() * u64::from(p.p.heads) * 8;
     for cut in 0..=p.t {
         let memory = Memory::new(2 * bytes, &Arc::default()).unwrap();

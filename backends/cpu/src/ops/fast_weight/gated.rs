@@ -1,0 +1,228 @@
+//! FAST_WEIGHT with a gated inner model, which learns at the end of a mini-batch. A head of a sequence is one worker's.
+
+use super::POLL;
+use super::heads::{Head, Heads};
+use super::shape::{MAX_CHUNK, MAX_HEAD_DIM, MAX_HIDDEN};
+use super::state_slots;
+use crate::check::{Checker, fixed};
+use crate::kernels::fast_weight::gated::{self as kernel, GROUP, Group, Model, Rows, Settle, work_len};
+use crate::kernels::fast_weight::muon;
+use crate::op::{CompiledOp, Ctx, Step};
+use crate::ops::sequences::Sequences;
+use crate::pool::Worker;
+use crate::state::gated_head_len;
+use tern_abi::graph::place;
+use tern_abi::ops::{FastWeightParams, MUON};
+use tern_abi::plugin::{OpView, Result};
+
+struct Gated {
+    /// q, k, v, lr.
+    real: [usize; 4],
+    /// w0, w1, w2.
+    first: [usize; 3],
+    momentum: Option<usize>,
+    heads: Heads,
+    out: usize,
+    f: usize,
+    m: usize,
+    n: usize,
+    chunk: usize,
+    eps: f32,
+    muon: bool,
+    answer: unsafe fn(&Rows),
+    gradients: unsafe fn(&Group),
+    settle: unsafe fn(&Settle),
+    start: unsafe fn(&muon::Step),
+    round: unsafe fn(&muon::Step),
+}
+
+/// Compiles the op.
+pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
+    let p: FastWeightParams = op.params();
+    let (heads, f, m, chunk) = (p.heads as usize, p.head_dim as usize, p.hidden as usize, p.chunk as usize);
+    let n = if p.value_dim > 0 { p.value_dim as usize } else { f };
+    c.ensure(heads > 0 && f > 0 && m > 0 && chunk > 0, "heads, head_dim, hidden or chunk is 0")?;
+    c.ensure(p.inner == 2 && p.muon <= 1, "an inner model without a gate, or muon above 1")?;
+    c.ensure(p.key_heads == 0 || p.key_heads == p.heads, "fewer heads of keys under this rule")?;
+    if f.max(n) > MAX_HEAD_DIM || m > MAX_HIDDEN || chunk.max(heads) > MAX_CHUNK {
+        return Err(c.lacking(format!("{heads} heads of {f}, {m} and {n}, chunk {chunk}")));
+    }
+    for (i, what) in [(5, "b0"), (6, "ln_w"), (7, "ln_b"), (8, "token_scale"), (13, "decay"), (15, "b1")] {
+        c.ensure(op.input(i).is_none(), format!("{what} has no place under this rule"))?;
+    }
+    let real = [c.f32_in(0, "q")?, c.f32_in(1, "k")?, c.f32_in(2, "v")?, c.f32_in(3, "lr")?];
+    let (tokens, h) = (c.first(real[0]), fixed(heads));
+    for ((t, what), width) in real.into_iter().zip(["q", "k", "v", "lr"]).zip([f, f, n, 3]) {
+        c.shaped(t, &[tokens, fixed(heads * width)], what)?;
+    }
+    let first = [c.f32_in(4, "w0")?, c.f32_in(14, "w1")?, c.f32_in(16, "w2")?];
+    for ((t, what), [rows, columns]) in first.into_iter().zip(["w0", "w1", "w2"]).zip([[f, m], [m, n], [f, m]]) {
+        c.shaped(t, &[h, fixed(rows), fixed(columns)], what)?;
+    }
+    let momentum = c.f32_maybe(17, "momentum")?;
+    if let Some(momentum) = momentum {
+        c.shaped(momentum, &[tokens, h], "momentum")?;
+    }
+    for i in [9, 10, 12] {
+        if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
+            return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
+        }
+    }
+    let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
+    let state = state_slots::compile(c, &sequences, 11, 12)?;
+    let out = c.f32_out(0, "output")?;
+    c.same(real[2], out, "output")?;
+    let largest = f.max(n) * m;
+    let len = gated_head_len(f, m, n, chunk, momentum.is_some());
+    let orthogonal = if p.muon == 1 { largest + muon::work_len(f, m).max(muon::work_len(m, n)) } else { 0 };
+    let sums = if momentum.is_none() { m * (2 * f + n) } else { 0 };
+    let heads = Heads {
+        sequences,
+        state,
+        count: heads,
+        len,
+        work: work_len(f, m, n) + sums + orthogonal + m.max(n),
+        threads: ctx.threads,
+    };
+    Ok(Box::new(Gated {
+        real,
+        first,
+        momentum,
+        heads,
+        out,
+        f,
+        m,
+        n,
+        chunk,
+        eps: p.eps,
+        muon: p.muon == 1,
+        answer: kernel::answer(ctx.tier),
+        gradients: kernel::gradients(ctx.tier),
+        settle: kernel::settle(ctx.tier),
+        start: muon::start(ctx.tier),
+        round: muon::round(ctx.tier),
+    }))
+}
+
+impl Gated {
+    /// All rows of one head of one sequence.
+    unsafe fn head(&self, step: &Step<'_>, head: &Head) {
+        let (heads, at_head, rows) = (self.heads.count, head.index, &head.rows);
+        let model = self.model(head);
+        let [q, k, v, lr] = self.real.map(|t| step.f32(t));
+        // SAFETY: shapes and contents were checked; the head's state and memory are this worker's.
+        unsafe {
+            let mut first = 0;
+            if head.fresh {
+                head.w.write_bytes(0, self.heads.len);
+                for (&own, [rows, columns, at]) in self.first.iter().zip(model.matrices()) {
+                    let n = rows * columns;
+                    model.w.add(at).copy_from_nonoverlapping(step.f32(own).add(at_head * n), n);
+                }
+                first = head.start % self.chunk;
+            }
+            let mut t = rows.start;
+            while t < rows.end && !step.cancelled() {
+                let at = (head.start + t - rows.start) % self.chunk;
+                let (count, row) = (POLL.min(self.chunk - at).min(rows.end - t), t * heads + at_head);
+                (self.answer)(&Rows {
+                    model,
+                    rows: count,
+                    q: q.add(row * self.f),
+                    k: k.add(row * self.f),
+                    v: v.add(row * self.n),
+                    out: step.f32(self.out).add(row * self.n),
+                    heads,
+                    rates: lr.add(3 * row),
+                    momentum: self.momentum.map_or(std::ptr::null(), |m| step.f32(m).add(row)),
+                    at,
+                    work: head.work,
+                });
+                t += count;
+                if at + count == self.chunk {
+                    self.commit(step, head, &model, first);
+                    first = 0;
+                }
+            }
+        }
+    }
+
+    fn model(&self, head: &Head) -> Model {
+        let (f, m, n) = (self.f, self.m, self.n);
+        let three = m * (2 * f + n) * (1 + usize::from(self.momentum.is_some()));
+        Model { f, m, n, w: head.w, places: head.w.wrapping_add(three), eps: self.eps }
+    }
+
+    /// A mini-batch is full: what places from `first` on have to teach becomes part of the matrices. A step that is cancelled may end
+    /// anywhere in it, since its states are not used.
+    unsafe fn commit(&self, step: &Step<'_>, head: &Head, model: &Model, first: usize) {
+        let (kernel_len, len) = (work_len(self.f, self.m, self.n), model.elements());
+        // SAFETY: the work memory is as long as `compile` says; places are the mini-batch's.
+        unsafe {
+            let rest = head.work.add(kernel_len);
+            let (sums, rest) = match self.momentum {
+                Some(_) => {
+                    let shares = (first..self.chunk).map(|j| *model.place(j).add(self.f + self.n + 3));
+                    let share = shares.sum::<f32>() / (self.chunk - first) as f32;
+                    let momentum = model.w.add(len);
+                    (0..len).for_each(|i| *momentum.add(i) *= share);
+                    (momentum, rest)
+                }
+                None => {
+                    rest.write_bytes(0, len);
+                    (rest, rest.add(len))
+                }
+            };
+            for first in (first..self.chunk).step_by(GROUP) {
+                if step.cancelled() {
+                    return;
+                }
+                let count = GROUP.min(self.chunk - first);
+                (self.gradients)(&Group { model: *model, first, count, sums, work: head.work });
+            }
+            for (&own, [rows, columns, at]) in self.first.iter().zip(model.matrices()) {
+                let n = rows * columns;
+                let mut add = sums.add(at).cast_const();
+                let lengths = rest;
+                if self.muon {
+                    let x = rest.add(columns);
+                    x.copy_from_nonoverlapping(add, n);
+                    let turned = muon::Step { x, rows, columns, work: x.add(n), factors: [0.0; 3] };
+                    (self.start)(&turned);
+                    for factors in MUON {
+                        if step.cancelled() {
+                            return;
+                        }
+                        (self.round)(&muon::Step { factors, ..turned });
+                    }
+                    add = x;
+                }
+                (self.settle)(&Settle {
+                    w: model.w.add(at),
+                    rows,
+                    columns,
+                    step: add,
+                    first: step.f32(own).add(head.index * n),
+                    eps: self.eps,
+                    work: lengths,
+                });
+            }
+            model.places.write_bytes(0, self.chunk * model.place_len());
+        }
+    }
+}
+
+impl CompiledOp for Gated {
+    fn scratch_bytes(&self) -> usize {
+        self.heads.scratch_bytes()
+    }
+
+    fn check(&self, step: &Step<'_>) -> Result<()> {
+        self.heads.check(step)
+    }
+
+    unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
+        // SAFETY: passed on.
+        unsafe { self.heads.each(step, worker, |head| self.head(step, &head)) }
+    }
+}
