@@ -81,7 +81,7 @@ fn folders() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("tiny-lact", json!({"ttt_prenorm": true}), &["ttt_prenorm", "true"]),
         ("tiny-lact", json!({"lr_dim": 24}), &["lr_dim", "24"]),
         ("tiny-lact", json!({"num_lact_heads": 3}), &["ttt.head_count", "3"]),
-        ("tiny-lact", json!({"num_attn_heads": 5}), &["heads", "5 of 9"]),
+        ("tiny-lact", json!({"num_attn_heads": 7}), &["heads", "7 of 6"]),
         ("tiny-lact", json!({"lact_chunk_size": 0}), &["lact_chunk_size", "0"]),
         ("tiny-lact", json!({"ttt_loss_type": "l2"}), &["ttt_loss_type", "l2", "dot_product"]),
         ("tiny-gpt2", json!({"activation_function": "relu"}), &["activation_function", "relu"]),

@@ -37,7 +37,8 @@ pub struct Head {
 
 impl Heads {
     fn worker_len(&self) -> usize {
-        (self.len + self.work).next_multiple_of(16)
+        let own = if self.state.is_some() { 0 } else { self.len };
+        (own + self.work).next_multiple_of(16)
     }
 
     pub fn scratch_bytes(&self) -> usize {

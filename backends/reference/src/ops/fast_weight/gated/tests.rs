@@ -75,6 +75,7 @@ fn alike(a: &Matrix<f64>, b: &Matrix<f64>, most: f64) -> bool {
 }
 
 #[test]
+#[allow(clippy::needless_range_loop, reason = "one element of one matrix after the other is changed")]
 fn what_is_learned_lessens_the_loss() {
     let mut head = head();
     let learned = head.learned().unwrap();
