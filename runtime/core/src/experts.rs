@@ -1,6 +1,6 @@
 //! Experts that stay in the model's file, and how often they were in memory when they were needed.
 
-use crate::backend::{Bound, Device, WeightSpec};
+use crate::backend::{Bound, Device, WeightInfo, WeightSpec};
 use crate::error::Error;
 use crate::graph::{ExternalKind, Graph, Op, Value};
 use crate::load::{ModelFile, Resolved};
@@ -46,6 +46,12 @@ impl ExpertCache {
     pub fn hit_rate(&self) -> Option<f64> {
         let uses = self.hits + self.misses;
         (uses > 0).then(|| self.hits as f64 / uses as f64)
+    }
+
+    /// With what `other` has counted, too.
+    pub fn and(&self, other: &Self) -> Self {
+        let (hits, misses) = (self.hits + other.hits, self.misses + other.misses);
+        Self { hits, misses, read_bytes: self.read_bytes + other.read_bytes, ..*self }
     }
 
     /// What was counted since `before`.
@@ -146,11 +152,9 @@ impl Paging {
         let mut all = ExpertCache { file_bytes, ..ExpertCache::default() };
         for (_, bound) in fixed.iter().flatten().filter(|(name, _)| self.has(name)) {
             if let Bound::Weight(weight) = bound {
-                let info = weight.info()?;
-                all.cache_bytes += info.resident_bytes;
-                all.hits += info.hits;
-                all.misses += info.misses;
-                all.read_bytes += info.read_bytes;
+                let WeightInfo { resident_bytes, hits, misses, read_bytes, .. } = weight.info()?;
+                all.cache_bytes += resident_bytes;
+                all = all.and(&ExpertCache { hits, misses, read_bytes, ..all });
             }
         }
         Ok(Some(all))
@@ -213,6 +217,7 @@ mod tests {
         let cache = ExpertCache { hits: 3, misses: 1, read_bytes: 10, ..Default::default() };
         assert_eq!((cache.hit_rate(), ExpertCache::default().hit_rate()), (Some(0.75), None));
         let later = ExpertCache { hits: 5, misses: 1, read_bytes: 10, ..Default::default() };
-        assert_eq!(later.since(&cache), ExpertCache { hits: 2, ..Default::default() });
+        let between = ExpertCache { hits: 2, ..Default::default() };
+        assert_eq!((later.since(&cache), between.and(&cache)), (between, later));
     }
 }
