@@ -156,39 +156,43 @@ fn forward(cache: Option<u64>, choices: usize, threads: u32) -> (Graph, u32, u32
     (g, w, ids, y)
 }
 
+/// Bytes of one of its experts, packed.
+fn expert_bytes() -> u64 {
+    let (g, w, ..) = forward(Some(0), 1, 1);
+    g.info(w).stream_bytes
+}
+
 #[test]
 fn hits_and_misses_are_what_the_choices_imply() {
-    let (g, w, ids, _) = forward(Some(0), 4, 2);
-    let one = g.info(w).stream_bytes;
-    drop(g);
-    let _ = (w, ids);
+    let one = expert_bytes();
     let (g, w, ids, _) = forward(Some(2 * one), 4, 2);
     let of_file = (ROWS * DType::Q4_0.row_bytes(64).unwrap()) as u64;
-    let cases: [([i32; 4], [u64; 2], &[u64]); 8] = [
-        ([0, 1, 1, 0], [0, 2], &[0, 1]),
-        ([1, 0, 0, 0], [2, 0], &[]),
+    let cases: [([i32; 4], [u64; 2]); 8] = [
+        ([0, 1, 1, 0], [0, 2]),
+        ([1, 0, 0, 0], [2, 0]),
         // Both were used in the last step; the first slot gives way, which has 0.
-        ([2; 4], [0, 1], &[2]),
-        ([1, 2, 2, 1], [2, 0], &[]),
-        ([0; 4], [0, 1], &[0]),
+        ([2; 4], [0, 1]),
+        ([1, 2, 2, 1], [2, 0]),
+        ([0; 4], [0, 1]),
         // More than there is room for: what is there comes first, the others after it.
-        ([3, 2, 1, 0], [2, 2], &[2, 3]),
-        ([3; 4], [1, 0], &[]),
+        ([3, 2, 1, 0], [2, 2]),
+        ([3; 4], [1, 0]),
         // 2 was not used since the turn before.
-        ([5, 3, 3, 3], [1, 1], &[5]),
+        ([5, 3, 3, 3], [1, 1]),
     ];
     let (mut hits, mut misses) = (0, 0);
     g.released();
     g.compiled(|step| {
-        for (chosen, [more_hits, more_misses], read) in cases {
+        for (chosen, [more_hits, more_misses]) in cases {
             g.set_i32(ids, &chosen);
             step()?;
             (hits, misses) = (hits + more_hits, misses + more_misses);
             let info = g.info(w);
             assert_eq!((info.hits, info.misses, info.read_bytes), (hits, misses, misses * of_file), "{chosen:?}");
             assert_eq!(info.resident_bytes, 2 * one);
-            let read: Vec<_> = read.iter().map(|expert| (expert * of_file, of_file)).collect();
-            assert_eq!(g.released(), read, "{chosen:?}");
+            // Where something was read, the host may let all of it go.
+            let whole = (0, EXPERTS as u64 * of_file);
+            assert_eq!(g.released(), vec![whole; more_misses.min(1) as usize], "{chosen:?}");
         }
         Ok(())
     })
@@ -208,9 +212,7 @@ fn a_cancelled_step_leaves_nothing_half_packed() {
         plain.set_i32(ids, &[0, 4, 2, 1]);
         let expected = bits(&plain.run(&[y]).unwrap()[0]);
         for slots in [0, 2, 6] {
-            let (g, w, ..) = forward(Some(0), 4, 1);
-            let one = g.info(w).stream_bytes;
-            let (mut g, w, ids, y) = forward(Some(slots * one), 4, threads);
+            let (mut g, w, ids, y) = forward(Some(slots * expert_bytes()), 4, threads);
             g.set_i32(ids, &[0, 4, 2, 1]);
             g.cancel = 1;
             assert_eq!(g.run(&[y]).unwrap_err().0, status::CANCELLED);

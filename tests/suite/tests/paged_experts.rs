@@ -120,16 +120,19 @@ fn what_is_planned_counts_the_cache() {
     assert_eq!((resident.paged_bytes, on_disk.paged_bytes), (0, counted(&paged(&file, u64::MAX)).file_bytes));
     assert_eq!(on_disk.mapped_bytes, resident.mapped_bytes);
     assert!(on_disk.loading_bytes < resident.loading_bytes);
-    // A cap between the two: one opens and stays below it, the other is refused.
+    // A cap between the two: one runs and stays below it, the other is refused.
     let cap = on_disk.total_bytes.max(on_disk.loading_bytes) + full / 10;
+    assert!(resident.total_bytes > cap);
     let capped = |experts| {
         let options = ModelOptions { backend: Some("cpu".into()), experts, max_bytes: Some(cap), ..Default::default() };
-        runtime().open(&file, options)
+        let model = runtime().open(&file, options)?;
+        let session = model.session(SessionOptions::default())?;
+        session.forward(&[7, 200, 41, 3])?;
+        Ok(model.memory().peak)
     };
     assert!(matches!(capped(Experts::Resident), Err(Error::Memory { .. })));
-    let model = capped(Experts::Paged { cache_bytes: full / 5 }).unwrap();
-    bits(&model);
-    assert!(model.memory().peak <= cap, "{:?}", model.memory());
+    let peak = capped(Experts::Paged { cache_bytes: full / 5 }).unwrap();
+    assert!(peak <= cap, "{peak} of {cap}");
 }
 
 #[test]
@@ -159,16 +162,17 @@ fn what_cannot_stay_in_the_file_is_refused() {
     let file = made(folder.path(), "tiny-mixtral", &json!({}), "Q8_0");
     let some = Experts::Paged { cache_bytes: 1 << 30 };
     let unmapped = ModelOptions { map: false, experts: some, ..Default::default() };
-    let error = runtime().open(&file, unmapped).unwrap_err();
+    let refused = |opened: Result<Model, Error>| opened.err().expect("it is refused");
+    let error = refused(runtime().open(&file, unmapped));
     assert!(matches!(&error, Error::Paging { tensor, .. } if tensor == "blk.0.ffn_gate_exps.weight"), "{error}");
     assert!(error.to_string().contains("not mapped"), "{error}");
-    let error = open(&folder.path().join("made"), some).unwrap_err();
+    let error = refused(open(&folder.path().join("made"), some));
     assert!(matches!(&error, Error::Paging { .. }) && error.to_string().contains("convert it to GGUF"), "{error}");
     let full = counted(&paged(&file, u64::MAX)).cache_bytes;
-    match open(&file, Experts::Paged { cache_bytes: full / 5 - 1 }) {
-        Err(Error::Memory { needed, available, .. }) => assert_eq!((needed, available), (full / 5, full / 5 - 1)),
-        other => panic!("{other:?}", other = other.map(|m| m.info().clone())),
-    }
+    let error = refused(open(&file, Experts::Paged { cache_bytes: full / 5 - 1 }));
+    let (least, given) = (full / 5, full / 5 - 1);
+    let told = matches!(error, Error::Memory { needed, available, .. } if (needed, available) == (least, given));
+    assert!(told, "{error}");
     // Bytes in memory are there to stay.
     let bytes = std::fs::read(&file).unwrap();
     let options = ModelOptions { backend: Some("cpu".into()), threads: 2, experts: some, ..Default::default() };

@@ -163,6 +163,10 @@ impl Rows {
         let row_bytes = dtype.row_bytes(columns).unwrap_or(0);
         Self { at: src.as_ptr(), len: src.len(), row_bytes, scale: ternary::tensor_scale(dtype, src) }
     }
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        self.len
+    }
     /// `len` bytes from `at` on.
     pub fn get(&self, at: usize, len: usize) -> Option<&[u8]> {
         // SAFETY: whoever made this vouches for the bytes.

@@ -155,10 +155,9 @@ impl Paged {
     pub fn settle(&self, turn: &Turns) {
         self.settled.store(true, Ordering::Relaxed);
         self.misses.fetch_add(turn.missing().len() as u64, Ordering::Relaxed);
-        for &expert in turn.missing() {
-            // SAFETY: the weight is bound to the step that calls this.
-            unsafe { self.release.call((expert as usize * self.file_bytes) as u64, self.file_bytes as u64) };
-        }
+        // All of it, as nothing is needed until the next miss: systems map megabytes around a page that is touched.
+        // SAFETY: the weight is bound to the step that calls this.
+        unsafe { self.release.call(0, self.file.len() as u64) };
     }
 
     /// Fills in what has been counted.
