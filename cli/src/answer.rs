@@ -1,5 +1,6 @@
 //! From a generation to text as it comes, and a record of it.
 
+use crate::experts::ExpertsUsed;
 use crate::failure::Result;
 use crate::terminal::dim;
 use serde::Serialize;
@@ -19,6 +20,9 @@ pub struct Answer {
     /// Only where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speculation: Option<Drafted>,
+    /// Only of experts on disk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertsUsed>,
     /// Tokens of the prompt that were not there before.
     #[serde(skip)]
     pub fresh_tokens: usize,
@@ -56,6 +60,7 @@ impl Answer {
             timings: Times { load_ms: 0.0, prompt_ms: 0.0, generate_ms: 0.0 },
             reused_tokens: 0,
             speculation: None,
+            experts: None,
             fresh_tokens: 0,
             reason: StopReason::Cancelled,
         };
@@ -99,9 +104,11 @@ impl Answer {
         let (fresh, reused) = (self.fresh_tokens, self.reused_tokens);
         let drafts =
             self.speculation.map_or_else(String::new, |d| format!(", {} of {} drafts right", d.accepted, d.proposed));
+        let experts = self.experts.and_then(|e| e.told());
+        let experts = experts.map_or_else(String::new, |(rate, more)| format!(", {:.1} % {more}", rate * 100.0));
         let kept = if reused > 0 { format!(" after {reused} known ones") } else { String::new() };
         let line = format!(
-            "[prompt: {fresh} tokens{kept} in {:.0} ms, {:.0}/s; {} tokens in {:.0} ms, {:.1}/s{drafts}; stop: {}]",
+            "[prompt: {fresh} tokens{kept} in {:.0} ms, {:.0}/s; {} tokens in {:.0} ms, {:.1}/s{drafts}{experts}; stop: {}]",
             self.timings.prompt_ms,
             rate(fresh, self.timings.prompt_ms),
             self.tokens.len(),

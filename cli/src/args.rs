@@ -82,6 +82,10 @@ pub struct BackendArgs {
     /// Most memory for model and contexts, as 512MiB, 2GB or a number of bytes; more is refused before it is taken
     #[arg(long, global = true, value_name = "SIZE", value_parser = bytes)]
     pub max_bytes: Option<u64>,
+    /// Leave the experts of a mixture in the mapped file: an expert is packed when it is first chosen, and those chosen last are kept in
+    /// SIZE of memory. The same text, slower the fewer fit; files of more experts than memory run
+    #[arg(long, global = true, value_name = "SIZE", value_parser = bytes)]
+    pub experts_on_disk: Option<u64>,
     /// Block order of I2_S weights, which BitNet files do not state: that of the machine that made the file
     #[arg(long, global = true, value_name = "x86|arm", value_parser = i2_s_order)]
     pub i2_s_order: Option<tern::I2sOrder>,

@@ -19,6 +19,7 @@ mod args;
 mod bandwidth;
 mod cache;
 mod commands;
+mod experts;
 mod failure;
 mod fetch;
 mod form;

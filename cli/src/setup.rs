@@ -7,7 +7,7 @@ use crate::{interrupt, machine, terminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tern::backend::{Outcome, Registry, default_folders};
-use tern::{CancelFlag, LoadProgress, Model, ModelOptions, Runtime};
+use tern::{CancelFlag, Experts, LoadProgress, Model, ModelOptions, Runtime};
 use tern_formats::gguf::ReadOptions;
 
 impl BackendArgs {
@@ -67,6 +67,7 @@ impl BackendArgs {
             threads: self.threads,
             tier: self.tier.clone(),
             max_bytes: self.max_bytes,
+            experts: self.experts_on_disk.map_or(Experts::Resident, |cache_bytes| Experts::Paged { cache_bytes }),
             i2_s_order: self.i2_s_order,
             check_finite: self.check_finite,
             ..ModelOptions::default()

@@ -199,6 +199,32 @@ fn bench_tells_all() {
 }
 
 #[test]
+fn experts_on_disk_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("moe.gguf");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/tiny-gpt-oss-mxfp4");
+    assert_eq!(run(&["convert", text(&golden), text(&file)]).code, 0);
+    let paged = |flags: &[&str]| run(&[flags, &["--experts-on-disk", "1MiB"]].concat());
+    let bench = paged(&["bench", text(&file), "-p", "8", "-n", "4", "-r", "2", "--json"]).json();
+    // Three matrices of two experts in each of two layers, four tokens, two rounds; all were packed in the round that warms up.
+    let experts = &bench["experts"];
+    assert_eq!((&experts["hits"], &experts["misses"]), (&json!(3 * 2 * 2 * 4 * 2), &json!(0)), "{experts}");
+    assert_eq!((&experts["hit_rate"], &experts["read_bytes"]), (&json!(1.0), &json!(0)));
+    let told = paged(&["bench", text(&file), "-p", "8", "-n", "4", "-r", "1"]).stdout;
+    assert!(told.contains("of 48 experts' matrices were packed"), "{told}");
+    let answer = ["run", text(&file), "-p", "The", "-n", "4", "--ignore-eos", "--temperature", "0", "--json"];
+    let (one, other) = (paged(&answer).json(), run(&answer).json());
+    assert_eq!((&one["tokens"], &other["experts"]), (&other["tokens"], &Value::Null));
+    assert!(one["experts"]["misses"].as_u64().unwrap() > 0, "{one}");
+    let plan = paged(&["plan", text(&file), "--json"]).json();
+    assert_eq!(plan["paged_bytes"], experts["file_bytes"]);
+    let told = paged(&["plan", text(&file)]).stdout;
+    assert!(told.contains("of experts stay on disk"), "{told}");
+    run(&["plan", text(&file), "--experts-on-disk", "10"]).failed(4, &["one expert of each", "10"]);
+    run(&["bench", text(&golden), "--experts-on-disk", "1MiB"]).failed(3, &["blk.0.ffn_gate_exps", "GGUF"]);
+}
+
+#[test]
 fn bench_decodes_together() {
     let model = tiny();
     let flags = ["bench", text(&model), "-p", "0", "-n", "4", "-r", "2", "-s", "3", "--json"];
@@ -340,6 +366,7 @@ fn plan_tells_the_memory_before_it_is_taken() {
         "kv_bytes",
         "loading_bytes",
         "mapped_bytes",
+        "paged_bytes",
         "sequences",
         "total_bytes",
         "weights_bytes",

@@ -13,6 +13,7 @@ pub use view::{GraphView, OpView, Resolved, RunView};
 use crate::status;
 use crate::table::DeviceInfo;
 use crate::weight::WeightInfo;
+use std::ffi::c_void;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,37 @@ pub struct WeightSpec<'a> {
     pub usage: u32,
     /// For messages.
     pub name: &'a str,
+    /// See [`crate::weight::WeightDesc::cache_bytes`].
+    pub cache_bytes: u64,
+}
+
+/// Tells the host what was read of a [`PAGED`](crate::weight::usage::PAGED) weight's source, see
+/// [`crate::weight::WeightSource::release`].
+#[derive(Debug, Clone, Copy)]
+pub struct Release {
+    function: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64)>,
+    user: *mut c_void,
+}
+
+// SAFETY: the ABI lets any thread call the function.
+unsafe impl Send for Release {}
+// SAFETY: as above.
+unsafe impl Sync for Release {}
+
+impl Release {
+    /// Of a host that has nothing to let go.
+    pub const NONE: Self = Self { function: None, user: std::ptr::null_mut() };
+
+    /// `len` bytes from `offset` on were read and are not needed soon.
+    ///
+    /// # Safety
+    /// The weight has not been freed.
+    pub unsafe fn call(&self, offset: u64, len: u64) {
+        if let Some(function) = self.function {
+            // SAFETY: the host's function and its argument, which live as long as the weight.
+            unsafe { function(self.user, offset, len) }
+        }
+    }
 }
 
 /// A plugin.
@@ -135,6 +167,20 @@ pub trait Device: Send + Sync + Sized + 'static {
         cancel: &dyn Fn() -> bool,
     ) -> Result<Self::Weight> {
         self.prepare(spec, source, cancel)
+    }
+    /// Takes a weight of [`PAGED`](crate::weight::usage::PAGED) usage, by default like any other whose source lasts.
+    ///
+    /// # Safety
+    /// `source` stays readable and unchanged, and `release` callable, until the weight is dropped.
+    unsafe fn prepare_paged(
+        &self,
+        spec: &WeightSpec<'_>,
+        source: &[u8],
+        _release: Release,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Self::Weight> {
+        // SAFETY: passed on.
+        unsafe { self.prepare_lasting(spec, source, cancel) }
     }
     /// What [`prepare`](Self::prepare), or with `lasting` [`prepare_lasting`](Self::prepare_lasting), would make of such a
     /// weight; the header is set by the caller.

@@ -11,7 +11,9 @@ pub mod usage {
     pub const BACKWARD_INPUT: u32 = 2;
     /// Rows are read by id: embeddings, tied heads.
     pub const GATHER: u32 = 4;
-    /// Kernels must work on the file's own blocks, which stay with the host (mapped experts): the source is lasting.
+    /// The matrices `[expert, out, in]` stay with the host, in a source that lasts: the plugin makes what its kernels want of an
+    /// expert when it is first chosen, and keeps [`super::WeightDesc::cache_bytes`] of that at most. Results do not depend on what
+    /// it keeps. A plugin that gains nothing by it may take such a weight as any other.
     pub const PAGED: u32 = 8;
     /// `weight_update` will be called.
     pub const TRAINABLE: u32 = 16;
@@ -35,6 +37,9 @@ pub struct WeightDesc {
     pub shape: [u64; 4],
     /// Name in the file, for messages.
     pub name: Str,
+    /// Of a [`usage::PAGED`] weight: device memory that it takes at most, though always enough for one expert. 0, or missing,
+    /// where one at a time must do.
+    pub cache_bytes: u64,
 }
 
 /// Where the bytes come from: memory, or a function that copies a range.
@@ -49,7 +54,7 @@ pub struct WeightSource {
     pub len: u64,
     /// Copies `len` bytes from `offset` to `dst`; may be called from any thread.
     pub read: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, dst: *mut u8, len: u64) -> Status>,
-    /// First argument of `read`.
+    /// First argument of `read` and `release`.
     pub user: *mut c_void,
     /// Becomes non-zero when the caller gives up; may be null.
     pub cancel: *const u32,
@@ -58,6 +63,10 @@ pub struct WeightSource {
     pub lasting: u32,
     /// Must be zero.
     pub reserved: u32,
+    /// Of a [`usage::PAGED`] weight, null or missing where there is nothing to let go: `len` bytes of `data` from `offset` on were
+    /// read and are not needed soon. They stay readable. May be called from any thread until `weight_free`; `user` is its first
+    /// argument, too, and lives as long.
+    pub release: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64)>,
 }
 
 /// What became of a weight.
@@ -74,4 +83,11 @@ pub struct WeightInfo {
     pub keeps_source: u32,
     /// The plugin's own number of its layout, for diagnosis.
     pub layout: u32,
+    /// Of a [`usage::PAGED`] weight, since it was prepared: how often an op used an expert that was in memory. All 0 of other
+    /// weights, and of those that are used where the source is.
+    pub hits: u64,
+    /// How often it used one that was not.
+    pub misses: u64,
+    /// Bytes of the source that were read for those.
+    pub read_bytes: u64,
 }

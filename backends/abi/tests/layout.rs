@@ -56,9 +56,9 @@ fn described() -> String {
         }
         StateDesc { header, kind, dtype, dims }
         StateLayout { header, unit_bytes, canonical_bytes }
-        WeightDesc { header, dtype, rank, usage, reserved, shape, name }
-        WeightSource { header, data, len, read, user, cancel, lasting, reserved }
-        WeightInfo { header, resident_bytes, stream_bytes, keeps_source, layout }
+        WeightDesc { header, dtype, rank, usage, reserved, shape, name, cache_bytes }
+        WeightSource { header, data, len, read, user, cancel, lasting, reserved, release }
+        WeightInfo { header, resident_bytes, stream_bytes, keeps_source, layout, hits, misses, read_bytes }
         NormParams { eps, groups }
         LinearParams { n_weights, norm, eps, glu, activation, quantize }
         RopeTableParams { magnitude, period }

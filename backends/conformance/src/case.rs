@@ -235,6 +235,14 @@ impl Case {
         Ok(Answer::new(&program, &outputs, outcome))
     }
 
+    /// The same with matrices of experts that stay where they are, and a cache of so many bytes for each.
+    pub fn run_paged(&self, device: &Device, cache_bytes: u64) -> Result<Answer> {
+        let (mut program, outputs) = self.lower(false)?;
+        program.paged = Some(cache_bytes);
+        let outcome = program.run(device).map_err(CaseError::Plugin)?;
+        Ok(Answer::new(&program, &outputs, outcome))
+    }
+
     /// What is right, from the reference in f64.
     pub fn expected(&self, reference: &Device) -> Result<Answer> {
         let (program, outputs) = self.lower(true)?;

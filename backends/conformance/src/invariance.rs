@@ -42,6 +42,24 @@ pub fn threads(case: &Case, devices: &[Device]) -> Verdict {
     }
 }
 
+/// The same with experts that stay where they are, whether there is room for one of them or for all. `None` for other ops.
+pub fn paged(case: &Case, device: &Device) -> Option<Verdict> {
+    let prepared = case.inputs.iter().flatten().any(|x| matches!(x.data, Data::Weight(..)));
+    if !matches!(case.kernel, Kernel::ExpertLinear(_)) || !prepared {
+        return None;
+    }
+    let check = || -> Result<Verdict> {
+        let resident = case.run(device)?;
+        for cache_bytes in [0, u64::MAX] {
+            if !same_bits(&case.run_paged(device, cache_bytes)?, &resident) {
+                return Ok(Verdict::Failed(format!("paged experts differ, with {cache_bytes} bytes of cache")));
+            }
+        }
+        Ok(Verdict::Passed(0.0))
+    };
+    Some(check().unwrap_or_else(|error| Verdict::of_error(&error)))
+}
+
 fn same_bits(a: &Answer, b: &Answer) -> bool {
     a.bits == b.bits
 }

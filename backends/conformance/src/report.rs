@@ -100,6 +100,9 @@ impl Report {
     fn invariance(&mut self, forward: &[Case], gradients: &[Case], device: &Device, devices: &[Device]) {
         for case in forward.iter().chain(gradients) {
             self.add("threads", case, invariance::threads(case, devices));
+            if let Some(verdict) = invariance::paged(case, device) {
+                self.add("paged", case, verdict);
+            }
         }
         for case in forward {
             if let Some(verdict) = invariance::splits(case, device) {

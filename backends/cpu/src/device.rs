@@ -8,7 +8,7 @@ use crate::pool::Pool;
 use crate::state;
 use crate::tier::Tier;
 use crate::weight::Prepared;
-use tern_abi::plugin::{Device, GraphView, OpenOptions, Plugin, PluginError, Result, RunView, WeightSpec};
+use tern_abi::plugin::{Device, GraphView, OpenOptions, Plugin, PluginError, Release, Result, RunView, WeightSpec};
 use tern_abi::state::StateDesc;
 use tern_abi::table::{DeviceInfo, device_flags, device_kind, verdict};
 use tern_abi::weight::WeightInfo;
@@ -144,6 +144,16 @@ impl Device for CpuDevice {
     ) -> Result<Prepared> {
         // SAFETY: passed on.
         unsafe { Prepared::lasting(spec, source, &self.pool, cancel) }
+    }
+    unsafe fn prepare_paged(
+        &self,
+        spec: &WeightSpec<'_>,
+        source: &[u8],
+        release: Release,
+        _cancel: &dyn Fn() -> bool,
+    ) -> Result<Prepared> {
+        // SAFETY: passed on.
+        unsafe { Prepared::paged(spec, source, release) }
     }
     fn weight_layout(&self, spec: &WeightSpec<'_>, lasting: bool, info: &mut WeightInfo) -> Result<()> {
         Prepared::layout(spec, lasting, info)

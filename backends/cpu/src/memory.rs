@@ -98,6 +98,22 @@ impl Drop for Memory {
     }
 }
 
+/// Asks the system to read `bytes` of a mapped file in one piece, rather than page by page as they are touched. It may refuse, which
+/// costs nothing.
+pub fn will_need(bytes: &[u8]) {
+    #[cfg(unix)]
+    {
+        // SAFETY: a plain query.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096).max(1);
+        let before = bytes.as_ptr() as usize % page;
+        let start = bytes.as_ptr().wrapping_sub(before).cast_mut();
+        // SAFETY: advice on the pages that the bytes lie in; contents do not change.
+        unsafe { libc::madvise(start.cast(), bytes.len() + before, libc::MADV_WILLNEED) };
+    }
+    #[cfg(not(unix))]
+    let _ = bytes;
+}
+
 /// `(free, total)` bytes of the machine, 0 where unknown.
 pub fn machine() -> (u64, u64) {
     #[cfg(unix)]

@@ -9,6 +9,7 @@
 //! simple.rs, k.rs, iq.rs   the block formats, each a choice of planes and scales
 //! ternary.rs  ternary ones
 //! float.rs    floats
+//! paged.rs    experts that are packed when they are chosen
 //! ```
 //!
 //! One layout serves products with one token or many, gradients with respect to their input, rows by id, and reading back. It takes about as many bytes as the
@@ -22,6 +23,7 @@ mod format;
 pub(crate) mod iq;
 pub(crate) mod k;
 mod matrix;
+mod paged;
 mod planes;
 mod scales;
 pub(crate) mod simple;
@@ -30,13 +32,14 @@ pub(crate) mod ternary;
 pub use blocks::BlockFormat;
 pub use format::{BLOCK, Blocks, GROUP_BLOCKS, QUAD, ROWS, group_bytes};
 pub use matrix::{Format, Matrix, STRIP};
+pub use paged::{Paged, Turns};
 pub use planes::Planes;
 pub use scales::Scales;
 pub use ternary::has_group_scales;
 
 use crate::memory::Memory;
 use crate::pool::Pool;
-use tern_abi::plugin::{PluginError, Result, WeightSpec};
+use tern_abi::plugin::{PluginError, Release, Result, WeightSpec};
 use tern_abi::weight::{WeightInfo, usage};
 use tern_quant::DType;
 
@@ -72,6 +75,19 @@ impl Prepared {
         })
     }
 
+    /// Experts' matrices that are packed when they are chosen; what [`lasting`](Self::lasting) leaves in place needs no packing.
+    ///
+    /// # Safety
+    /// The bytes stay readable and unchanged, and `release` callable, while the weight lives.
+    pub unsafe fn paged(spec: &WeightSpec<'_>, bytes: &[u8], release: Release) -> Result<Self> {
+        Self::with(spec, bytes, |dtype, sizes| match Format::of(dtype) {
+            // SAFETY: passed on.
+            Some(format) if format.keeps_rows() => unsafe { Matrix::in_place(dtype, sizes, bytes) },
+            // SAFETY: passed on.
+            _ => unsafe { Matrix::paged(dtype, sizes, bytes, spec.cache_bytes, release) },
+        })
+    }
+
     fn with(
         spec: &WeightSpec<'_>,
         bytes: &[u8],
@@ -99,14 +115,23 @@ impl Prepared {
     /// What a weight would take, without making it.
     pub fn layout(spec: &WeightSpec<'_>, lasting: bool, info: &mut WeightInfo) -> Result<()> {
         let (dtype, form) = form(spec)?;
-        let (bytes, stream, in_place) = match form {
+        let is_paged = spec.usage & usage::PAGED != 0;
+        if is_paged && !lasting {
+            return Err(named(spec, PluginError::argument("a paged weight needs a source that lasts")));
+        }
+        let (bytes, stream, keeps) = match form {
             Form::Vector(n) => (n.saturating_mul(4), n.saturating_mul(4), false),
             Form::Matrix(sizes) => {
                 let sketch = Matrix::sketch(dtype, sizes).map_err(|e| named(spec, e))?;
-                (sketch.bytes(), sketch.expert_bytes(), lasting && sketch.format().keeps_rows())
+                let stream = sketch.expert_bytes();
+                match (lasting && sketch.format().keeps_rows(), is_paged) {
+                    (true, _) => (0, stream, true),
+                    (false, true) => (Paged::slots(sizes[0], stream, spec.cache_bytes) * stream, stream, true),
+                    (false, false) => (sketch.bytes(), stream, false),
+                }
             }
         };
-        told(info, bytes, stream, in_place);
+        told(info, bytes, stream, keeps);
         Ok(())
     }
 
@@ -137,7 +162,14 @@ impl Prepared {
     pub fn info(&self, info: &mut WeightInfo) {
         match &self.data {
             Data::Vector(m) => told(info, m.len(), m.len(), false),
-            Data::Matrix(m) => told(info, m.bytes(), m.expert_bytes(), m.is_in_place()),
+            // What is left in place takes no memory of ours.
+            Data::Matrix(m) if m.is_in_place() => told(info, 0, m.expert_bytes(), true),
+            Data::Matrix(m) => {
+                told(info, m.bytes(), m.expert_bytes(), m.as_paged().is_some());
+                if let Some(paged) = m.as_paged() {
+                    paged.count(info);
+                }
+            }
         }
     }
 
@@ -187,9 +219,11 @@ impl Form {
 
 /// What a weight is, or why it cannot be taken.
 fn form(spec: &WeightSpec<'_>) -> Result<(DType, Form)> {
-    if spec.usage & (usage::TRAINABLE | usage::PAGED) != 0 {
-        let what = "trainable weights are bound as buffers, and paged ones are not available";
-        return Err(named(spec, PluginError::unsupported(what)));
+    if spec.usage & usage::TRAINABLE != 0 {
+        return Err(named(spec, PluginError::unsupported("trainable weights are bound as buffers")));
+    }
+    if spec.usage & usage::PAGED != 0 && spec.shape.len() != 3 {
+        return Err(named(spec, PluginError::unsupported("only matrices of experts, [expert, out, in], can be paged")));
     }
     let unknown = || named(spec, PluginError::unsupported(format!("unknown dtype {}", spec.dtype)));
     let dtype = DType::from_code(spec.dtype).ok_or_else(unknown)?;
@@ -209,11 +243,10 @@ fn named(spec: &WeightSpec<'_>, e: PluginError) -> PluginError {
     PluginError::new(e.status, format!("weight {}: {}", spec.name, e.message))
 }
 
-/// What is left in place takes no memory of ours.
-fn told(info: &mut WeightInfo, bytes: usize, stream: usize, in_place: bool) {
-    info.resident_bytes = if in_place { 0 } else { bytes as u64 };
+fn told(info: &mut WeightInfo, bytes: usize, stream: usize, keeps_source: bool) {
+    info.resident_bytes = bytes as u64;
     info.stream_bytes = stream as u64;
-    info.keeps_source = u32::from(in_place);
+    info.keeps_source = u32::from(keeps_source);
     info.layout = 1;
 }
 

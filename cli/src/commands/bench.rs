@@ -6,6 +6,7 @@ mod speculate;
 mod together;
 
 use crate::args::{AdapterArgs, BackendArgs, KvArg, SpeculateArgs};
+use crate::experts::ExpertsUsed;
 use crate::failure::{Exit, Failure, Result};
 use crate::interrupt::Watch;
 use crate::stats::Spread;
@@ -16,7 +17,7 @@ use profile::Profile;
 use report::Report;
 use std::path::PathBuf;
 use std::time::Instant;
-use tern::{Model, Session, SessionOptions};
+use tern::{ExpertCache, Model, Session, SessionOptions};
 
 const NOTES: &str = "\
 Prefill is the prompt in an empty context; decode is one token after the other, from --depth tokens on. One round \
@@ -24,7 +25,8 @@ of both warms up, then come --repeats rounds. --sequences also decodes that many
 on (at least one), each token chosen as `tern batch` does: the tokens of all of them per second. --speculate also \
 generates -n tokens after two built-in texts, one that repeats itself and one that does not, with and without it in \
 turns. Bandwidth is measured afterwards, with as many threads, over an array as large as what a token reads. Peak \
-memory is the process's, before --sequences, --speculate and bandwidth.";
+memory is the process's, before --sequences, --speculate and bandwidth. With --experts-on-disk, the share of experts' matrices \
+that decoding found packed.";
 
 /// Flags of `tern bench`.
 #[derive(Debug, Args)]
@@ -81,16 +83,17 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
     let session = model.session(args.session(context))?;
     let watch = interrupt::watch(session.cancel_flag());
     let bench = Bench { tokens: tokens(&model, context), session, model: &model, args, watch };
-    let (mut prefill, mut decode, mut fetched) = (Vec::new(), Vec::new(), Some(0));
+    let (mut prefill, mut decode, mut fetched, mut experts) = (Vec::new(), Vec::new(), Some(0), None);
     let mut progress = Progress::new();
     for round in 0..=args.repeats {
         progress.update(|| format!("round {round} of {}", args.repeats));
-        let (p, d, more) = bench.round()?;
+        let one = bench.round()?;
         // The first one warms up.
         if round > 0 {
-            prefill.extend(p);
-            decode.extend(d);
-            fetched = fetched.zip(more).map(|(sum, more): (u64, u64)| sum + more);
+            prefill.extend(one.prefill);
+            decode.extend(one.decode);
+            fetched = fetched.zip(one.fetched).map(|(sum, more): (u64, u64)| sum + more);
+            experts = one.experts.map(|more| experts.map_or(more, |sum| more.and(&sum)));
         }
     }
     let peak_rss_bytes = machine::peak_memory();
@@ -123,6 +126,7 @@ pub fn bench(backend: &BackendArgs, args: &BenchArgs) -> Result<()> {
             let read = info.bytes_per_token as f64 * args.tokens as f64 * args.repeats as f64;
             (1.0 - fetched as f64 / read.max(1.0)).max(0.0)
         }),
+        experts: experts.filter(|_| args.tokens > 0).map(ExpertsUsed::from),
         peak_rss_bytes,
         tier: info.tier.clone(),
         sequences: args.sequences,
@@ -155,26 +159,37 @@ struct Bench<'a> {
     watch: Watch,
 }
 
+/// What a round has measured.
+struct Round {
+    /// Tokens per second.
+    prefill: Option<f64>,
+    decode: Option<f64>,
+    /// Bytes that decoding fetched from storage.
+    fetched: Option<u64>,
+    /// Of experts on disk, what decoding counted.
+    experts: Option<ExpertCache>,
+}
+
 impl Bench<'_> {
-    /// Tokens per second of prefill and decode, where they are measured, and bytes that decoding fetched from storage.
-    fn round(&self) -> Result<(Option<f64>, Option<f64>, Option<u64>)> {
+    fn round(&self) -> Result<Round> {
         let Self { session, args, .. } = self;
         session.reset()?;
         let prefill = match args.prompt {
             0 => None,
             n => Some(self.timed(n, || self.forward(0, n))?),
         };
-        let mut before = None;
+        let (mut before, mut packed) = (None, None);
         let decode = match args.tokens {
             0 => None,
             n => {
                 self.fill()?;
-                before = machine::fetched();
+                (before, packed) = (machine::fetched(), self.model.expert_cache()?);
                 Some(self.timed(n, || (0..n).try_for_each(|i| self.forward(args.depth + i, 1)))?)
             }
         };
         let fetched = machine::fetched().zip(before).map(|(now, before)| now.saturating_sub(before));
-        Ok((prefill, decode, fetched))
+        let experts = self.model.expert_cache()?.zip(packed).map(|(now, before)| now.since(&before));
+        Ok(Round { prefill, decode, fetched, experts })
     }
 
     /// The context as decoding finds it.

@@ -11,7 +11,7 @@ use tern::{MemoryPlan, ModelOptions};
 
 const NOTES: &str = "\
 Nothing is loaded: the model's headers are read, and the backend is asked. Mapped weights count, though the system may \
-drop them and read them again. Where it does not fit, the exit code is 4, and the output says what to change.";
+drop them and read them again; experts on disk (--experts-on-disk) count with their cache alone. Where it does not fit, the exit code is 4, and the output says what to change.";
 
 /// Flags of `tern plan`.
 #[derive(Debug, Args)]
@@ -36,6 +36,7 @@ struct Report<'a> {
     sequences: u64,
     weights_bytes: u64,
     mapped_bytes: u64,
+    paged_bytes: u64,
     kv_bytes: u64,
     working_bytes: u64,
     host_bytes: u64,
@@ -75,6 +76,7 @@ impl<'a> Report<'a> {
             sequences: plan.sequences,
             weights_bytes: plan.weights_bytes,
             mapped_bytes: plan.mapped_bytes,
+            paged_bytes: plan.paged_bytes,
             kv_bytes: plan.kv_bytes,
             working_bytes: plan.working_bytes,
             host_bytes: plan.host_bytes,
@@ -90,16 +92,19 @@ impl<'a> Report<'a> {
 }
 
 fn table(out: &mut Out, plan: &MemoryPlan) -> Result<()> {
-    let mapped = match plan.mapped_bytes {
-        0 => String::new(),
-        bytes => format!("{} of them stay in the file, mapped", size(bytes)),
-    };
+    let mut stay = Vec::new();
+    if plan.mapped_bytes > 0 {
+        stay.push(format!("{} of them stay in the file, mapped", size(plan.mapped_bytes)));
+    }
+    if plan.paged_bytes > 0 {
+        stay.push(format!("besides, {} of experts stay on disk", size(plan.paged_bytes)));
+    }
     let kv = match plan.sequences {
         1 => format!("{} tokens", plan.context),
         n => format!("{n} sequences of {} tokens", plan.context),
     };
     let rows = [
-        ("weights", plan.weights_bytes, mapped),
+        ("weights", plan.weights_bytes, stay.join("; ")),
         ("keys and values", plan.kv_bytes, kv),
         ("working memory", plan.working_bytes, String::new()),
         ("tokenizer etc.", plan.host_bytes, "about".to_owned()),

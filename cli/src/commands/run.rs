@@ -2,6 +2,7 @@
 
 use crate::answer::Answer;
 use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs, SpeculateArgs};
+use crate::experts::ExpertsUsed;
 use crate::failure::{Failure, Result};
 use crate::form::FormArgs;
 use crate::terminal::{Out, is_watched, note};
@@ -114,6 +115,7 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         answer.speculation.get_or_insert_default();
     }
     answer.timings.load_ms = model.info().load_ms;
+    answer.experts = model.expert_cache()?.map(ExpertsUsed::from);
     match (args.json, args.jsonl) {
         (true, _) => out.json(&answer)?,
         (_, true) => out.json(&Line::Done(&answer))?,

@@ -107,6 +107,23 @@ pub struct MemoryUse {
     pub limit: Option<u64>,
 }
 
+/// What became of experts that stay on disk, since the model was opened.
+#[derive(uniffi::Record)]
+pub struct ExpertCache {
+    /// Bytes that packed experts take at most.
+    pub cache_bytes: u64,
+    /// Bytes of all experts in the file.
+    pub file_bytes: u64,
+    /// How often an op used a matrix of an expert that was packed already.
+    pub hits: u64,
+    /// How often it had to be packed.
+    pub misses: u64,
+    /// Bytes of the file that were read to do so.
+    pub read_bytes: u64,
+    /// Hits among all uses; absent where there were none.
+    pub hit_rate: Option<f64>,
+}
+
 #[uniffi::export]
 impl Model {
     /// What the model is.
@@ -137,6 +154,22 @@ impl Model {
     pub fn memory(&self) -> MemoryUse {
         let m = self.inner.memory();
         MemoryUse { used: m.used, peak: m.peak, limit: m.limit }
+    }
+
+    /// What became of experts that stay on disk; absent where there are none, see `ModelOptions`.
+    ///
+    /// Fails with `Backend`.
+    pub fn expert_cache(&self) -> Result<Option<ExpertCache>, TernError> {
+        guarded(|| {
+            Ok(self.inner.expert_cache()?.map(|c| ExpertCache {
+                hit_rate: c.hit_rate(),
+                cache_bytes: c.cache_bytes,
+                file_bytes: c.file_bytes,
+                hits: c.hits,
+                misses: c.misses,
+                read_bytes: c.read_bytes,
+            }))
+        })
     }
 
     /// Token ids of plain text, as a prompt begins with it. Text never becomes control tokens.

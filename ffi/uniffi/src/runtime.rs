@@ -5,8 +5,8 @@ use crate::guarded;
 use crate::model::Model;
 use crate::session::SessionOptions;
 use std::sync::{Arc, OnceLock};
-use tern::CancelFlag;
 use tern::backend::{Level, Registry};
+use tern::{CancelFlag, Experts};
 
 /// The CPU backend, ready to open models.
 #[derive(uniffi::Object)]
@@ -29,6 +29,10 @@ pub struct ModelOptions {
     /// Most bytes that the model and its sessions may take together. What would not fit is refused before it is taken.
     #[uniffi(default = None)]
     pub max_bytes: Option<u64>,
+    /// Leaves the experts of a mixture in the mapped file: an expert is packed when it is first chosen, and those chosen last are kept
+    /// in so many bytes. `Model.expert_cache` tells how often they were there.
+    #[uniffi(default = None)]
+    pub experts_on_disk: Option<u64>,
 }
 
 /// What a model and its sessions will take, before anything is loaded. All in bytes.
@@ -38,6 +42,8 @@ pub struct MemoryPlan {
     pub weights_bytes: u64,
     /// Those of them that stay in the mapped file: the system may drop and read them again.
     pub mapped_bytes: u64,
+    /// Experts that stay on disk: only the cache for them is in memory, so these count in no other number.
+    pub paged_bytes: u64,
     /// Keys and values.
     pub kv_bytes: u64,
     /// Intermediates of a step.
@@ -272,7 +278,8 @@ impl CancelHandle {
 
 impl From<ModelOptions> for tern::ModelOptions {
     fn from(o: ModelOptions) -> Self {
-        Self { threads: o.threads, tier: o.tier, map: o.map, max_bytes: o.max_bytes, ..Default::default() }
+        let experts = o.experts_on_disk.map_or(Experts::Resident, |cache_bytes| Experts::Paged { cache_bytes });
+        Self { threads: o.threads, tier: o.tier, map: o.map, max_bytes: o.max_bytes, experts, ..Default::default() }
     }
 }
 
@@ -283,6 +290,7 @@ impl From<tern::MemoryPlan> for MemoryPlan {
             advice: p.advice(),
             weights_bytes: p.weights_bytes,
             mapped_bytes: p.mapped_bytes,
+            paged_bytes: p.paged_bytes,
             kv_bytes: p.kv_bytes,
             working_bytes: p.working_bytes,
             host_bytes: p.host_bytes,

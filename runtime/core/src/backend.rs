@@ -40,4 +40,4 @@ pub use log::{Level, LogSink};
 pub use registry::{Outcome, Registry, Report};
 pub use table::Backend;
 pub use tern_abi::state::StateDesc;
-pub use weight::{Weight, WeightBytes, WeightSpec};
+pub use weight::{LastingBytes, Weight, WeightBytes, WeightSpec};

@@ -70,6 +70,14 @@ pub enum Error {
         /// Why not.
         error: tern_quant::ternary::TernaryError,
     },
+    /// Experts that were to stay in the file, and cannot be used there.
+    #[error("experts cannot stay in the file: {tensor} {what}")]
+    Paging {
+        /// A tensor of theirs.
+        tensor: String,
+        /// Why not.
+        what: &'static str,
+    },
     /// More tokens than embeddings.
     #[error("the tokenizer has {tokens} tokens, but the embedding only {rows} rows")]
     Vocabulary {
@@ -278,7 +286,9 @@ impl Error {
             Self::Config(ConfigError::UnknownArchitecture { .. } | ConfigError::Unsupported { .. }) => {
                 ErrorKind::Unsupported
             }
-            Self::Plan(PlanError::Unsupported { .. }) | Self::Encoder { .. } => ErrorKind::Unsupported,
+            Self::Plan(PlanError::Unsupported { .. }) | Self::Encoder { .. } | Self::Paging { .. } => {
+                ErrorKind::Unsupported
+            }
             Self::Plan(PlanError::Backend(e)) | Self::Backend(e) => backend_kind(e),
             Self::Plan(PlanError::Overflow { .. }) | Self::Memory { .. } => ErrorKind::Memory,
             Self::ContextFull { .. } => ErrorKind::Context,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! runtime.rs   the entry point: backends, and models opened on them
-//! opening.rs   a model before its weights are loaded, and what it will take
+//! opening.rs   a model before its weights are loaded, and what it will take; experts.rs: experts that stay in the file
 //! model.rs     a model: weights on a device, tokenizer, template
 //! session.rs   a sequence of tokens, and text generated from it; chat.rs: a conversation; score.rs: likelihood of a text;
 //!              embed.rs: a text as a vector
@@ -33,6 +33,7 @@ mod chat;
 mod constraint;
 mod embed;
 mod error;
+mod experts;
 mod fingerprint;
 mod load;
 mod model;
@@ -51,6 +52,7 @@ pub use chat::{Chat, Overflow, Reply};
 pub use constraint::{Constraint, Form, Matcher};
 pub use embed::{EmbedOptions, Pooling};
 pub use error::{Error, ErrorKind};
+pub use experts::{ExpertCache, Experts};
 pub use load::{
     Codes, NORMALIZE_KEY, StackSource, Stated, chat_template, find_tensors, tokenizer_keys, tokenizer_spec,
 };

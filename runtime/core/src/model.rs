@@ -6,6 +6,7 @@ use crate::banks::Banks;
 use crate::context::{Context, ContextSize};
 use crate::embed::Kept;
 use crate::error::Error;
+use crate::experts::{ExpertCache, Paging};
 use crate::fingerprint::{Identity, hex};
 use crate::graph::{Dim, ExternalKind, Graph, Node, Op, Tap, Value};
 use crate::load::{self, Destination, ModelFile, Resolved, Stated};
@@ -37,6 +38,7 @@ struct Inner {
     dtypes: HashMap<String, u32>,
     /// Weights and constants by name, for each device.
     fixed: Fixed,
+    paging: Paging,
     tensors: Vec<TensorSummary>,
     tokenizer: Arc<Tokenizer>,
     template: Option<String>,
@@ -137,13 +139,13 @@ impl TensorSummary {
 impl Model {
     pub(crate) fn load(opening: Opening, options: &ModelOptions, start: Instant) -> Result<Self, Error> {
         opening.check_memory()?;
-        let Opening { file, table, resolved, graph, computed, devices, used, length, host } = opening;
+        let Opening { file, table, resolved, graph, computed, devices, used, paging, length, host } = opening;
         let progress = |done_bytes, total_bytes| {
             if let Some(report) = &options.progress {
                 report(LoadProgress { phase: LoadPhase::Prepare, done_bytes, total_bytes });
             }
         };
-        let to = Destination { graph: &graph, computed: &computed, devices: &devices, used: &used };
+        let to = Destination { graph: &graph, computed: &computed, devices: &devices, used: &used, paging: &paging };
         let loaded = load::load(&file, &resolved, to, &options.cancel, &progress)?;
         let mut info = describe(&file, &graph, &resolved);
         info.resident_bytes = loaded.resident_bytes;
@@ -161,6 +163,7 @@ impl Model {
                 table,
                 dtypes: resolved.dtypes,
                 fixed: loaded.fixed,
+                paging,
                 tokenizer: file.tokenizer,
                 template: file.template,
                 stated: file.stated,
@@ -330,6 +333,15 @@ impl Model {
     pub fn memory(&self) -> MemoryUse {
         let budget = self.inner.devices[0].budget();
         MemoryUse { used: budget.used(), peak: budget.peak(), limit: Some(budget.limit()).filter(|&n| n < u64::MAX) }
+    }
+
+    /// What became of experts that stay in the file; `None` where there are none, see [`ModelOptions::experts`].
+    ///
+    /// # Errors
+    /// Backend errors.
+    pub fn expert_cache(&self) -> Result<Option<ExpertCache>, Error> {
+        let bytes = |name: &str| self.inner.tensors.iter().find(|t| t.name == name).map_or(0, |t| t.bytes);
+        self.inner.paging.count(&self.inner.fixed, bytes)
     }
 
     /// How much arithmetic the model's device does at best: measured now, which takes a second at most.

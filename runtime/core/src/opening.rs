@@ -4,6 +4,7 @@ use crate::backend::{Budget, Device, Registry, Reserved, WeightSpec};
 use crate::context::{ContextCost, ContextSize, pages_for, window};
 use crate::embed;
 use crate::error::Error;
+use crate::experts::Paging;
 use crate::graph::{Dim, ExternalKind, Graph};
 use crate::load::{self, ModelFile, Resolved};
 use crate::models::{Computed, Definition, Net, NetOptions, TensorTable};
@@ -26,6 +27,8 @@ pub struct Opening {
     pub devices: Vec<Arc<Device>>,
     /// For each device, which of the graph's externals it needs.
     pub used: Vec<Vec<bool>>,
+    /// The experts that stay in the file.
+    pub paging: Paging,
     /// Length of the texts that it is opened for.
     pub length: u64,
     /// What the tokenizer and other things of ours take.
@@ -39,6 +42,9 @@ pub struct MemoryPlan {
     pub weights_bytes: u64,
     /// Those of them that stay in the mapped file: the system may drop and read them again.
     pub mapped_bytes: u64,
+    /// Experts that stay in the file ([`Experts::Paged`](crate::Experts::Paged)): only the cache for them is in memory, and among
+    /// [`weights_bytes`](Self::weights_bytes), so these count in no other number.
+    pub paged_bytes: u64,
     /// Keys and values, and recurrent states.
     pub kv_bytes: u64,
     /// Intermediates of a step.
@@ -88,6 +94,8 @@ impl MemoryPlan {
 struct WeightsCost {
     resident: u64,
     mapped: u64,
+    /// What stays in the file and does not count.
+    paged: u64,
     /// The largest tensor, which is there twice while it is repacked.
     largest: u64,
 }
@@ -125,7 +133,8 @@ impl Opening {
             }
             (used, _) => used?,
         };
-        Ok(Self { file, table, resolved, graph, computed, devices, used, length, host })
+        let paging = Paging::new((&file, &resolved), &graph, (&devices, &used), options.experts)?;
+        Ok(Self { file, table, resolved, graph, computed, devices, used, paging, length, host })
     }
 
     /// Is there room for the weights?
@@ -144,17 +153,21 @@ impl Opening {
     }
 
     fn weights(&self) -> Result<WeightsCost, Error> {
-        let mut cost = WeightsCost { resident: 0, mapped: 0, largest: 0 };
+        let mut cost = WeightsCost { resident: 0, mapped: 0, paged: 0, largest: 0 };
         for (e, external) in self.graph.externals.iter().enumerate() {
             match external.kind {
                 ExternalKind::Weight(usage) => {
                     let Some(t) = self.resolved.info(&external.name) else { continue };
-                    let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
+                    let (dtype, cache_bytes) = (t.dtype.code(), 0);
+                    let spec = WeightSpec { name: &t.name, dtype, shape: &t.shape, usage, cache_bytes };
                     let lasting = self.resolved.lasting(&self.file, &external.name)?;
-                    for (device, _) in self.devices.iter().zip(&self.used).filter(|(_, used)| used[e]) {
+                    for (d, device) in self.devices.iter().enumerate().filter(|(d, _)| self.used[*d][e]) {
+                        let spec = self.paging.told(&external.name, d, spec);
                         let layout = device.weight_layout(&spec, t.bytes, lasting)?;
                         cost.resident = cost.resident.saturating_add(layout.resident_bytes);
-                        if layout.keeps_source {
+                        if layout.keeps_source && self.paging.has(&external.name) {
+                            cost.paged = cost.paged.saturating_add(t.bytes);
+                        } else if layout.keeps_source {
                             cost.mapped = cost.mapped.saturating_add(t.bytes);
                         } else {
                             cost.largest = cost.largest.max(self.resolved.source_bytes(&external.name));
@@ -201,6 +214,7 @@ impl Opening {
         Ok(MemoryPlan {
             weights_bytes: weights.resident.saturating_add(weights.mapped),
             mapped_bytes: weights.mapped,
+            paged_bytes: weights.paged,
             kv_bytes: cost.states,
             working_bytes: cost.working(),
             host_bytes: host,

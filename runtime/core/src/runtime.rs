@@ -2,6 +2,7 @@
 
 use crate::backend::{CancelFlag, Registry};
 use crate::error::Error;
+use crate::experts::Experts;
 use crate::load::{ModelFile, open_part};
 use crate::model::Model;
 use crate::opening::{MemoryPlan, Opening};
@@ -48,6 +49,9 @@ pub struct ModelOptions {
     /// Most bytes that the model and its sessions may take together: weights, mapped ones included, keys and values, and
     /// working memory. What would not fit is refused before it is taken.
     pub max_bytes: Option<u64>,
+    /// Where the experts of a mixture are. Those that stay in the mapped file count in [`max_bytes`](Self::max_bytes) with their cache
+    /// alone: the system drops pages of the file when it needs memory.
+    pub experts: Experts,
     /// Tokens of a session that does not ask for another number. Scalings of RoPE that depend on the length of a text (dynamic
     /// NTK, LongRoPE) are fixed for this one: a longer session is then refused where it would need another. The default is the
     /// model's own context, at most [`DEFAULT_CONTEXT`](crate::DEFAULT_CONTEXT).
@@ -71,6 +75,7 @@ impl Default for ModelOptions {
             tier: String::new(),
             map: true,
             max_bytes: None,
+            experts: Experts::Resident,
             context: None,
             i2_s_order: None,
             check_finite: false,

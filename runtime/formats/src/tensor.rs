@@ -152,6 +152,14 @@ pub struct SharedBytes {
     len: u64,
 }
 
+impl SharedBytes {
+    /// Tells the source that `len` of these bytes from `offset` on will not be read again soon.
+    pub fn release(&self, offset: u64, len: u64) {
+        let len = len.min(self.len.saturating_sub(offset));
+        self.source.release(self.offset.saturating_add(offset), len);
+    }
+}
+
 impl AsRef<[u8]> for SharedBytes {
     fn as_ref(&self) -> &[u8] {
         self.source.slice(self.offset, self.len).unwrap_or_default()

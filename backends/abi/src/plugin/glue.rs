@@ -2,14 +2,14 @@
 
 mod boundary;
 
-use boundary::{arg, check_range, free, get, grown, guard, input, into_handle, out, output};
+use boundary::{answered, arg, check_range, free, get, grown, guard, input, into_handle, out, output};
 
 use super::view::{GraphView, Resolved, RunView};
-use super::{Device, OpenOptions, Plugin, PluginError, Result, WeightSpec};
+use super::{Device, OpenOptions, Plugin, PluginError, Release, Result, WeightSpec};
 use crate::run::{Binding, RunArgs};
 use crate::state::{StateDesc, StateLayout};
 use crate::table::{Backend, DeviceInfo, DeviceOptions, ExecInfo, Host, MemoryInfo, Peaks};
-use crate::weight::{WeightDesc, WeightInfo, WeightSource};
+use crate::weight::{WeightDesc, WeightInfo, WeightSource, usage};
 use crate::{ErrorBuffer, Header, MINOR, Status, Str, status};
 use std::marker::PhantomData;
 use std::panic::catch_unwind;
@@ -202,12 +202,10 @@ impl<P: Plugin> Glue<P> {
         err: *mut ErrorBuffer,
     ) -> Status {
         guard(err, || {
-            // SAFETY: live handle; the host's structs, valid for the call.
-            let (dev, desc, info) = unsafe { (get::<Dev<P>>(dev, "device")?, arg(desc)?, out(info)?) };
-            // SAFETY: as above.
-            let name = unsafe { desc.name.as_str() }.unwrap_or("?");
-            let shape = shape_of(desc, name)?;
-            dev.weight_layout(&WeightSpec { dtype: desc.dtype, shape, usage: desc.usage, name }, lasting != 0, info)
+            // SAFETY: live handle; the host's struct, valid for the call.
+            let (dev, desc) = unsafe { (get::<Dev<P>>(dev, "device")?, grown(desc)?) };
+            // SAFETY: the host's text and struct, valid for the call.
+            unsafe { answered(info, |info| dev.weight_layout(&spec_of(&desc)?, lasting != 0, info)) }
         })
     }
     unsafe extern "C" fn weight_prepare(
@@ -220,10 +218,10 @@ impl<P: Plugin> Glue<P> {
         guard(err, || {
             // SAFETY: live handle; the host's structs and what they point to, valid for the call.
             let (dev, desc, source, weight) =
-                unsafe { (get::<Dev<P>>(dev, "device")?, arg(desc)?, grown(source)?, out(weight)?) };
+                unsafe { (get::<Dev<P>>(dev, "device")?, grown(desc)?, grown(source)?, out(weight)?) };
             // SAFETY: as above.
-            let name = unsafe { desc.name.as_str() }.unwrap_or("?");
-            let shape = shape_of(desc, name)?;
+            let spec = unsafe { spec_of(&desc) }?;
+            let name = spec.name;
             let copied;
             let bytes: &[u8] = if source.data.is_null() {
                 let read = source
@@ -251,23 +249,33 @@ impl<P: Plugin> Glue<P> {
             // SAFETY: the flag is null or stays alive for the call; it is only accessed atomically.
             let cancelled =
                 move || flag != 0 && unsafe { AtomicU32::from_ptr(flag as *mut u32) }.load(Ordering::Relaxed) != 0;
-            let spec = WeightSpec { dtype: desc.dtype, shape, usage: desc.usage, name };
-            *weight = into_handle(if source.lasting != 0 && !source.data.is_null() {
-                // SAFETY: the host says so; the weight is dropped in `weight_free`.
-                unsafe { dev.prepare_lasting(&spec, bytes, &cancelled) }?
-            } else {
-                dev.prepare(&spec, bytes, &cancelled)?
+            let lasting = source.lasting != 0 && !source.data.is_null();
+            *weight = into_handle(match (lasting, spec.usage & usage::PAGED != 0) {
+                (false, true) => {
+                    return Err(PluginError::argument(format!("{name}: a paged weight needs a source that lasts")));
+                }
+                (true, true) => {
+                    let release = Release { function: source.release, user: source.user };
+                    // SAFETY: the host says so; the weight is dropped in `weight_free`.
+                    unsafe { dev.prepare_paged(&spec, bytes, release, &cancelled) }?
+                }
+                // SAFETY: as above.
+                (true, false) => unsafe { dev.prepare_lasting(&spec, bytes, &cancelled) }?,
+                (false, false) => dev.prepare(&spec, bytes, &cancelled)?,
             });
             Ok(())
         })
     }
     unsafe extern "C" fn weight_info(dev: u64, weight: u64, info: *mut WeightInfo, err: *mut ErrorBuffer) -> Status {
         guard(err, || {
-            // SAFETY: live handles; the host's struct.
-            let (dev, weight, info) =
-                unsafe { (get::<Dev<P>>(dev, "device")?, get::<Wgt<P>>(weight, "weight")?, out(info)?) };
-            dev.weight_info(weight, info);
-            Ok(())
+            // SAFETY: live handles.
+            let (dev, weight) = unsafe { (get::<Dev<P>>(dev, "device")?, get::<Wgt<P>>(weight, "weight")?) };
+            let fill = |info: &mut WeightInfo| {
+                dev.weight_info(weight, info);
+                Ok(())
+            };
+            // SAFETY: the host's struct.
+            unsafe { answered(info, fill) }
         })
     }
     unsafe extern "C" fn weight_read_rows(
@@ -486,14 +494,19 @@ impl<P: Plugin> Glue<P> {
     }
 }
 
-/// A weight's shape: 1 to 4 dimensions, none of them 0, whose product fits.
-fn shape_of<'a>(desc: &'a WeightDesc, name: &str) -> Result<&'a [u64]> {
+/// A weight as plugins see it, with its shape checked: 1 to 4 dimensions, none of them 0, whose product fits.
+///
+/// # Safety
+/// The name is a text that is valid as long as `desc`.
+unsafe fn spec_of(desc: &WeightDesc) -> Result<WeightSpec<'_>> {
+    // SAFETY: passed on.
+    let name = unsafe { desc.name.as_str() }.unwrap_or("?");
     let shape = desc.shape.get(..desc.rank as usize).filter(|s| !s.is_empty());
     let shape = shape.ok_or_else(|| PluginError::argument(format!("{name}: rank {} is not 1 to 4", desc.rank)))?;
     if shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d)).is_none_or(|n| n == 0) {
         return Err(PluginError::argument(format!("{name}: shape {shape:?} is empty or overflows")));
     }
-    Ok(shape)
+    Ok(WeightSpec { dtype: desc.dtype, shape, usage: desc.usage, name, cache_bytes: desc.cache_bytes })
 }
 
 impl<P: Plugin> Glue<P> {

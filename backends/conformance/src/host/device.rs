@@ -5,7 +5,7 @@ use tern_abi::graph::Graph;
 use tern_abi::run::{Binding, RunArgs};
 use tern_abi::state::{StateDesc, StateLayout};
 use tern_abi::table::{DeviceInfo, ExecInfo};
-use tern_abi::weight::{WeightDesc, WeightSource};
+use tern_abi::weight::{WeightDesc, WeightSource, usage};
 use tern_abi::{Backend, DeviceOptions, Entry, ErrorBuffer, Header, Status, Str, status};
 
 /// An opened device.
@@ -88,6 +88,27 @@ impl Device {
 
     /// Prepares a weight.
     pub fn prepare(&self, dtype: u32, shape: &[usize], usage: u32, bytes: &[u8]) -> Result<PreparedWeight<'_>> {
+        self.hand_over(dtype, shape, usage, bytes, None)
+    }
+    /// Prepares matrices of experts that stay where they are, with a cache of so many bytes.
+    pub fn prepare_paged<'a>(
+        &'a self,
+        dtype: u32,
+        shape: &[usize],
+        usage: u32,
+        bytes: &'a [u8],
+        cache_bytes: u64,
+    ) -> Result<PreparedWeight<'a>> {
+        self.hand_over(dtype, shape, usage | usage::PAGED, bytes, Some(cache_bytes))
+    }
+    fn hand_over(
+        &self,
+        dtype: u32,
+        shape: &[usize],
+        usage: u32,
+        bytes: &[u8],
+        paged: Option<u64>,
+    ) -> Result<PreparedWeight<'_>> {
         let prepare = function!(self.table, weight_prepare)?;
         let desc = WeightDesc {
             header: Header::of::<WeightDesc>(),
@@ -97,6 +118,7 @@ impl Device {
             reserved: 0,
             shape: super::program::four(shape),
             name: Str::new("w"),
+            cache_bytes: paged.unwrap_or(0),
         };
         let source = WeightSource {
             header: Header::of::<WeightSource>(),
@@ -105,8 +127,9 @@ impl Device {
             read: None,
             user: std::ptr::null_mut(),
             cancel: std::ptr::null(),
-            lasting: 0,
+            lasting: paged.is_some().into(),
             reserved: 0,
+            release: None,
         };
         let mut handle = 0;
         // SAFETY: live device; the structs and what they point to are valid for the call.

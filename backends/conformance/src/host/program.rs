@@ -82,6 +82,8 @@ pub struct Program {
     pub ops: Vec<OpSpec>,
     /// Sizes of dynamic dimensions in this step.
     pub dims: [u64; dim::COUNT],
+    /// Matrices of experts stay where they are, with a cache of so many bytes each.
+    pub paged: Option<u64>,
 }
 
 /// What a run left.

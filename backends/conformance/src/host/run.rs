@@ -68,7 +68,10 @@ impl Program {
                 Role::Temp => None,
                 Role::Weight(bytes) => {
                     let usage = usage::FORWARD | usage::BACKWARD_INPUT | usage::GATHER;
-                    let weight = device.prepare(spec.dtype, &spec.shape, usage, bytes)?;
+                    let weight = match self.paged.filter(|_| spec.shape.len() == 3) {
+                        Some(cache) => device.prepare_paged(spec.dtype, &spec.shape, usage, bytes, cache)?,
+                        None => device.prepare(spec.dtype, &spec.shape, usage, bytes)?,
+                    };
                     fixed.push(weight.binding());
                     weights.push(weight);
                     None

@@ -25,7 +25,7 @@ impl Weights {
         let one = |&(n, k): &(usize, usize)| {
             let bytes = vec![0x11; dtype.tensor_bytes((n * k) as u64).unwrap() as usize];
             let shape = [n as u64, k as u64];
-            let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
+            let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w", cache_bytes: 0 };
             Prepared::new(&spec, &bytes, pool, &|| false).unwrap()
         };
         Self(shapes.iter().map(one).collect())
@@ -148,7 +148,7 @@ pub fn packing(dtype: DType, pool: &Pool) -> f64 {
     let (n, k) = (4096, columns_near(dtype, 2048));
     let bytes = vec![0x11; n * dtype.row_bytes(k).unwrap()];
     let shape = [n as u64, k as u64];
-    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
+    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w", cache_bytes: 0 };
     let seconds = shortest(|| {
         let start = Instant::now();
         std::hint::black_box(Prepared::new(&spec, &bytes, pool, &|| false).unwrap());

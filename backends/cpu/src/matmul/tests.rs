@@ -52,7 +52,7 @@ fn noise(n: usize, seed: u32) -> Vec<f32> {
 
 fn pack(dtype: DType, rows: usize, columns: usize, bytes: &[u8], pool: &Pool) -> Prepared {
     let shape = [rows as u64, columns as u64];
-    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w" };
+    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "w", cache_bytes: 0 };
     Prepared::new(&spec, bytes, pool, &|| false).unwrap()
 }
 
@@ -267,7 +267,7 @@ fn experts_follow_each_other() {
     let mut bytes = vec![0; experts * rows * dtype.row_bytes(columns).unwrap()];
     quantize(dtype, &noise(experts * rows * columns, 7), &mut bytes).unwrap();
     let shape = [experts as u64, rows as u64, columns as u64];
-    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "experts" };
+    let spec = WeightSpec { dtype: dtype.code(), shape: &shape, usage: 1, name: "experts", cache_bytes: 0 };
     let pool = Pool::new(2);
     let w = Prepared::new(&spec, &bytes, &pool, &|| false).unwrap();
     let mut plain = vec![0.0; experts * rows * columns];

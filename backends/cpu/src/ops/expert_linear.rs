@@ -6,6 +6,7 @@
 pub mod grad;
 mod groups;
 mod shape;
+mod turns;
 
 use crate::check::{Checker, fixed};
 use crate::matmul::finish::{Finish, Results, Target};
@@ -86,6 +87,10 @@ impl CompiledOp for ExpertLinear {
             let mine = step.scratch().add(self.workers + worker.index() * self.per_worker);
             // Every worker sorts for itself: cheaper than waiting for one that does.
             let groups = Groups::sort(ids, self.shape.experts, mine);
+            let paged = self.shape.matrix(step).and_then(|m| Some((m, m.as_paged()?)));
+            if let Some((_, paged)) = paged.filter(|_| worker.index() == 0) {
+                paged.begin(groups.active());
+            }
             while let Some(range) = worker.claim(ids.len(), 8) {
                 for place in range {
                     self.prepare(step, &groups, place);
@@ -93,16 +98,11 @@ impl CompiledOp for ExpertLinear {
             }
             worker.barrier();
 
-            let strips = self.shape.rows.div_ceil(STRIP);
-            let chunk = (groups.active().len() * strips / (6 * worker.count())).clamp(1, 16);
-            while let Some(range) = worker.claim(groups.active().len() * strips, chunk) {
-                if step.cancelled() {
-                    return;
-                }
-                for item in range {
-                    let expert = groups.active()[item / strips] as usize;
-                    self.work(step, &groups, expert, item % strips, mine.add(self.strip));
-                }
+            match paged {
+                None => self.multiply(step, worker, &groups, groups.active(), mine),
+                Some(paged) => turns::in_turns(paged, step, worker, |experts, _| {
+                    self.multiply(step, worker, &groups, experts, mine);
+                }),
             }
             if worker.index() == 0 {
                 // Rows whose expert does not exist.
@@ -133,9 +133,32 @@ impl ExpertLinear {
         Tiling::new(rows, self.multiplier.tile())
     }
 
+    /// These experts' matrices times their rows, shared among workers.
+    unsafe fn multiply(
+        &self,
+        step: &Step<'_>,
+        worker: &Worker<'_>,
+        groups: &Groups<'_>,
+        experts: &[u32],
+        mine: *mut u8,
+    ) {
+        let strips = self.shape.rows.div_ceil(STRIP);
+        let chunk = (experts.len() * strips / (6 * worker.count())).clamp(1, 16);
+        while let Some(range) = worker.claim(experts.len() * strips, chunk) {
+            if step.cancelled() {
+                return;
+            }
+            for item in range {
+                let expert = experts[item / strips] as usize;
+                // SAFETY: passed on.
+                unsafe { self.work(step, groups, expert, item % strips, mine.add(self.strip)) };
+            }
+        }
+    }
+
     /// A strip of an expert's matrix times all its rows.
     unsafe fn work(&self, step: &Step<'_>, groups: &Groups<'_>, expert: usize, strip: usize, scratch: *mut u8) {
-        let Some(matrix) = step.weight(self.shape.w).and_then(|w| w.matrix()) else { return };
+        let Some(matrix) = self.shape.matrix(step) else { return };
         let group = groups.of(expert);
         let tiling = self.tiling(group.len());
         let first = strip * STRIP;

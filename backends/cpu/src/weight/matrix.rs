@@ -2,13 +2,14 @@
 
 use super::blocks::{BlockFormat, with_blocks};
 use super::format::{Blocks, panel_bytes};
+use super::paged::Paged;
 use super::{float, ternary};
 use crate::matmul::tokens::Form;
 use crate::memory::Memory;
 use crate::pool::Pool;
 use crate::stop::Stop;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tern_abi::plugin::{PluginError, Result};
+use tern_abi::plugin::{PluginError, Release, Result};
 use tern_quant::DType;
 
 /// Rows that workers share out: two panels of a block format, 32 of floats.
@@ -122,6 +123,8 @@ enum Bytes {
     Own(Memory),
     /// Where the host has them: first byte and length.
     Hosts(*const u8, usize),
+    /// Experts that are packed when they are chosen.
+    Paged(Box<Paged>),
 }
 
 // SAFETY: the host's bytes are plain memory that nobody writes.
@@ -130,17 +133,45 @@ unsafe impl Send for Bytes {}
 unsafe impl Sync for Bytes {}
 
 impl Bytes {
-    fn ptr(&self) -> *const u8 {
-        match self {
-            Self::Own(memory) => memory.ptr(),
-            &Self::Hosts(ptr, _) => ptr,
-        }
-    }
     fn len(&self) -> usize {
         match self {
             Self::Own(memory) => memory.len(),
             &Self::Hosts(_, len) => len,
+            Self::Paged(paged) => paged.bytes(),
         }
+    }
+}
+
+/// A file's rows, those of all experts one after the other.
+pub struct Rows {
+    at: *const u8,
+    len: usize,
+    row_bytes: usize,
+    /// Of the whole tensor, where it has one.
+    scale: Option<f32>,
+}
+
+// SAFETY: the host's bytes are plain memory that nobody writes.
+unsafe impl Send for Rows {}
+// SAFETY: as above.
+unsafe impl Sync for Rows {}
+
+impl Rows {
+    /// # Safety
+    /// The bytes stay readable and unchanged while this lives.
+    unsafe fn new(dtype: DType, columns: usize, src: &[u8]) -> Self {
+        let row_bytes = dtype.row_bytes(columns).unwrap_or(0);
+        Self { at: src.as_ptr(), len: src.len(), row_bytes, scale: ternary::tensor_scale(dtype, src) }
+    }
+    /// Bytes in all.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// `len` bytes from `at` on.
+    pub fn get(&self, at: usize, len: usize) -> Option<&[u8]> {
+        // SAFETY: whoever made this vouches for the bytes.
+        let all = unsafe { std::slice::from_raw_parts(self.at, self.len) };
+        all.get(at..at.checked_add(len)?)
     }
 }
 
@@ -176,6 +207,27 @@ impl Matrix {
         })
     }
 
+    /// Matrices of experts that stay where they are, and a cache of `cache_bytes` for what is made of those that are chosen.
+    ///
+    /// # Safety
+    /// The bytes stay readable and unchanged, and `release` callable, while the matrix lives.
+    pub unsafe fn paged(
+        dtype: DType,
+        sizes: [usize; 3],
+        src: &[u8],
+        cache_bytes: u64,
+        release: Release,
+    ) -> Result<Self> {
+        let sketch = Self::sketch(dtype, sizes)?;
+        let [experts, rows, columns] = sizes;
+        // SAFETY: passed on.
+        let file = unsafe { Rows::new(dtype, columns, src) };
+        let bytes = (sketch.expert_bytes(), rows * file.row_bytes);
+        let slots = Paged::slots(experts, bytes.0, cache_bytes);
+        let paged = Paged::new(file, release, experts, bytes, slots)?;
+        Ok(Self { bytes: Bytes::Paged(Box::new(paged)), ..sketch })
+    }
+
     /// Packs, or copies rows, on the pool's threads.
     pub fn pack(dtype: DType, sizes: [usize; 3], src: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
         let mut to = std::ptr::null_mut();
@@ -185,12 +237,12 @@ impl Matrix {
             Ok(Bytes::Own(memory))
         })?;
         let total = this.experts * this.panels;
-        let row_bytes = dtype.row_bytes(this.columns).unwrap_or(0);
         let given_up = AtomicBool::new(false);
         // About a quarter of a megabyte at a time: long enough for a claim to cost nothing, short enough to cancel.
         let chunk = ((256 << 10) / this.panel_bytes.max(1)).max(1);
-        let scale = ternary::tensor_scale(dtype, src);
-        let packer = Packer { matrix: &this, to, scale, given_up: &given_up };
+        // SAFETY: `src` is readable for the call, and no longer used after it.
+        let rows = unsafe { Rows::new(dtype, this.columns, src) };
+        let packer = Packer { matrix: &this, to, given_up: &given_up };
         // The caller's function must stay on its thread: worker 0, which every run has.
         let cancel = OnWorkerZero(cancel);
         pool.run(&Stop::never(), &|worker| {
@@ -202,7 +254,7 @@ impl Matrix {
                     return;
                 }
                 for panel in range {
-                    packer.panel(panel, src, row_bytes);
+                    packer.panel(panel, &rows);
                 }
             }
         })?;
@@ -224,7 +276,7 @@ impl Matrix {
     pub fn columns(&self) -> usize {
         self.columns
     }
-    /// Bytes in all.
+    /// Bytes in memory: of all experts, unless they are paged.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -234,7 +286,18 @@ impl Matrix {
     }
     /// Bytes that one product of one expert's matrix reads.
     pub fn expert_bytes(&self) -> usize {
-        self.bytes() / self.experts.max(1)
+        self.panels * self.panel_bytes
+    }
+    /// Panels of one expert's matrix.
+    pub fn panels(&self) -> usize {
+        self.panels
+    }
+    /// The cache of those that are paged.
+    pub fn as_paged(&self) -> Option<&Paged> {
+        match &self.bytes {
+            Bytes::Paged(paged) => Some(paged),
+            _ => None,
+        }
     }
     /// Number of experts.
     pub fn experts(&self) -> usize {
@@ -244,14 +307,45 @@ impl Matrix {
     pub fn panel_bytes(&self) -> usize {
         self.panel_bytes
     }
-    /// Panel `panel` of an expert's matrix, both in range.
+    /// Panel `panel` of an expert's matrix, both in range. A paged expert is one of the current turn.
     pub fn panel(&self, expert: usize, panel: usize) -> *const u8 {
-        self.bytes.ptr().wrapping_add((expert * self.panels + panel) * self.panel_bytes)
+        let whole = |at: *const u8| at.wrapping_add((expert * self.panels + panel) * self.panel_bytes);
+        match &self.bytes {
+            Bytes::Own(memory) => whole(memory.ptr()),
+            &Bytes::Hosts(at, _) => whole(at),
+            Bytes::Paged(paged) => paged.expert(expert).wrapping_add(panel * self.panel_bytes),
+        }
+    }
+    /// Packs a panel of a paged expert that the current turn misses.
+    ///
+    /// # Safety
+    /// Nobody else has to do with this panel before the next barrier.
+    pub unsafe fn pack_missing(&self, paged: &Paged, expert: usize, panel: usize) {
+        let to = paged.expert(expert).wrapping_add(panel * self.panel_bytes);
+        // SAFETY: the slot's memory, which is this worker's alone.
+        let to = unsafe { std::slice::from_raw_parts_mut(to, self.panel_bytes) };
+        to.fill(0);
+        self.pack_panel(paged.file(), expert, panel, to);
+    }
+    /// Packs a panel's rows into zeros.
+    fn pack_panel(&self, file: &Rows, expert: usize, panel: usize, to: &mut [u8]) {
+        let height = self.format.panel_rows();
+        let first = panel * height;
+        let at = (expert * self.rows + first) * file.row_bytes;
+        if let Some(rows) = file.get(at, height.min(self.rows - first) * file.row_bytes) {
+            self.format.pack(rows, file.row_bytes, to, file.scale);
+        }
     }
     /// Dequantizes row `row` of `experts * rows`; `out` has `columns` places.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         let (expert, row) = (row / self.rows, row % self.rows);
         let height = self.format.panel_rows();
+        if let Some(paged) = self.as_paged() {
+            // What is in the cache is the steps' affair, so its rows come from the file.
+            let mut panel = vec![0; self.panel_bytes];
+            self.pack_panel(paged.file(), expert, row / height, &mut panel);
+            return self.format.row(&panel, row % height, out);
+        }
         // SAFETY: the panel lies in the bytes, which are not written any more.
         let panel = unsafe { std::slice::from_raw_parts(self.panel(expert, row / height), self.panel_bytes) };
         self.format.row(panel, row % height, out);
@@ -272,8 +366,6 @@ impl OnWorkerZero<'_> {
 struct Packer<'a> {
     matrix: &'a Matrix,
     to: *mut u8,
-    /// Of the whole tensor, where it has one.
-    scale: Option<f32>,
     given_up: &'a AtomicBool,
 }
 
@@ -281,16 +373,11 @@ struct Packer<'a> {
 unsafe impl Sync for Packer<'_> {}
 
 impl Packer<'_> {
-    fn panel(&self, index: usize, src: &[u8], row_bytes: usize) {
+    fn panel(&self, index: usize, rows: &Rows) {
         let m = self.matrix;
-        let height = m.format.panel_rows();
-        let first = index % m.panels * height;
         let to = self.to.wrapping_add(index * m.panel_bytes);
         // SAFETY: in the memory; each panel is claimed by one worker, and nobody reads before all are done.
         let panel = unsafe { std::slice::from_raw_parts_mut(to, m.panel_bytes) };
-        let at = (index / m.panels * m.rows + first) * row_bytes;
-        if let Some(rows) = src.get(at..at + height.min(m.rows - first) * row_bytes) {
-            m.format.pack(rows, row_bytes, panel, self.scale);
-        }
+        m.pack_panel(rows, index / m.panels, index % m.panels, panel);
     }
 }

@@ -5,6 +5,7 @@
 use super::common::{Failure, Rig, call};
 use std::ffi::c_void;
 use std::mem::offset_of;
+use std::sync::Mutex;
 use tern_abi::graph::{self, NONE, Op, Tensor, place};
 use tern_abi::ops::Params;
 use tern_abi::run::{Binding, RunArgs};
@@ -24,7 +25,19 @@ pub struct Graph {
     weights: Vec<u64>,
     /// Bytes that weights are used in.
     kept: Vec<Vec<u8>>,
+    /// What was read of them, as the plugin told.
+    released: Box<Released>,
+    /// Not 0: runs are cancelled.
+    pub cancel: u32,
     ops: Vec<Call>,
+}
+
+/// Ranges: offsets and lengths.
+type Released = Mutex<Vec<(u64, u64)>>;
+
+unsafe extern "C" fn release(user: *mut c_void, offset: u64, len: u64) {
+    // SAFETY: the graph's list, which outlives its weights.
+    unsafe { &*user.cast::<Released>() }.lock().unwrap().push((offset, len));
 }
 
 /// What is left of numbers after storing them.
@@ -35,7 +48,7 @@ pub fn rounded(dtype: DType, data: &[f32], columns: usize) -> Vec<f32> {
 }
 
 /// Numbers as a file has them.
-fn stored(dtype: DType, shape: &[usize], data: &[f32]) -> Vec<u8> {
+pub fn stored(dtype: DType, shape: &[usize], data: &[f32]) -> Vec<u8> {
     let columns = shape[shape.len() - 1];
     let mut bytes = vec![0; dtype.row_bytes(columns).unwrap() * data.len() / columns];
     quantize(dtype, data, &mut bytes).unwrap();
@@ -50,6 +63,8 @@ impl Graph {
             fixed: vec![],
             weights: vec![],
             kept: vec![],
+            released: Box::default(),
+            cancel: 0,
             ops: vec![],
         }
     }
@@ -85,30 +100,51 @@ impl Graph {
     /// A prepared weight.
     pub fn weight(&mut self, dtype: DType, shape: &[usize], data: &[f32]) -> u32 {
         let bytes = stored(dtype, shape, data);
-        self.prepare(dtype, shape, &bytes, false).0
+        self.prepare(dtype, shape, &bytes, false, None).unwrap().0
     }
     /// A prepared weight of such bytes.
     pub fn weight_of(&mut self, dtype: DType, shape: &[usize], bytes: &[u8]) -> u32 {
-        self.prepare(dtype, shape, bytes, false).0
+        self.prepare(dtype, shape, bytes, false, None).unwrap().0
     }
     /// A weight that may be used where it is, at an odd address; yields whether it is.
     pub fn lasting_weight(&mut self, dtype: DType, shape: &[usize], data: &[f32]) -> (u32, bool) {
         let mut bytes = vec![0xff];
         bytes.extend(stored(dtype, shape, data));
-        let weight = self.prepare(dtype, shape, &bytes[1..], true);
+        let weight = self.prepare(dtype, shape, &bytes[1..], true, None);
+        self.kept.push(bytes);
+        weight.unwrap()
+    }
+    /// Experts that stay where they are, with a cache of so many bytes; yields whether the plugin works on the bytes.
+    pub fn paged_weight(
+        &mut self,
+        dtype: DType,
+        shape: &[usize],
+        bytes: &[u8],
+        cache_bytes: u64,
+    ) -> Result<(u32, bool), Failure> {
+        let bytes = bytes.to_vec();
+        let weight = self.prepare(dtype, shape, &bytes, true, Some(cache_bytes));
         self.kept.push(bytes);
         weight
     }
     /// Yields whether the plugin works on the bytes, which must then stay.
-    fn prepare(&mut self, dtype: DType, shape: &[usize], bytes: &[u8], lasting: bool) -> (u32, bool) {
+    fn prepare(
+        &mut self,
+        dtype: DType,
+        shape: &[usize],
+        bytes: &[u8],
+        lasting: bool,
+        paged: Option<u64>,
+    ) -> Result<(u32, bool), Failure> {
         let mut desc = WeightDesc {
             header: Header::of::<WeightDesc>(),
             dtype: dtype.code(),
             rank: shape.len() as u32,
-            usage: usage::FORWARD | usage::GATHER,
+            usage: usage::FORWARD | if paged.is_some() { usage::PAGED } else { usage::GATHER },
             reserved: 0,
             shape: [1; 4],
             name: Str::new("w"),
+            cache_bytes: paged.unwrap_or(0),
         };
         for (to, &from) in desc.shape.iter_mut().zip(shape) {
             *to = from as u64;
@@ -123,24 +159,66 @@ impl Graph {
             data: bytes.as_ptr(),
             len: bytes.len() as u64,
             read: None,
-            user: std::ptr::null_mut::<c_void>(),
+            user: (&raw const *self.released).cast_mut().cast::<c_void>(),
             cancel: std::ptr::null(),
             lasting: 1,
             reserved: 0,
+            release: Some(release),
         };
         let mut handle = 0;
         let (table, dev) = (self.rig.table, self.rig.dev);
         // SAFETY: valid for the call.
-        call(|err| unsafe { (table.weight_prepare.unwrap())(dev, &desc, &source, &mut handle, err) }).unwrap();
+        call(|err| unsafe { (table.weight_prepare.unwrap())(dev, &desc, &source, &mut handle, err) })?;
         self.weights.push(handle);
-        let header = Header::of::<WeightInfo>();
-        let mut info = WeightInfo { header, resident_bytes: 0, stream_bytes: 0, keeps_source: 9, layout: 0 };
-        // SAFETY: valid for the call.
-        call(|err| unsafe { (table.weight_info.unwrap())(dev, handle, &mut info, err) }).unwrap();
-        assert_eq!(info.keeps_source, u32::from(info.resident_bytes == 0));
-        assert!(info.stream_bytes > 0 && (lasting || info.keeps_source == 0));
         let tensor = self.tensor(dtype.code(), place::WEIGHT, shape, Binding { handle, offset: 0, len: 0 });
-        (tensor, info.keeps_source != 0)
+        let info = self.info(tensor);
+        assert!(paged.is_some() || info.keeps_source == u32::from(info.resident_bytes == 0));
+        assert!(info.stream_bytes > 0 && (lasting || info.keeps_source == 0));
+        // What was said of it before it was made.
+        let mut layout = WeightInfo { header: Header::of::<WeightInfo>(), ..info };
+        // SAFETY: valid for the call.
+        call(|err| unsafe { (table.weight_layout.unwrap())(dev, &desc, lasting.into(), &mut layout, err) })?;
+        assert_eq!((layout.resident_bytes, layout.keeps_source), (info.resident_bytes, info.keeps_source));
+        Ok((tensor, info.keeps_source != 0))
+    }
+    /// What became of a weight.
+    pub fn info(&self, weight: u32) -> WeightInfo {
+        let mut info = WeightInfo {
+            header: Header::of::<WeightInfo>(),
+            resident_bytes: 0,
+            stream_bytes: 0,
+            keeps_source: 9,
+            layout: 0,
+            hits: 0,
+            misses: 0,
+            read_bytes: 0,
+        };
+        self.ask(weight, &mut info);
+        info
+    }
+    /// The same, for a host that knows as much of the struct as its header says.
+    pub fn ask(&self, weight: u32, info: &mut WeightInfo) {
+        let handle = self.fixed[weight as usize].handle;
+        // SAFETY: live handles; valid for the call.
+        call(|err| unsafe { (self.rig.table.weight_info.unwrap())(self.rig.dev, handle, info, err) }).unwrap();
+    }
+    /// Dequantized rows of a weight.
+    pub fn rows(&self, weight: u32, first: u64, out: &mut [f32]) {
+        let (handle, n) = (self.fixed[weight as usize].handle, out.len() as u64);
+        // SAFETY: live handles; valid for the call.
+        call(|err| unsafe {
+            (self.rig.table.weight_read_rows.unwrap())(self.rig.dev, handle, first, out.as_mut_ptr(), n, err)
+        })
+        .unwrap();
+    }
+    /// What was read of weights' bytes since the last call.
+    pub fn released(&self) -> Vec<(u64, u64)> {
+        std::mem::take(&mut *self.released.lock().unwrap())
+    }
+    /// Puts other numbers into a tensor.
+    pub fn set_i32(&self, tensor: u32, data: &[i32]) {
+        let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
+        self.rig.write(self.fixed[tensor as usize].handle, &bytes);
     }
     pub fn op<P: Params>(&mut self, id: u32, inputs: &[Option<u32>], outputs: &[u32], params: P) {
         let inputs = inputs.iter().map(|t| t.unwrap_or(NONE)).collect();
@@ -204,7 +282,7 @@ impl Graph {
                 scratch: if len > 0 { Binding { handle: scratch, offset: 0, len } } else { Binding::default() },
                 dims: [0; 4],
                 kv_bucket: 0,
-                cancel: std::ptr::null(),
+                cancel: &self.cancel,
                 profile: std::ptr::null_mut(),
                 done: None,
                 done_user: std::ptr::null_mut(),
@@ -218,7 +296,7 @@ impl Graph {
         }
     }
 
-    fn read(&self, tensor: u32) -> Vec<f32> {
+    pub fn read(&self, tensor: u32) -> Vec<f32> {
         let binding = self.fixed[tensor as usize];
         let mut bytes = vec![0; binding.len as usize];
         self.rig.read(binding.handle, &mut bytes);

@@ -4,6 +4,7 @@ use super::BenchArgs;
 use super::profile::Profile;
 use super::speculate::Speculated;
 use crate::commands::inspect::size;
+use crate::experts::ExpertsUsed;
 use crate::failure::Result;
 use crate::setup;
 use crate::stats::Spread;
@@ -22,6 +23,9 @@ pub struct Report {
     pub share_of_bandwidth: Option<f64>,
     /// Of the bytes of weights that decoding read, those that were in memory: the rest came from the mapped file.
     pub hit_rate: Option<f64>,
+    /// Of experts on disk, what decoding counted; only where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<ExpertsUsed>,
     pub peak_rss_bytes: Option<u64>,
     pub tier: String,
     /// These only where they were asked for.
@@ -70,6 +74,9 @@ impl Report {
         }
         if let Some(rate) = self.hit_rate.filter(|&rate| rate < 0.9995) {
             out.line(&format!("{:<18} {:>8.1} %      of the weights' bytes were in memory", "hit rate", rate * 100.0))?;
+        }
+        if let Some((rate, more)) = self.experts.and_then(|e| e.told()) {
+            out.line(&format!("{:<18} {:>8.1} %      {more}", "experts", rate * 100.0))?;
         }
         out.line(&format!("{:<18} {:>8.1} ms", "load", self.load_ms))?;
         if let Some(peak) = self.peak_rss_bytes {

@@ -89,7 +89,7 @@ pub struct Peaks {
 }
 
 /// What became of a weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WeightInfo {
     /// Device memory it takes.
     pub resident_bytes: u64,
@@ -99,6 +99,12 @@ pub struct WeightInfo {
     pub keeps_source: bool,
     /// The plugin's own number of its layout, for diagnosis.
     pub layout: u32,
+    /// Of experts that stay in the file: how often one was packed already when an op used it.
+    pub hits: u64,
+    /// How often one was not.
+    pub misses: u64,
+    /// Bytes of the file that were read for those.
+    pub read_bytes: u64,
 }
 
 /// How large a state's unit is.

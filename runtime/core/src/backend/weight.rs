@@ -5,15 +5,32 @@ use super::cancel::CancelFlag;
 use super::device::Device;
 use super::error::{BackendError, Result, argument};
 use super::info::WeightInfo;
+use std::ffi::c_void;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tern_abi::graph::Tensor;
 use tern_abi::weight::{WeightDesc, WeightSource, usage};
 use tern_abi::{Header, Str};
+use tern_formats::SharedBytes;
 use tern_quant::DType;
 
-/// A weight's bytes, where they may have to stay: a mapped file, for one.
-pub type WeightBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+/// Bytes that stay where they are: of a mapped file, for one.
+pub trait LastingBytes: AsRef<[u8]> + Send + Sync {
+    /// Hint: `len` bytes from `offset` on were read and are not needed soon. They stay readable.
+    fn release(&self, _offset: u64, _len: u64) {}
+}
+
+impl LastingBytes for Vec<u8> {}
+
+impl LastingBytes for SharedBytes {
+    fn release(&self, offset: u64, len: u64) {
+        self.release(offset, len);
+    }
+}
+
+/// A weight's bytes, where they may have to stay.
+pub type WeightBytes = Arc<dyn LastingBytes>;
 
 /// A weight as it is in the file.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +43,8 @@ pub struct WeightSpec<'a> {
     pub shape: &'a [u64],
     /// Bits of [`tern_abi::weight::usage`].
     pub usage: u32,
+    /// Of a [`usage::PAGED`] weight: bytes that packed experts may take.
+    pub cache_bytes: u64,
 }
 
 /// A prepared weight, freed on drop.
@@ -36,7 +55,7 @@ pub struct Weight {
     dtype: u32,
     shape: Vec<u64>,
     /// Bytes that the plugin may work on until the handle is freed; fields are dropped after that.
-    _source: Option<WeightBytes>,
+    _source: Option<Box<WeightBytes>>,
     _reserved: Reserved,
 }
 
@@ -56,7 +75,7 @@ impl Weight {
         if spec.usage & usage::PAGED != 0 {
             return argument(CALL, format!("{}: a paged weight keeps its bytes; share them", spec.name));
         }
-        let weight = Self::hand_over(device, spec, data, false, cancel)?;
+        let weight = Self::hand_over(device, spec, data, None, cancel)?;
         // A plugin that cannot tell is too simple to keep anything; only lasting bytes allow it to.
         if device.table().weight_info.is_some() && weight.info()?.keeps_source {
             // The weight is freed on return, while its bytes are still there.
@@ -71,7 +90,9 @@ impl Weight {
         data: WeightBytes,
         cancel: &CancelFlag,
     ) -> Result<Self> {
-        let mut weight = Self::hand_over(device, spec, (*data).as_ref(), true, cancel)?;
+        // In a place of its own, whose address the plugin has.
+        let data = Box::new(data);
+        let mut weight = Self::hand_over(device, spec, (**data).as_ref(), Some(&data), cancel)?;
         // Kept unless the plugin says that it has no need of it.
         if device.table().weight_info.is_none() || weight.info()?.keeps_source {
             weight._source = Some(data);
@@ -83,7 +104,7 @@ impl Weight {
         device: &Arc<Device>,
         spec: &WeightSpec<'_>,
         data: &[u8],
-        lasting: bool,
+        lasting: Option<&WeightBytes>,
         cancel: &CancelFlag,
     ) -> Result<Self> {
         check_spec(spec, data.len())?;
@@ -92,9 +113,10 @@ impl Weight {
             return Err(BackendError::Cancelled { backend, call: CALL });
         }
         let function = device.need(CALL, device.table().weight_prepare)?;
-        let expected = layout(device, spec, data.len() as u64, lasting)?;
-        // What is left in place is the caller's, but in memory all the same.
-        let kept = if expected.keeps_source { data.len() as u64 } else { 0 };
+        let expected = layout(device, spec, data.len() as u64, lasting.is_some())?;
+        // What is left in place is the caller's, but in memory all the same; of what is paged, the cache is.
+        let in_place = expected.keeps_source && spec.usage & usage::PAGED == 0;
+        let kept = if in_place { data.len() as u64 } else { 0 };
         let reserved = device.reserve(CALL, expected.resident_bytes.saturating_add(kept))?;
         let desc = describe(spec);
         let source = WeightSource {
@@ -102,10 +124,11 @@ impl Weight {
             data: data.as_ptr(),
             len: data.len() as u64,
             read: None,
-            user: std::ptr::null_mut(),
+            user: lasting.map_or(std::ptr::null_mut(), |bytes| std::ptr::from_ref(bytes).cast_mut().cast()),
             cancel: cancel.as_ptr(),
-            lasting: u32::from(lasting),
+            lasting: u32::from(lasting.is_some()),
             reserved: 0,
+            release: lasting.map(|_| release as _),
         };
         let mut handle = 0;
         // SAFETY: a live device; the structs and what they point to live for the call.
@@ -193,13 +216,23 @@ impl Weight {
     }
 }
 
+/// The callback of a weight whose bytes stay. A panic must not unwind into a plugin.
+unsafe extern "C" fn release(user: *mut c_void, offset: u64, len: u64) {
+    // SAFETY: the weight's own, which is there until `weight_free`.
+    let bytes = unsafe { &*user.cast::<WeightBytes>() };
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| bytes.release(offset, len))) {
+        // Its destructor could panic again, outside the guard.
+        std::mem::forget(payload);
+    }
+}
+
 const CALL: &str = "weight_prepare";
 
 /// See [`Device::weight_layout`].
 pub(super) fn layout(device: &Device, spec: &WeightSpec<'_>, file_bytes: u64, lasting: bool) -> Result<WeightInfo> {
     const CALL: &str = "weight_layout";
     check_spec(spec, usize::try_from(file_bytes).unwrap_or(usize::MAX))?;
-    let unknown = WeightInfo { resident_bytes: file_bytes, stream_bytes: file_bytes, keeps_source: false, layout: 0 };
+    let unknown = WeightInfo { resident_bytes: file_bytes, stream_bytes: file_bytes, ..WeightInfo::default() };
     let Some(function) = device.table().weight_layout else { return Ok(unknown) };
     let (desc, mut raw) = (describe(spec), empty());
     let called = device.call(CALL, |err| {
@@ -224,6 +257,7 @@ fn describe(spec: &WeightSpec<'_>) -> WeightDesc {
         reserved: 0,
         shape,
         name: Str::new(spec.name),
+        cache_bytes: spec.cache_bytes,
     }
 }
 
@@ -234,6 +268,10 @@ fn empty() -> tern_abi::weight::WeightInfo {
         stream_bytes: 0,
         keeps_source: 0,
         layout: 0,
+        // An older plugin leaves these.
+        hits: 0,
+        misses: 0,
+        read_bytes: 0,
     }
 }
 
@@ -243,6 +281,9 @@ fn told(raw: &tern_abi::weight::WeightInfo) -> WeightInfo {
         stream_bytes: raw.stream_bytes,
         keeps_source: raw.keeps_source != 0,
         layout: raw.layout,
+        hits: raw.hits,
+        misses: raw.misses,
+        read_bytes: raw.read_bytes,
     }
 }
 

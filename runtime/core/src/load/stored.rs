@@ -55,6 +55,11 @@ impl Resolved {
         self.stored.get(name).map_or(0, Stored::source_bytes)
     }
 
+    /// Do its bytes lie in the file as they are used?
+    pub fn is_as_in_file(&self, name: &str) -> bool {
+        self.stored.get(name).is_some_and(Stored::is_as_in_file)
+    }
+
     /// Can a device use its bytes where the file is mapped?
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use super::ModelFile;
 use super::stored::{Resolved, Stored};
 use crate::backend::{Bound, CancelFlag, Device, WeightSpec};
 use crate::error::Error;
+use crate::experts::Paging;
 use crate::graph::{ExternalKind, Graph};
 use crate::models::Computed;
 use std::collections::HashMap;
@@ -30,6 +31,8 @@ pub struct Destination<'a> {
     pub devices: &'a [Arc<Device>],
     /// For each, which of the graph's externals it needs.
     pub used: &'a [Vec<bool>],
+    /// Experts that stay in the file.
+    pub paging: &'a Paging,
 }
 
 /// Tensors after which what was released is released again: a page that is read brings its neighbours with it (on some systems
@@ -47,7 +50,7 @@ pub fn load(
     cancel: &CancelFlag,
     progress: &dyn Fn(u64, u64),
 ) -> Result<Loaded, Error> {
-    let Destination { graph, computed, devices, used } = to;
+    let Destination { graph, computed, devices, used, paging } = to;
     let stored = |name: &str| -> Result<&Stored, Error> {
         let missing = || Error::MissingTensor { file: file.path.clone(), tensor: name.to_owned() };
         resolved.stored.get(name).ok_or_else(missing)
@@ -66,12 +69,17 @@ pub fn load(
             ExternalKind::Weight(usage) => {
                 let stored = stored(&external.name)?;
                 let t = &stored.info;
-                stored.sources().iter().try_for_each(|t| file.checkpoint.check_scales(t))?;
-                let spec = WeightSpec { name: &t.name, dtype: t.dtype.code(), shape: &t.shape, usage };
-                // Until it is released it is in memory, too.
-                let _source = devices[0].budget().take(stored.source_bytes());
+                let is_paged = paging.has(&external.name);
+                if !is_paged {
+                    stored.sources().iter().try_for_each(|t| file.checkpoint.check_scales(t))?;
+                }
+                let (dtype, cache_bytes) = (t.dtype.code(), 0);
+                let spec = WeightSpec { name: &t.name, dtype, shape: &t.shape, usage, cache_bytes };
+                // Until it is released it is in memory, too; what stays in the file is not even looked at.
+                let _source = devices[0].budget().take(if is_paged { 0 } else { stored.source_bytes() });
                 let mut keeps_source = false;
                 for d in places() {
+                    let spec = paging.told(&external.name, d, spec);
                     let shared = if stored.is_as_in_file() { file.checkpoint.share(t)? } else { None };
                     let weight = match shared {
                         Some(bytes) => devices[d].prepare_shared(&spec, Arc::new(bytes), cancel)?,

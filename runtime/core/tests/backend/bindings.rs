@@ -75,7 +75,7 @@ impl Rig {
 fn fixed_slots_hold_what_the_graph_says() {
     let rig = Rig::new(device::<Good>()).unwrap();
     let good = Arc::new(weight(&rig.device).unwrap());
-    let spec = WeightSpec { name: "w2", dtype: 0, shape: &[ROW, TOKENS], usage: 1 };
+    let spec = WeightSpec { name: "w2", dtype: 0, shape: &[ROW, TOKENS], usage: 1, cache_bytes: 0 };
     let bytes = vec![0; (ROW * TOKENS * 4) as usize];
     let turned = Arc::new(rig.device.prepare(&spec, &bytes, &rig.cancel).unwrap());
     let bias = rig.arena_like();

@@ -147,7 +147,7 @@ fn weights_are_checked_read_and_updated() {
     assert!(matches!(w.update_rows(0, &[0.0; 3]), Err(BackendError::Argument { .. })));
 
     let prepare = |dtype, shape: &[u64], bytes: usize, usage| {
-        let spec = WeightSpec { name: "v", dtype, shape, usage };
+        let spec = WeightSpec { name: "v", dtype, shape, usage, cache_bytes: 0 };
         device.prepare(&spec, &vec![0; bytes], &CancelFlag::new()).unwrap_err().to_string()
     };
     assert_eq!(prepare(0, &[2, 3], 23, 1), "weight_prepare: v: F32 [2, 3] takes 24 bytes, not 23");
@@ -160,7 +160,7 @@ fn weights_are_checked_read_and_updated() {
     assert_eq!(prepare(2, &[1, 32], 18, 1), "backend \"good\", weight_prepare: not supported: v: dtype 2");
     let flag = CancelFlag::new();
     flag.cancel();
-    let spec = WeightSpec { name: "v", dtype: 0, shape: &[1], usage: 1 };
+    let spec = WeightSpec { name: "v", dtype: 0, shape: &[1], usage: 1, cache_bytes: 0 };
     assert!(matches!(device.prepare(&spec, &[0; 4], &flag), Err(BackendError::Cancelled { .. })));
 }
 
@@ -171,7 +171,7 @@ fn a_kept_source_lives_as_long_as_its_weight() {
         const NAME: &'static str = "keeps";
         const KEEPS_SOURCE: bool = true;
     }
-    let spec = WeightSpec { name: "v", dtype: 0, shape: &[4], usage: usage::FORWARD };
+    let spec = WeightSpec { name: "v", dtype: 0, shape: &[4], usage: usage::FORWARD, cache_bytes: 0 };
     let bytes = Arc::new(vec![0u8; 16]);
     let keeper = device::<Keeps>();
     let refused = keeper.prepare(&spec, &bytes, &CancelFlag::new()).unwrap_err();

@@ -69,7 +69,13 @@ pub struct Rig {
 
 pub fn weight(device: &Arc<Device>) -> Result<Weight> {
     let bytes: Vec<u8> = (0..TOKENS * ROW).flat_map(|i| (i as f32).to_ne_bytes()).collect();
-    let spec = WeightSpec { name: "w", dtype: F32, shape: &[TOKENS, ROW], usage: usage::FORWARD | usage::TRAINABLE };
+    let spec = WeightSpec {
+        name: "w",
+        dtype: F32,
+        shape: &[TOKENS, ROW],
+        usage: usage::FORWARD | usage::TRAINABLE,
+        cache_bytes: 0,
+    };
     device.prepare(&spec, &bytes, &CancelFlag::new())
 }
 

@@ -247,7 +247,7 @@ pub fn bind(device: &Arc<Device>, graph: &Graph, changed: Option<(&str, &[f64])>
                 let row = *shape.last().unwrap() as usize;
                 let mut bytes = vec![0; dtype.row_bytes(row).unwrap() * (n / row)];
                 tern_quant::quantize(dtype, &values(&e.name, n), &mut bytes).unwrap();
-                let spec = WeightSpec { name: &e.name, dtype: info.dtype, shape: &shape, usage };
+                let spec = WeightSpec { name: &e.name, dtype: info.dtype, shape: &shape, usage, cache_bytes: 0 };
                 Bound::Weight(Arc::new(device.prepare(&spec, &bytes, &CancelFlag::new()).unwrap()))
             }
             ExternalKind::Constant => {

@@ -101,6 +101,21 @@ pub(super) unsafe fn grown<T>(ptr: *const T) -> Result<T> {
         Ok(value.assume_init())
     }
 }
+/// Fills a struct of the host that has grown since version 1.0: of what an older host's lacks nothing is written.
+///
+/// # Safety: `ptr` is null, or readable and writable for the size that the header says; a `T` is plain data that may be all zeros,
+/// and begins with one.
+pub(super) unsafe fn answered<T>(ptr: *mut T, fill: impl FnOnce(&mut T) -> Result<()>) -> Result<()> {
+    // SAFETY: as above.
+    let mut value: T = unsafe { grown(ptr) }?;
+    fill(&mut value)?;
+    // SAFETY: as above; the header is still the host's, and `len` fits both sides.
+    unsafe {
+        let len = ((*ptr.cast::<Header>()).struct_size as usize).min(size_of::<T>());
+        std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), ptr.cast::<u8>(), len);
+    }
+    Ok(())
+}
 pub(super) fn check_range(len: u64, offset: u64, n: u64, what: &str) -> Result<()> {
     match offset.checked_add(n) {
         Some(end) if end <= len => Ok(()),

@@ -5,6 +5,7 @@
 
 use super::groups::Groups;
 use super::shape::Shape;
+use super::turns;
 use crate::check::{Checker, fixed};
 use crate::kernels::elementwise;
 use crate::matmul::backward::{self, Own, Seed};
@@ -90,6 +91,11 @@ impl CompiledOp for ExpertGrad {
             let mine = step.scratch().add(self.workers + worker.index() * self.per_worker);
             // Every worker sorts for itself: cheaper than waiting for one that does.
             let groups = Groups::sort(ids, self.shape.experts, mine);
+            // Biases need no matrices.
+            let paged = self.dx.and_then(|_| self.shape.matrix(step)).and_then(|m| Some((m, m.as_paged()?)));
+            if let Some((_, paged)) = paged.filter(|_| worker.index() == 0) {
+                paged.begin(groups.active());
+            }
             let seeds = step.scratch().add(self.seeds).cast::<f32>();
             while let Some(range) = worker.claim(ids.len(), 8) {
                 for place in range {
@@ -102,18 +108,11 @@ impl CompiledOp for ExpertGrad {
             }
             worker.barrier();
 
-            let tiles = if self.dx.is_some() { groups.active().len() * self.decoder.tiles() } else { 0 };
-            let biases = if self.dbias.is_some() { self.shape.experts } else { 0 };
-            while let Some(range) = worker.claim(tiles + biases, 1) {
-                if step.cancelled() {
-                    break;
-                }
-                for item in range {
-                    match item.checked_sub(tiles) {
-                        None => self.input(step, &groups, item, mine),
-                        Some(expert) => self.bias(step, &groups, expert),
-                    }
-                }
+            match paged {
+                None => self.multiply(step, worker, &groups, (groups.active(), true), mine),
+                Some(paged) => turns::in_turns(paged, step, worker, |experts, last| {
+                    self.multiply(step, worker, &groups, (experts, last), mine);
+                }),
             }
             worker.barrier();
             self.give_back(step, worker);
@@ -129,10 +128,37 @@ impl ExpertGrad {
         step.scratch().wrapping_add(self.back).cast::<f32>().wrapping_add(place * self.shape.columns)
     }
 
+    /// What goes through these experts' matrices, shared among workers, and with the last of them the biases.
+    unsafe fn multiply(
+        &self,
+        step: &Step<'_>,
+        worker: &Worker<'_>,
+        groups: &Groups<'_>,
+        (experts, last): (&[u32], bool),
+        mine: *mut u8,
+    ) {
+        let of_each = if self.dx.is_some() { self.decoder.tiles() } else { 0 };
+        let tiles = experts.len() * of_each;
+        let biases = if self.dbias.is_some() && last { self.shape.experts } else { 0 };
+        while let Some(range) = worker.claim(tiles + biases, 1) {
+            if step.cancelled() {
+                break;
+            }
+            for item in range {
+                // SAFETY: passed on.
+                unsafe {
+                    match item.checked_sub(tiles) {
+                        None => self.input(step, groups, (experts[item / of_each] as usize, item % of_each), mine),
+                        Some(expert) => self.bias(step, groups, expert),
+                    }
+                }
+            }
+        }
+    }
+
     /// A tile of an expert's matrix, for all its rows.
-    unsafe fn input(&self, step: &Step<'_>, groups: &Groups<'_>, item: usize, mine: *mut u8) {
-        let Some(matrix) = step.weight(self.shape.w).and_then(|w| w.matrix()) else { return };
-        let (expert, tile) = (groups.active()[item / self.decoder.tiles()] as usize, item % self.decoder.tiles());
+    unsafe fn input(&self, step: &Step<'_>, groups: &Groups<'_>, (expert, tile): (usize, usize), mine: *mut u8) {
+        let Some(matrix) = self.shape.matrix(step) else { return };
         let group = groups.of(expert);
         let dy = Rows { at: step.scratch().wrapping_add(self.seeds).cast(), stride: self.shape.rows }.from(group.start);
         let seed = Seed { source: Source::Prepared(matrix, expert), first: 0, rows: self.shape.rows, dy };

@@ -1,7 +1,8 @@
 //! What EXPERT_LINEAR and its gradient take alike, checked.
 
 use crate::check::{Checker, Dim, fixed};
-use crate::weight::Format;
+use crate::op::Step;
+use crate::weight::{Format, Matrix};
 use tern_abi::graph::place;
 use tern_abi::plugin::{OpView, Result};
 
@@ -41,6 +42,11 @@ impl Shape {
         }
         let format = Format::for_columns(c.tensor(w).dtype, columns as u64)?;
         Ok(Self { w, ids, format, experts, rows, columns, tokens, ranks, own_input })
+    }
+
+    /// The experts' matrices in a step.
+    pub fn matrix<'a>(&self, step: &Step<'a>) -> Option<&'a Matrix> {
+        step.weight(self.w)?.matrix()
     }
 
     /// The dimensions of outputs.
