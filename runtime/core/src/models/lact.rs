@@ -64,9 +64,10 @@ fn read(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
     let inner = (width / heads) as f64 * times;
     let hidden = h.int("ttt.inner_length", &[], 1..=1 << 12, Some(inner as u64))?;
     let chunk = h.int("ttt.chunk_size", &["lact_chunk_size"], 1..=1 << 14, Some(2048))?;
-    a.window =
-        h.int("attention.sliding_window", &["window_size"], 0..=1 << 30, Some(if h.is_gguf() { 0 } else { 2048 }))?
-            as u32;
+    // A folder says by null that there is none; the default is for one that says nothing.
+    let none = h.folder().is_none_or(|c| c.value().get("window_size").is_some());
+    let default = if none { 0 } else { 2048 };
+    a.window = h.int("attention.sliding_window", &["window_size"], 0..=1 << 30, Some(default))? as u32;
     let base = h.float("rope.freq_base", &["rope_theta"], 1.0..=1e12, Some(10000.0))?;
     let (silu, plain) = (h.flag("ttt.silu", &["qkv_silu"], true)?, h.flag("ttt.no_value_silu", &["no_v_silu"], false)?);
     let fast = FastWeightParams {
