@@ -17,7 +17,8 @@ pub enum Experts {
     Resident,
     /// In the mapped file. The backend packs an expert when it is first chosen and keeps what was chosen last. Results are the same
     /// bit for bit; how fast a token comes depends on how many of its experts are there. Floats need no packing: their pages
-    /// come and go with the system.
+    /// come and go with the system. Nothing of an expert is looked at before it is chosen, so scales of ternary ones are not checked for
+    /// NaN, which [`ModelOptions::check_finite`](crate::ModelOptions::check_finite) does.
     Paged {
         /// Bytes that packed experts take at most, shared out among the model's stacks of experts. Each has room for one expert at
         /// least; fewer bytes are refused.
