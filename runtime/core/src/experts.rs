@@ -205,7 +205,7 @@ mod tests {
             stacks.iter().map(|s| s.room).collect::<Vec<_>>()
         };
         assert_eq!(rooms(&[(8, 10), (8, 10), (8, 20)], 40), [1, 1, 1]);
-        assert_eq!(rooms(&[(8, 10), (8, 10), (8, 20)], 99), [3, 3, 1]);
+        assert_eq!(rooms(&[(8, 10), (8, 10), (8, 20)], 99), [3, 2, 2]);
         assert_eq!(rooms(&[(8, 10), (8, 10), (8, 20)], 120), [3, 3, 3]);
         assert_eq!(rooms(&[(2, 10), (8, 10)], u64::MAX), [2, 8]);
         assert_eq!(rooms(&[], 0), [0; 0]);
