@@ -8,15 +8,12 @@ gradients by the chain rule. Matrices act on columns from the left, as the autho
 their code, and its constants: what is added to lengths, the base rate, the coefficients of the rounds. The tokenizer is that of another golden.
 """
 
-import json
 import math
-import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from make_ttt import HERE, TOKENIZER, save, silu
+from make_ttt import make, silu
 
 EPS = 1e-6
 ADDED = 1e-5
@@ -198,40 +195,16 @@ def draw(config, rows, generator):
     return {name: tensor.astype(np.float32) for name, tensor in t.items()}
 
 
-def make(name, seed):
-    folder = HERE / name
-    folder.mkdir(exist_ok=True)
-    for file in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(TOKENIZER / file, folder / file)
-    other = json.loads((TOKENIZER / "config.json").read_text())
-    golden = json.loads((TOKENIZER / "golden.json").read_text())
-    config = {"architectures": ["LaCTForCausalLM"], "model_type": "lact_swiglu", **COMMON, **MODELS[name], "hidden_act": "swish",
-              "max_position_embeddings": 256, "norm_eps": EPS, "torch_dtype": "float32",
-              **{key: other[key] for key in ("vocab_size", "bos_token_id", "eos_token_id")}}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    single = draw(config, config["vocab_size"], np.random.default_rng(seed))
-    save(folder / "model.safetensors", single)
-    tensors = {key: tensor.astype(np.float64) for key, tensor in single.items()}
-    tokens = golden["tokens"]
-    logits = run(tensors, config, tokens)
-    (folder / "logits.bin").write_bytes(logits.astype("<f4").tobytes())
-    greedy, gaps = list(tokens), []
-    for _ in range(16):
-        second, best = np.argsort(last := run(tensors, config, greedy)[-1])[-2:]
-        greedy.append(int(best))
-        gaps.append(round(float(last[best] - last[second]), 5))
-    made = {"made_by": f"tests/goldens/make_lact.py; numpy {np.__version__}", "covers": COVERS[name],
-            "prompt": golden["prompt"], "tokens": tokens, "greedy": greedy[len(tokens):], "gaps": gaps, "length": 128,
-            "llama_cpp": False, "texts": golden["texts"]}
-    lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in made.items())
-    (folder / "golden.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
-    # How much of the last row the inner models' learning made: it would be nothing if they did not learn.
-    still = run({k: v - 30 if k.endswith("lr_proj.bias") else v for k, v in tensors.items()}, {**config, "use_muon": False}, tokens)
-    print(f"{name}: {len(tokens)} tokens, smallest gap {min(gaps):.3f}, logits {logits.min():.2f} to {logits.max():.2f}, "
-          f"{np.abs(logits - still)[-1].max():.2f} by learning")
+def learned(tensors, config, tokens, logits):
+    """How much of the last row the inner models' learning made: it would be nothing if they did not learn."""
+    rates = {k: v - 30 if k.endswith("lr_proj.bias") else v for k, v in tensors.items()}
+    return np.abs(logits - run(rates, {**config, "use_muon": False}, tokens))[-1].max()
 
 
 if __name__ == "__main__":
     for seed, name in enumerate(MODELS, start=800):
         if not sys.argv[1:] or name in sys.argv[1:]:
-            make(name, seed)
+            config = {"architectures": ["LaCTForCausalLM"], "model_type": "lact_swiglu", **COMMON, **MODELS[name],
+                      "hidden_act": "swish", "max_position_embeddings": 256, "norm_eps": EPS}
+            made = make(name, config, seed, draw, run, "make_lact.py", COVERS[name])
+            print(f"{learned(*made):.2f} by learning")

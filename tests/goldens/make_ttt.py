@@ -224,16 +224,15 @@ def save(path, tensors):
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
-def make(name, seed):
+def make(name, config, seed, draw, run, script, covers):
+    """Writes a model drawn by `draw` and what `run` gives for it; returns its tensors, configuration, tokens and logits."""
     folder = HERE / name
     folder.mkdir(exist_ok=True)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(TOKENIZER / file, folder / file)
     other = json.loads((TOKENIZER / "config.json").read_text())
     golden = json.loads((TOKENIZER / "golden.json").read_text())
-    config = {"architectures": ["TTTForCausalLM"], "model_type": "ttt", **COMMON, **MODELS[name], "hidden_act": "silu",
-              "max_position_embeddings": 256, "rms_norm_eps": EPS, "rope_theta": 10000.0, "torch_dtype": "float32",
-              **{key: other[key] for key in ("vocab_size", "bos_token_id", "eos_token_id")}}
+    config |= {"torch_dtype": "float32", **{key: other[key] for key in ("vocab_size", "bos_token_id", "eos_token_id")}}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     single = draw(config, config["vocab_size"], np.random.default_rng(seed))
     save(folder / "model.safetensors", single)
@@ -246,15 +245,18 @@ def make(name, seed):
         second, best = np.argsort(last := run(tensors, config, greedy)[-1])[-2:]
         greedy.append(int(best))
         gaps.append(round(float(last[best] - last[second]), 5))
-    made = {"made_by": f"tests/goldens/make_ttt.py; numpy {np.__version__}", "covers": COVERS[name],
+    made = {"made_by": f"tests/goldens/{script}; numpy {np.__version__}", "covers": covers,
             "prompt": golden["prompt"], "tokens": tokens, "greedy": greedy[len(tokens):], "gaps": gaps, "length": 128,
             "llama_cpp": False, "texts": golden["texts"]}
     lines = ",\n".join(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in made.items())
     (folder / "golden.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     print(f"{name}: {len(tokens)} tokens, smallest gap {min(gaps):.3f}, logits {logits.min():.2f} to {logits.max():.2f}")
+    return tensors, config, tokens, logits
 
 
 if __name__ == "__main__":
     for seed, name in enumerate(MODELS, start=700):
         if not sys.argv[1:] or name in sys.argv[1:]:
-            make(name, seed)
+            config = {"architectures": ["TTTForCausalLM"], "model_type": "ttt", **COMMON, **MODELS[name], "hidden_act": "silu",
+                      "max_position_embeddings": 256, "rms_norm_eps": EPS, "rope_theta": 10000.0}
+            make(name, config, seed, draw, run, "make_ttt.py", COVERS[name])

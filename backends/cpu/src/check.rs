@@ -62,6 +62,14 @@ impl<'a> Checker<'a> {
     pub fn i32_in(&self, i: usize, what: &str) -> Result<usize> {
         self.plain(self.required(self.op.input(i), what)?, dtype::I32, what)
     }
+    /// That no op computes these inputs, where they are there: they are checked once, before the step.
+    pub fn given(&self, inputs: &[(usize, &str)]) -> Result<()> {
+        let computed = |i| self.op.input(i).is_some_and(|t| self.tensor(t).place == place::ARENA);
+        match inputs.iter().find(|(i, _)| computed(*i)) {
+            Some((_, what)) => Err(self.lacking(format!("{what} is computed by the graph, expected an input of it"))),
+            None => Ok(()),
+        }
+    }
     /// Output `i`: plain F32.
     pub fn f32_out(&self, i: usize, what: &str) -> Result<usize> {
         self.plain(self.required(self.op.output(i), what)?, dtype::F32, what)

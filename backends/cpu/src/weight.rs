@@ -9,6 +9,7 @@
 //! simple.rs, k.rs, iq.rs   the block formats, each a choice of planes and scales
 //! ternary.rs  ternary ones
 //! float.rs    floats
+//! rows.rs     a file's rows, packing.rs all of them into memory
 //! paged.rs    experts that are packed when they are chosen
 //! ```
 //!
@@ -23,8 +24,10 @@ mod format;
 pub(crate) mod iq;
 pub(crate) mod k;
 mod matrix;
+mod packing;
 mod paged;
 mod planes;
+mod rows;
 mod scales;
 pub(crate) mod simple;
 pub(crate) mod ternary;

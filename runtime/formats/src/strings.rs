@@ -79,7 +79,9 @@ impl fmt::Debug for StringPairs {
 
 /// Reads the members of a JSON object of strings into a list. Keys may repeat: serde's maps would silently keep the last,
 /// so whoever uses this checks them with [`StringPairs::index`].
-impl<'de> DeserializeSeed<'de> for &mut StringPairs {
+pub(crate) struct Members<'a>(pub(crate) &'a mut StringPairs);
+
+impl<'de> DeserializeSeed<'de> for Members<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -87,7 +89,7 @@ impl<'de> DeserializeSeed<'de> for &mut StringPairs {
     }
 }
 
-impl<'de> Visitor<'de> for &mut StringPairs {
+impl<'de> Visitor<'de> for Members<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,7 +98,7 @@ impl<'de> Visitor<'de> for &mut StringPairs {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((first, second)) = map.next_entry::<String, String>()? {
-            self.push(&first, &second).map_err(A::Error::custom)?;
+            self.0.push(&first, &second).map_err(A::Error::custom)?;
         }
         Ok(())
     }

@@ -134,3 +134,16 @@ fn either_form_of_qwen_3_next_gives_the_same_bits() {
         assert!(logits(&newer, &golden) == logits(&older, &golden), "{name}");
     }
 }
+
+#[test]
+fn a_window_of_null_is_none() {
+    let (golden, made) = (goldens().join("tiny-lact"), tempfile::tempdir().unwrap());
+    let with = |window: Option<u32>| {
+        changed("tiny-lact", made.path(), &serde_json::json!({ "window_size": window }));
+        logits(made.path(), &golden)
+    };
+    // The text has 47 tokens.
+    let none = with(None);
+    assert!(none == with(Some(128)));
+    assert!(none != with(Some(20)));
+}

@@ -83,6 +83,8 @@ fn folders() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("tiny-lact", json!({"num_lact_heads": 3}), &["ttt.head_count", "3"]),
         ("tiny-lact", json!({"num_attn_heads": 7}), &["heads", "7 of 6"]),
         ("tiny-lact", json!({"lact_chunk_size": 0}), &["lact_chunk_size", "0"]),
+        ("tiny-lact", json!({"intermediate_size": null, "hidden_ratio": 1e30}), &["intermediate_size"]),
+        ("tiny-lact", json!({"inter_multi": 1e30}), &["ttt.inner_length"]),
         ("tiny-lact", json!({"ttt_loss_type": "l2"}), &["ttt_loss_type", "l2", "dot_product"]),
         ("tiny-gpt2", json!({"activation_function": "relu"}), &["activation_function", "relu"]),
         ("tiny-gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), &["scale_attn_by_inverse_layer_idx"]),

@@ -12,7 +12,7 @@ use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use crate::state::{KvLayout, LANES};
 use tern_abi::dtype;
-use tern_abi::graph::{NONE, place};
+use tern_abi::graph::NONE;
 use tern_abi::ops::AttentionParams;
 use tern_abi::plugin::{GraphView, OpView, PluginError, Result};
 
@@ -111,13 +111,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
             (Past::Own, KvLayout::new(p.kv_heads.into(), p.head_dim.into(), OWN_PAGE as u64, dtype::F32)?)
         }
     };
-    for (i, what) in [(4, "positions"), (5, "seq_start"), (7, "slots"), (8, "page_table")] {
-        // They are checked once, before the step; so no op may write them.
-        let computed = op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA);
-        if computed {
-            return Err(c.lacking(format!("{what} is computed by the graph, expected an input of it")));
-        }
-    }
+    c.given(&[(4, "positions"), (5, "seq_start"), (7, "slots"), (8, "page_table")])?;
     let sinks = c.f32_maybe(9, "sinks")?;
     if let Some(sinks) = sinks {
         c.shaped(sinks, &[fixed(heads)], "sinks")?;

@@ -11,11 +11,9 @@ use super::state_slots;
 use crate::check::Checker;
 use crate::kernels::fast_weight::{self as kernel, Layer, Row, work_len};
 use crate::op::{CompiledOp, Ctx, Step};
-use crate::pool::Worker;
 use crate::state::{fast_head_len, fast_layer_len};
-use heads::{Head, Heads};
+use heads::{Head, HeadByHead, Heads};
 use shape::Shape;
-use tern_abi::graph::place;
 use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 use tern_abi::plugin::{GraphView, OpView, Result};
 
@@ -47,9 +45,6 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     }
     let Shape { real, second, sequences, heads, f, hidden, chunk, eps } = Shape::new(&c, op)?;
     let state = state_slots::compile(&c, &sequences, 11, 12)?;
-    if op.input(12).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-        return Err(c.lacking("state_slots is computed by the graph"));
-    }
     let out = c.f32_out(0, "output")?;
     c.same(real[0], out, "output")?;
     let (len, work) = (fast_head_len(f, hidden, f, chunk), work_len(f, hidden));
@@ -57,8 +52,11 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     Ok(Box::new(FastWeight { real, second, heads, out, f, hidden, chunk, eps, kernel: kernel::learn(ctx.tier) }))
 }
 
-impl FastWeight {
-    /// All rows of one head of one sequence.
+impl HeadByHead for FastWeight {
+    fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
     unsafe fn head(&self, step: &Step<'_>, head: &Head) {
         let (f, heads, at_head) = (self.f, self.heads.count, head.index);
         let layers = match self.hidden {
@@ -108,20 +106,5 @@ impl FastWeight {
                 }
             }
         }
-    }
-}
-
-impl CompiledOp for FastWeight {
-    fn scratch_bytes(&self) -> usize {
-        self.heads.scratch_bytes()
-    }
-
-    fn check(&self, step: &Step<'_>) -> Result<()> {
-        self.heads.check(step)
-    }
-
-    unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
-        // SAFETY: passed on.
-        unsafe { self.heads.each(step, worker, |head| self.head(step, &head)) }
     }
 }

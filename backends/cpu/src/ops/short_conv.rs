@@ -9,7 +9,6 @@ use crate::kernels::short_conv::{self as kernel, Row};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::pool::Worker;
 use std::ops::Range;
-use tern_abi::graph::place;
 use tern_abi::ops::ShortConvParams;
 use tern_abi::plugin::{GraphView, OpView, Result};
 
@@ -49,11 +48,7 @@ impl Shape {
         if let Some(bias) = bias {
             c.shaped(bias, &[fixed(channels)], "bias")?;
         }
-        for i in [3, 4, 6] {
-            if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-                return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
-            }
-        }
+        c.given(&[(3, "positions"), (4, "seq_start"), (6, "state_slots")])?;
         let sequences = Sequences::new(c, c.i32_in(3, "positions")?, c.i32_in(4, "seq_start")?, c.first(x))?;
         Ok(Self { x, w, bias, sequences, channels, width, chunk })
     }

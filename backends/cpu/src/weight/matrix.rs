@@ -3,12 +3,10 @@
 use super::blocks::{BlockFormat, with_blocks};
 use super::format::{Blocks, panel_bytes};
 use super::paged::Paged;
+use super::rows::Rows;
 use super::{float, ternary};
 use crate::matmul::tokens::Form;
 use crate::memory::Memory;
-use crate::pool::Pool;
-use crate::stop::Stop;
-use std::sync::atomic::{AtomicBool, Ordering};
 use tern_abi::plugin::{PluginError, Release, Result};
 use tern_quant::DType;
 
@@ -118,7 +116,7 @@ pub struct Matrix {
 }
 
 /// Where a matrix's bytes are.
-enum Bytes {
+pub(super) enum Bytes {
     /// Packed, or copied.
     Own(Memory),
     /// Where the host has them: first byte and length.
@@ -142,42 +140,9 @@ impl Bytes {
     }
 }
 
-/// A file's rows, those of all experts one after the other.
-pub struct Rows {
-    at: *const u8,
-    len: usize,
-    row_bytes: usize,
-    /// Of the whole tensor, where it has one.
-    scale: Option<f32>,
-}
-
-// SAFETY: the host's bytes are plain memory that nobody writes.
-unsafe impl Send for Rows {}
-// SAFETY: as above.
-unsafe impl Sync for Rows {}
-
-impl Rows {
-    /// # Safety
-    /// The bytes stay readable and unchanged while this lives.
-    unsafe fn new(dtype: DType, columns: usize, src: &[u8]) -> Self {
-        let row_bytes = dtype.row_bytes(columns).unwrap_or(0);
-        Self { at: src.as_ptr(), len: src.len(), row_bytes, scale: ternary::tensor_scale(dtype, src) }
-    }
-    /// Bytes in all.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-    /// `len` bytes from `at` on.
-    pub fn get(&self, at: usize, len: usize) -> Option<&[u8]> {
-        // SAFETY: whoever made this vouches for the bytes.
-        let all = unsafe { std::slice::from_raw_parts(self.at, self.len) };
-        all.get(at..at.checked_add(len)?)
-    }
-}
-
 impl Matrix {
     /// `experts` matrices of `rows` x `columns`, and how many bytes they take; `bytes` says where those are.
-    fn new(dtype: DType, sizes: [usize; 3], bytes: impl FnOnce(usize) -> Result<Bytes>) -> Result<Self> {
+    pub(super) fn new(dtype: DType, sizes: [usize; 3], bytes: impl FnOnce(usize) -> Result<Bytes>) -> Result<Self> {
         let [experts, rows, columns] = sizes;
         let format = Format::for_columns(dtype.code(), columns as u64)?;
         let panels = rows.div_ceil(format.panel_rows());
@@ -226,42 +191,6 @@ impl Matrix {
         let slots = Paged::slots(experts, bytes.0, cache_bytes);
         let paged = Paged::new(file, release, experts, bytes, slots)?;
         Ok(Self { bytes: Bytes::Paged(Box::new(paged)), ..sketch })
-    }
-
-    /// Packs, or copies rows, on the pool's threads.
-    pub fn pack(dtype: DType, sizes: [usize; 3], src: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
-        let mut to = std::ptr::null_mut();
-        let this = Self::new(dtype, sizes, |bytes| {
-            let memory = Memory::zeroed(bytes)?;
-            to = memory.ptr();
-            Ok(Bytes::Own(memory))
-        })?;
-        let total = this.experts * this.panels;
-        let given_up = AtomicBool::new(false);
-        // About a quarter of a megabyte at a time: long enough for a claim to cost nothing, short enough to cancel.
-        let chunk = ((256 << 10) / this.panel_bytes.max(1)).max(1);
-        // SAFETY: `src` is readable for the call, and no longer used after it.
-        let rows = unsafe { Rows::new(dtype, this.columns, src) };
-        let packer = Packer { matrix: &this, to, given_up: &given_up };
-        // The caller's function must stay on its thread: worker 0, which every run has.
-        let cancel = OnWorkerZero(cancel);
-        pool.run(&Stop::never(), &|worker| {
-            while let Some(range) = worker.claim(total, chunk) {
-                if worker.index() == 0 && cancel.ask() {
-                    packer.given_up.store(true, Ordering::Relaxed);
-                }
-                if packer.given_up.load(Ordering::Relaxed) {
-                    return;
-                }
-                for panel in range {
-                    packer.panel(panel, &rows);
-                }
-            }
-        })?;
-        if given_up.into_inner() {
-            return Err(PluginError::cancelled());
-        }
-        Ok(this)
     }
 
     /// Its format.
@@ -328,7 +257,7 @@ impl Matrix {
         self.pack_panel(paged.file(), expert, panel, to);
     }
     /// Packs a panel's rows into zeros.
-    fn pack_panel(&self, file: &Rows, expert: usize, panel: usize, to: &mut [u8]) {
+    pub(super) fn pack_panel(&self, file: &Rows, expert: usize, panel: usize, to: &mut [u8]) {
         let height = self.format.panel_rows();
         let first = panel * height;
         let at = (expert * self.rows + first) * file.row_bytes;
@@ -349,35 +278,5 @@ impl Matrix {
         // SAFETY: the panel lies in the bytes, which are not written any more.
         let panel = unsafe { std::slice::from_raw_parts(self.panel(expert, row / height), self.panel_bytes) };
         self.format.row(panel, row % height, out);
-    }
-}
-
-/// Calls a function that is tied to the thread that made this.
-struct OnWorkerZero<'a>(&'a dyn Fn() -> bool);
-// SAFETY: `ask` is called by worker 0 only, which is the thread that runs the pool.
-unsafe impl Sync for OnWorkerZero<'_> {}
-impl OnWorkerZero<'_> {
-    fn ask(&self) -> bool {
-        (self.0)()
-    }
-}
-
-/// What workers share while they pack.
-struct Packer<'a> {
-    matrix: &'a Matrix,
-    to: *mut u8,
-    given_up: &'a AtomicBool,
-}
-
-// SAFETY: each worker writes panels of its own.
-unsafe impl Sync for Packer<'_> {}
-
-impl Packer<'_> {
-    fn panel(&self, index: usize, rows: &Rows) {
-        let m = self.matrix;
-        let to = self.to.wrapping_add(index * m.panel_bytes);
-        // SAFETY: in the memory; each panel is claimed by one worker, and nobody reads before all are done.
-        let panel = unsafe { std::slice::from_raw_parts_mut(to, m.panel_bytes) };
-        m.pack_panel(rows, index / m.panels, index % m.panels, panel);
     }
 }

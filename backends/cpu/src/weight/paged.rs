@@ -4,7 +4,7 @@
 //! to make room for others would mean to pack them again. What gives way is what was not used for the longest time. One worker decides,
 //! between barriers; all pack and multiply. Packing is that of other weights, so no bit depends on what was there.
 
-use super::matrix::Rows;
+use super::rows::Rows;
 use crate::memory::{self, Memory};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

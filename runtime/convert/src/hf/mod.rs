@@ -87,7 +87,10 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
             }
             Change::Column { .. } | Change::LowRank { .. } => {
                 let parts = found.iter().map(|t| numbers(checkpoint, t)).collect::<Result<Vec<_>, _>>()?;
-                (DType::F32, Rows::Computed(spec.derived(&parts).unwrap_or_default()))
+                let values = spec.derived(&parts).ok_or_else(|| ConvertError::Unsupported {
+                    what: format!("{name} made of other tensors than it is made of elsewhere"),
+                })?;
+                (DType::F32, Rows::Computed(values))
             }
             change => (info.dtype, Rows::Stored { info: info.clone(), change }),
         };

@@ -258,7 +258,8 @@ impl Stored {
             Some(Made::Ternary(ternary)) => return ternary.read(file, &self.info),
             Some(Made::Derived(spec, parts)) => {
                 let parts = parts.iter().map(|t| numbers(file, t)).collect::<Result<Vec<_>, _>>()?;
-                let values = spec.derived(&parts).unwrap_or_default();
+                let other = || Error::Internal { what: format!("{}: other tensors than it is made of", spec.gguf) };
+                let values = spec.derived(&parts).ok_or_else(other)?;
                 return Ok(values.into_iter().flat_map(f32::to_le_bytes).collect());
             }
         };

@@ -41,7 +41,7 @@ struct Lact {
 
 fn read(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
     let ratio = h.folder_float(&["hidden_ratio".to_owned()])?.unwrap_or(4.0);
-    let ffn = |d: u64| ((d as f64 * ratio * 2.0 / 3.0) as u64).div_ceil(256) * 256;
+    let ffn = |d: u64| ((d as f64 * ratio * 2.0 / 3.0) as u64).div_ceil(256).saturating_mul(256);
     let eps = ("attention.layer_norm_rms_epsilon", "norm_eps");
     let names = Names { embedding: "model.embeddings.weight", eps, ffn: Some(&ffn), ..Names::default() };
     let mut sizes = Sizes::read_as(h, Pairs::Halves, &names)?;

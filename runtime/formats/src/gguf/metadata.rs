@@ -68,6 +68,7 @@ macro_rules! integers {
     };
 }
 
+// What is stored is lent, so patterns of strings and arrays need no owned form.
 macro_rules! exact {
     ($( $(#[$doc:meta])* $get:ident -> $type:ty, $pattern:pat => $result:expr, $text:literal; )*) => {
         $(

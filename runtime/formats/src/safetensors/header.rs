@@ -5,7 +5,7 @@ use crate::json;
 use crate::layout::{check_extents, tensor_bytes};
 use crate::limits::{MAX_NAME_BYTES, MAX_SAFETENSORS_DIMS, MAX_SAFETENSORS_HEADER, MAX_TENSORS};
 use crate::names::NameIndex;
-use crate::{Checkpoint, DType, FormatError, Problem, Source, StringPairs, TensorInfo, room};
+use crate::{Checkpoint, DType, FormatError, Problem, Source, StringPairs, TensorInfo, room, strings};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
@@ -219,7 +219,7 @@ impl<'de> Visitor<'de> for Members<'_> {
                 if self.metadata.is_some() {
                     return Err(A::Error::duplicate_field(METADATA_KEY));
                 }
-                map.next_value_seed(self.metadata.insert(StringPairs::default()))?;
+                map.next_value_seed(strings::Members(self.metadata.insert(StringPairs::default())))?;
                 continue;
             }
             tensors += 1;

@@ -3,7 +3,7 @@
 use super::header::read_onto;
 use crate::json;
 use crate::limits::{MAX_INDEX_BYTES, MAX_SHARDS, MAX_TENSORS};
-use crate::{Checkpoint, FormatError, Opener, Problem, Source, StringPairs};
+use crate::{Checkpoint, FormatError, Opener, Problem, Source, StringPairs, strings};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for Index<'_> {
             } else if self.0.is_some() {
                 return Err(A::Error::duplicate_field(FIELD));
             } else {
-                map.next_value_seed(self.0.insert(StringPairs::default()))?;
+                map.next_value_seed(strings::Members(self.0.insert(StringPairs::default())))?;
             }
         }
         self.0.as_ref().map(drop).ok_or_else(|| A::Error::missing_field(FIELD))

@@ -20,7 +20,6 @@ use crate::op::{CompiledOp, Ctx, Step};
 use crate::ops::sequences::Sequences;
 use crate::pool::Worker;
 use layout::Layout;
-use tern_abi::graph::place;
 use tern_abi::ops::AttentionParams;
 use tern_abi::plugin::{GraphView, OpView, Result};
 
@@ -71,12 +70,7 @@ pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<d
     c.shaped(v, &[tokens, fixed(kv_heads * d)], "v")?;
     c.same(q, dout, "gradient of the output")?;
     let sequences = Sequences::new(&c, c.i32_in(4, "positions")?, c.i32_in(5, "seq_start")?, tokens)?;
-    for (i, what) in [(4, "positions"), (5, "seq_start")] {
-        // They are checked once, before the step; so no op may write them.
-        if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-            return Err(c.lacking(format!("{what} is computed by the graph, expected an input of it")));
-        }
-    }
+    c.given(&[(4, "positions"), (5, "seq_start")])?;
     let sinks = c.f32_maybe(9, "sinks")?;
     if let Some(sinks) = sinks {
         c.shaped(sinks, &[fixed(heads)], "sinks")?;

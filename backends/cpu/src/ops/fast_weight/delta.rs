@@ -1,15 +1,13 @@
 //! FAST_WEIGHT under the gated delta rule. A head of a sequence is one worker's, mini-batch after mini-batch.
 
-use super::heads::{Head, Heads};
+use super::heads::{Head, HeadByHead, Heads};
 use super::shape::{MAX_CHUNK, MAX_HEAD_DIM};
 use super::state_slots;
 use crate::check::{Checker, fixed};
 use crate::kernels::fast_weight::delta::{self as kernel, Rows, work_len};
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::ops::sequences::Sequences;
-use crate::pool::Worker;
 use crate::state::fast_head_len;
-use tern_abi::graph::place;
 use tern_abi::ops::FastWeightParams;
 use tern_abi::plugin::{OpView, Result};
 
@@ -59,11 +57,7 @@ impl Shape {
         if let Some(decay) = decay {
             c.shaped(decay, &[tokens, h], "decay")?;
         }
-        for i in [9, 10, 12] {
-            if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-                return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
-            }
-        }
+        c.given(&[(9, "positions"), (10, "seq_start"), (12, "state_slots")])?;
         let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
         Ok(Self { real, w0, decay, sequences, heads, key_heads, f, n, chunk })
     }
@@ -94,8 +88,11 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
     Ok(Box::new(Delta { real, w0, decay, heads, out, key_heads, f, n, chunk, kernel: kernel::learn(ctx.tier) }))
 }
 
-impl Delta {
-    /// All rows of one head of one sequence.
+impl HeadByHead for Delta {
+    fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
     unsafe fn head(&self, step: &Step<'_>, head: &Head) {
         let (f, n, chunk, heads, w, rows) = (self.f, self.n, self.chunk, self.heads.count, head.w, &head.rows);
         let [q, k, v, lr] = self.real.map(|t| step.f32(t));
@@ -137,20 +134,5 @@ impl Delta {
                 first = 0;
             }
         }
-    }
-}
-
-impl CompiledOp for Delta {
-    fn scratch_bytes(&self) -> usize {
-        self.heads.scratch_bytes()
-    }
-
-    fn check(&self, step: &Step<'_>) -> Result<()> {
-        self.heads.check(step)
-    }
-
-    unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
-        // SAFETY: passed on.
-        unsafe { self.heads.each(step, worker, |head| self.head(step, &head)) }
     }
 }

@@ -1,7 +1,7 @@
 //! FAST_WEIGHT with a gated inner model, which learns at the end of a mini-batch. A head of a sequence is one worker's.
 
 use super::POLL;
-use super::heads::{Head, Heads};
+use super::heads::{Head, HeadByHead, Heads};
 use super::shape::{MAX_CHUNK, MAX_HEAD_DIM, MAX_HIDDEN};
 use super::state_slots;
 use crate::check::{Checker, fixed};
@@ -9,9 +9,7 @@ use crate::kernels::fast_weight::gated::{self as kernel, GROUP, Group, Model, Ro
 use crate::kernels::fast_weight::muon;
 use crate::op::{CompiledOp, Ctx, Step};
 use crate::ops::sequences::Sequences;
-use crate::pool::Worker;
 use crate::state::gated_head_len;
-use tern_abi::graph::place;
 use tern_abi::ops::{FastWeightParams, MUON};
 use tern_abi::plugin::{OpView, Result};
 
@@ -63,11 +61,7 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
     if let Some(momentum) = momentum {
         c.shaped(momentum, &[tokens, h], "momentum")?;
     }
-    for i in [9, 10, 12] {
-        if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-            return Err(c.lacking("positions, seq_start or state_slots is computed by the graph"));
-        }
-    }
+    c.given(&[(9, "positions"), (10, "seq_start"), (12, "state_slots")])?;
     let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
     let state = state_slots::compile(c, &sequences, 11, 12)?;
     let out = c.f32_out(0, "output")?;
@@ -104,8 +98,11 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
     }))
 }
 
-impl Gated {
-    /// All rows of one head of one sequence.
+impl HeadByHead for Gated {
+    fn heads(&self) -> &Heads {
+        &self.heads
+    }
+
     unsafe fn head(&self, step: &Step<'_>, head: &Head) {
         let (heads, at_head, rows) = (self.heads.count, head.index, &head.rows);
         let model = self.model(head);
@@ -146,7 +143,9 @@ impl Gated {
             }
         }
     }
+}
 
+impl Gated {
     fn model(&self, head: &Head) -> Model {
         let (f, m, n) = (self.f, self.m, self.n);
         let three = m * (2 * f + n) * (1 + usize::from(self.momentum.is_some()));
@@ -209,20 +208,5 @@ impl Gated {
             }
             model.places.write_bytes(0, self.chunk * model.place_len());
         }
-    }
-}
-
-impl CompiledOp for Gated {
-    fn scratch_bytes(&self) -> usize {
-        self.heads.scratch_bytes()
-    }
-
-    fn check(&self, step: &Step<'_>) -> Result<()> {
-        self.heads.check(step)
-    }
-
-    unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
-        // SAFETY: passed on.
-        unsafe { self.heads.each(step, worker, |head| self.head(step, &head)) }
     }
 }

@@ -1,7 +1,7 @@
 //! What all rules share: heads of sequences, each one worker's, and where their states are.
 
 use super::state_slots;
-use crate::op::Step;
+use crate::op::{CompiledOp, Step};
 use crate::ops::sequences::Sequences;
 use crate::pool::Worker;
 use std::ops::Range;
@@ -35,6 +35,32 @@ pub struct Head {
     pub work: *mut f32,
 }
 
+/// An op that goes through its heads one by one, each with all its rows.
+pub trait HeadByHead: Send + Sync {
+    fn heads(&self) -> &Heads;
+
+    /// All rows of one head of one sequence.
+    ///
+    /// # Safety
+    /// As for [`CompiledOp::run`]; the head is the caller's alone.
+    unsafe fn head(&self, step: &Step<'_>, head: &Head);
+}
+
+impl<T: HeadByHead> CompiledOp for T {
+    fn scratch_bytes(&self) -> usize {
+        self.heads().scratch_bytes()
+    }
+
+    fn check(&self, step: &Step<'_>) -> Result<()> {
+        self.heads().check(step)
+    }
+
+    unsafe fn run(&self, step: &Step<'_>, worker: &Worker<'_>) {
+        // SAFETY: passed on; each head comes once.
+        unsafe { self.heads().each(step, worker, |head| self.head(step, &head)) }
+    }
+}
+
 impl Heads {
     fn worker_len(&self) -> usize {
         let own = if self.state.is_some() { 0 } else { self.len };
@@ -53,7 +79,7 @@ impl Heads {
     /// Calls `run` with heads until none is left.
     ///
     /// # Safety
-    /// As for [`crate::op::CompiledOp::run`].
+    /// As for [`CompiledOp::run`].
     pub unsafe fn each(&self, step: &Step<'_>, worker: &Worker<'_>, run: impl Fn(Head)) {
         let n = self.sequences.count(step) * self.count;
         while let Some(items) = worker.claim(n, 1) {

@@ -2,7 +2,6 @@
 
 use crate::check::{Checker, fixed};
 use crate::ops::sequences::Sequences;
-use tern_abi::graph::place;
 use tern_abi::ops::{FastWeightParams, fast_weight_rule};
 use tern_abi::plugin::{OpView, Result};
 
@@ -70,12 +69,7 @@ impl Shape {
                 _ => c.shaped(real[i], &[fixed(chunk)], what)?,
             }
         }
-        for (i, what) in [(9, "positions"), (10, "seq_start")] {
-            // They are checked once, before the step; so no op may write them.
-            if op.input(i).is_some_and(|t| c.tensor(t).place == place::ARENA) {
-                return Err(c.lacking(format!("{what} is computed by the graph, expected an input of it")));
-            }
-        }
+        c.given(&[(9, "positions"), (10, "seq_start"), (12, "state_slots")])?;
         let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
         let second = if hidden > 0 { Some([c.f32_in(14, "w1")?, c.f32_in(15, "b1")?]) } else { None };
         match second {
