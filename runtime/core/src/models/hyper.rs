@@ -2,6 +2,7 @@
 
 mod refuse;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use tern_formats::gguf::{Metadata, Value};
@@ -48,6 +49,8 @@ pub enum Recorded {
     Text(String),
     /// By [`Hyper::flag`].
     Flag(bool),
+    /// By [`Hyper::ints`].
+    Ints(Vec<u64>),
 }
 
 /// Hyper-parameters that cannot be used.
@@ -197,6 +200,44 @@ impl Hyper<'_> {
             }
         };
         Ok(found.unwrap_or(default))
+    }
+
+    /// A short list of integers, filled up with zeros to the length of `default`, which stands where there is none.
+    pub fn ints(&self, gguf: &str, hf: &[&str], default: &[u64]) -> Result<Vec<u64>> {
+        if let Self::Recorded { of, keys } = self {
+            let value = of.ints(gguf, hf, default)?;
+            record(keys, gguf, Recorded::Ints(value.clone()));
+            return Ok(value);
+        }
+        let found = match self {
+            Self::Gguf { metadata, .. } => metadata.array_u64(&self.key(gguf))?.map(Cow::into_owned),
+            Self::Hf { config, .. } => {
+                let path = hf.iter().find(|path| config.get(path).is_some());
+                let list = path.map(|path| config.array(path)).transpose()?.flatten();
+                list.map(|list| list.iter().map(|v| v.as_u64().unwrap_or(u64::MAX)).collect())
+            }
+            Self::Recorded { .. } => None,
+        };
+        let mut value = found.unwrap_or_default();
+        self.same(
+            &format!("length of {}", self.name(gguf, hf)),
+            value.len().max(default.len()) as u64,
+            default.len() as u64,
+        )?;
+        if value.is_empty() {
+            value = default.to_vec();
+        }
+        value.resize(default.len(), 0);
+        Ok(value)
+    }
+
+    /// A GGUF file's list of switches, one for each layer.
+    pub fn gguf_flags(&self, gguf: &str) -> Result<Option<Vec<bool>>> {
+        match self {
+            Self::Gguf { metadata, .. } => Ok(metadata.array_bool(&self.key(gguf))?.map(<[bool]>::to_vec)),
+            Self::Hf { .. } => Ok(None),
+            Self::Recorded { of, .. } => of.gguf_flags(gguf),
+        }
     }
 
     /// The configuration of a folder whose tensors are yet to be made.
