@@ -62,11 +62,6 @@ fn folders() -> Vec<(&'static str, Value, &'static [&'static str])> {
             json!({"layer_types": ["full_attention", "linear_attention", "linear_attention", "full_attention"]}),
             &["layer_types", "irregular"],
         ),
-        (
-            "tiny-qwen35-text",
-            json!({"rope_parameters": {"rope_theta": 1000000.0, "mrope_section": [3, 0, 0]}}),
-            &["rope.dimension_sections", "[1, 1, 1, 0]"],
-        ),
         ("tiny-qwen35-text", json!({"architectures": ["Qwen3_5ForSequenceClassification"]}), &["Classification"]),
         ("tiny-qwen35-moe-text", json!({"num_experts_per_tok": 6}), &["num_experts_per_tok", "6"]),
         ("tiny-olmoe", json!({"clip_qkv": 8.0}), &["clip_qkv", "8.0"]),

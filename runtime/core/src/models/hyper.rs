@@ -2,7 +2,6 @@
 
 mod refuse;
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use tern_formats::gguf::{Metadata, Value};
@@ -202,33 +201,17 @@ impl Hyper<'_> {
         Ok(found.unwrap_or(default))
     }
 
-    /// A short list of integers, filled up with zeros to the length of `default`, which stands where there is none.
-    pub fn ints(&self, gguf: &str, hf: &[&str], default: &[u64]) -> Result<Vec<u64>> {
+    /// A list of as many integers as `default` has, which stands where a GGUF file has none, and in folders.
+    pub fn ints(&self, gguf: &str, default: &[u64]) -> Result<Vec<u64>> {
         if let Self::Recorded { of, keys } = self {
-            let value = of.ints(gguf, hf, default)?;
+            let value = of.ints(gguf, default)?;
             record(keys, gguf, Recorded::Ints(value.clone()));
             return Ok(value);
         }
-        let found = match self {
-            Self::Gguf { metadata, .. } => metadata.array_u64(&self.key(gguf))?.map(Cow::into_owned),
-            Self::Hf { config, .. } => {
-                let path = hf.iter().find(|path| config.get(path).is_some());
-                let list = path.map(|path| config.array(path)).transpose()?.flatten();
-                list.map(|list| list.iter().map(|v| v.as_u64().unwrap_or(u64::MAX)).collect())
-            }
-            Self::Recorded { .. } => None,
-        };
-        let mut value = found.unwrap_or_default();
-        self.same(
-            &format!("length of {}", self.name(gguf, hf)),
-            value.len().max(default.len()) as u64,
-            default.len() as u64,
-        )?;
-        if value.is_empty() {
-            value = default.to_vec();
-        }
-        value.resize(default.len(), 0);
-        Ok(value)
+        let Self::Gguf { metadata, .. } = self else { return Ok(default.to_vec()) };
+        let Some(found) = metadata.array_u64(&self.key(gguf))? else { return Ok(default.to_vec()) };
+        self.same(&format!("length of {}", self.key(gguf)), found.len() as u64, default.len() as u64)?;
+        Ok(found.into_owned())
     }
 
     /// A GGUF file's list of switches, one for each layer.

@@ -50,14 +50,14 @@ fn read_moe(h: &Hyper<'_>) -> Result<Box<dyn Definition>, ConfigError> {
     Ok(Box::new(Hybrid { moe: Some(moe), ..model }))
 }
 
-/// How many of the rotated pairs each of the three positions has: a text's rotation is an ordinary one only where all have one.
+/// How many of the rotated pairs each of the three positions has. A folder's may say more than these, which is for images; in a file a pair may
+/// have none of them, so that it is not rotated in a text.
 fn sections(h: &Hyper<'_>, pairs: u64) -> Result<(), ConfigError> {
     let mut turns: Vec<u64> = (0..3).map(|i| pairs.saturating_sub(i).div_ceil(3)).collect();
     turns.push(0);
-    let paths = ["rope_parameters.mrope_section", "rope_scaling.mrope_section"];
-    let stated = h.ints("rope.dimension_sections", &paths, &turns)?;
-    if stated != turns {
-        return Err(unsupported("rope.dimension_sections", &format!("{stated:?}"), &format!("{turns:?}")));
+    let stated = h.ints("rope.dimension_sections", &turns)?;
+    if stated.iter().zip(&turns).any(|(stated, needed)| stated < needed) {
+        return Err(unsupported("rope.dimension_sections", &format!("{stated:?}"), &format!("{turns:?} and above")));
     }
     Ok(())
 }

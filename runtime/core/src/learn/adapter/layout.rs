@@ -38,9 +38,12 @@ impl<'a> Layout<'a> {
         self.matrices().find(|s| s.gguf == tensor)
     }
 
-    /// The matrices that lie in the file's tensor `name`, in order.
+    /// The matrices that lie in the file's tensor `name`, in order. An adapter in a folder may be of the language model by itself where the
+    /// model's folder has it as a part of a larger one, and the other way round; a GGUF file does not say which.
     pub fn in_file(&self, name: &str, gguf: bool) -> Vec<&'a TensorSpec> {
-        self.matrices().filter(|s| s.name_in(gguf) == name).collect()
+        let alone = |name: &str| if gguf { name.to_owned() } else { name.replacen("language_model.", "", 1) };
+        let name = alone(name);
+        self.matrices().filter(|s| alone(s.name_in(gguf)) == name).collect()
     }
 
     /// Does the adapter fit the model?
