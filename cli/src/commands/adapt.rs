@@ -14,8 +14,9 @@ use clap::Args;
 use mode::ModeArg;
 use optimizer::OptimizerArg;
 use std::path::PathBuf;
+use tern::Model;
 use tern::learn::learner::Evidence;
-use tern::learn::{LearnOptions, LoraOptions, OptimizerKind, Origin};
+use tern::learn::{LearnOptions, LoraOptions, Mode, OptimizerKind, Origin};
 
 const NOTES: &str = "\
 Every file is a document, so is every text file of a folder, and so is every line of a .jsonl file (docs/learning.md). A fifth of the \
@@ -157,6 +158,31 @@ impl AdaptArgs {
             return Ok(());
         };
         Err(Failure::new(Exit::Usage, wrong))
+    }
+
+    /// How `model` learns. A state has no use for what is said of factors, which would be left out silently otherwise.
+    fn mode(&self, model: &Model) -> Result<Mode> {
+        let mode = self.mode.map_or_else(|| Mode::of(model), Mode::from);
+        let of_factors = [
+            ("--rank", self.rank.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--lr", self.lr.is_some()),
+            ("--optimizer", self.optimizer.is_some()),
+            ("--dropout", self.dropout.is_some()),
+            ("--query-only", self.query_only),
+            ("--training-bytes", self.training_bytes.is_some()),
+            ("--epochs", self.epochs.is_some()),
+            ("--batch", self.batch.is_some()),
+        ];
+        match of_factors.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) if mode == Mode::State => Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{flag} is about training, and a state is not trained, only read into: --mode lora trains an adapter"
+                ),
+            )),
+            _ => Ok(mode),
+        }
     }
 
     /// How much, and within which bounds. What is not given is the library's.

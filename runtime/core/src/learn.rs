@@ -24,7 +24,7 @@ mod lora;
 mod mode;
 mod optim;
 mod pupil;
-mod recall;
+pub mod recall;
 pub mod report;
 mod schedule;
 mod state;

@@ -1,5 +1,7 @@
 //! What the tests share: backends, model files, goldens.
 
+pub mod trained;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tern::backend::Registry;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use tern::{CancelFlag, EmbedOptions, ModelOptions, SessionOptions};
 use tern_convert::{ConvertError, Creation};
-use tern_formats::DType;
+use tern_formats::{DType, FileSource, safetensors};
 use tern_tests::{converted, goldens, json, runtime};
 
 fn logits(path: &Path) -> Vec<f32> {
@@ -71,6 +72,29 @@ fn a_configuration_in_the_style_of_gpt_oss_makes_a_model_with_a_byte_for_a_token
     let own = logits(&made);
     std::fs::copy(&config, made.join("config.json")).unwrap();
     assert!(logits(&made) == own);
+}
+
+/// The numbers of a tensor of a folder.
+fn numbers(folder: &Path, name: &str) -> Vec<f32> {
+    let source = FileSource::open(folder.join("model.safetensors")).unwrap();
+    let file = safetensors::open(Arc::new(source)).unwrap().checkpoint;
+    let info = file.tensors().iter().find(|t| t.name == name).unwrap_or_else(|| panic!("no {name}"));
+    file.read(info).unwrap().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+}
+
+#[test]
+fn fast_weights_begin_such_that_something_comes_through() {
+    let made = tempfile::tempdir().unwrap();
+    let config = goldens().join("tiny-ttt-conv").join("config.json");
+    let creation = Creation::new(&config, None, DType::F32, 1).unwrap();
+    creation.write(made.path(), false, &CancelFlag::new()).unwrap();
+    let layer = "model.layers.0";
+    let norm = numbers(made.path(), &format!("{layer}.seq_modeling_block.ttt_norm_weight"));
+    assert!(norm.iter().all(|&v| v == 1.0), "{norm:?}");
+    let weights = numbers(made.path(), &format!("{layer}.conv.conv.weight"));
+    let deviation = (weights.iter().map(|v| v * v).sum::<f32>() / weights.len() as f32).sqrt();
+    let width = json(&config)["conv_kernel"].as_u64().unwrap() as f32;
+    assert!((0.7..1.4).contains(&(deviation * (3.0 * width).sqrt())), "{deviation}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! A model whose weights learn along the text, as a pupil: its state after reading is the delta.
 
+use tern::learn::learner::Control;
 use tern::learn::store::{Change, DEFAULT_KEEP, Edit, Manifest};
-use tern::learn::{Document, Hold, LoraOptions, LoraPupil, Mode, Origin, Pupil, StateOptions, StatePupil, Store};
+use tern::learn::{
+    Document, Hold, LearnOptions, Learner, LoraOptions, LoraPupil, Mode, Origin, Pupil, StateOptions, StatePupil, Store,
+};
 use tern::{CancelFlag, Error, Model, SessionOptions};
 use tern_tests::goldens;
 
@@ -15,10 +18,14 @@ fn options() -> StateOptions {
     StateOptions { context: 40, ..StateOptions::from(&LoraOptions::default()) }
 }
 
-fn text(seed: usize) -> Document {
+fn words(seed: usize) -> String {
     let words = ["rain", "gauge", "tide", "falls", "slowly", "over", "the", "pier"];
     let text: Vec<&str> = (0..60).map(|i| words[(i * (seed + 3) + i * i / 7) % words.len()]).collect();
-    Document::text(format!("{seed}"), Origin::User, text.join(" "))
+    text.join(" ")
+}
+
+fn text(seed: usize) -> Document {
+    Document::text(format!("{seed}"), Origin::User, words(seed))
 }
 
 #[test]
@@ -73,12 +80,18 @@ fn what_was_read_is_kept_and_sessions_begin_with_it() {
     let kept = edit.delta("diary").unwrap().unwrap();
     assert_eq!(StateOptions::of(&kept.manifest).unwrap(), options());
     let begun = kept.session(&model, SessionOptions { context: Some(64), ..Default::default() }).unwrap();
-    let tokens: Vec<u32> = read.iter().flat_map(|s| &s.example.tokens[..s.example.tokens.len() - 1]).copied().collect();
+    // To its last token, in however many samples.
+    let tokens = model.encode(&words(2)).unwrap();
+    assert!(read.len() > 1 && read[0].goes_on && !read[read.len() - 1].goes_on);
     assert_eq!((begun.tokens(), begun.capacity()), (tokens.clone(), tokens.len() + 64));
     let whole = model.session(SessionOptions { context: Some(512), ..Default::default() }).unwrap();
     let next = &asked[0].example.tokens;
     let expected = whole.forward(&[tokens, next.clone()].concat()).unwrap();
     assert_eq!(begun.forward(next).unwrap(), expected);
+    // Factors do not go on from it.
+    let mut learner = Learner::new(&mut other, &edit, "diary", LearnOptions::default()).unwrap();
+    let error = learner.learn(vec![text(3)], &Control::default()).unwrap_err();
+    assert!(matches!(&error, Error::Setting { setting: "mode", found, .. } if found == "lora"), "{error}");
     // It is no adapter, and another model's it is not.
     assert!(matches!(kept.adapter(&model), Err(Error::Setting { setting: "delta", .. })));
     assert!(matches!(kept.session(&self::model("tiny-ttt-linear"), SessionOptions::default()), Err(Error::Learn(_))));

@@ -1,21 +1,18 @@
 //! A small ternary model, trained here, that then learns: the whole transaction on a base whose matrices are packed in two bits.
 //!
-//! Its training is straight-through estimation by means of what there is for adapters: factors are trained beside the ternary matrices, what
-//! they have learned is added to full-precision ones, and of these the ternary ones are made anew, again and again.
+//! Its training is straight-through estimation: what factors beside the ternary matrices have learned is added to full-precision ones, and
+//! of these the ternary ones are made anew.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use tern::Model;
 use tern::learn::evidence::Verdict;
 use tern::learn::learner::{Budget, Control};
 use tern::learn::store::{DEFAULT_KEEP, Edit};
 use tern::learn::{
-    Document, Example, LearnOptions, Learner, LoraOptions, LoraPupil, Origin, Random, Store, Training, TrainingOptions,
+    Document, Example, LearnOptions, Learner, LoraOptions, LoraPupil, Origin, Random, Store, TrainingOptions,
 };
-use tern::{CancelFlag, Model, ModelOptions};
-use tern_convert::Creation;
-use tern_formats::{DType, FileSource, safetensors};
-use tern_tests::{quantized, runtime};
+use tern_tests::quantized;
+use tern_tests::trained::Trained;
 
 /// Enough columns for a block of TQ2_0.
 const CONFIG: &str = r#"{"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 256, "num_attention_heads": 4,
@@ -45,54 +42,29 @@ fn note(number: usize, kind: usize) -> String {
     (0..12).map(|_| sentence()).collect()
 }
 
-/// A folder with a model, and its weights in full precision.
-struct Latent {
-    folder: PathBuf,
-    tensors: BTreeMap<String, (Vec<u64>, Vec<f32>)>,
+/// Signs of what is not small, times the mean magnitude (BitNet b1.58, arXiv 2402.17764), in the layers' matrices.
+fn ternary(name: &str, values: &mut [f32]) {
+    if !name.starts_with("blk.") || name.contains("norm") {
+        return;
+    }
+    let mean = values.iter().map(|v| v.abs()).sum::<f32>() / values.len() as f32;
+    // A power of two is the same in every type of number.
+    let scale = mean.log2().round().exp2();
+    values.iter_mut().for_each(|v| *v = (*v / scale).round().clamp(-1.0, 1.0) * scale);
 }
 
-impl Latent {
-    fn new(folder: &Path) -> Self {
-        let config = folder.join("small.json");
-        std::fs::write(&config, CONFIG).unwrap();
-        let folder = folder.join("model");
-        Creation::new(&config, None, DType::F32, 5).unwrap().write(&folder, false, &CancelFlag::new()).unwrap();
-        let source = FileSource::open(folder.join("model.safetensors")).unwrap();
-        let file = safetensors::open(Arc::new(source)).unwrap().checkpoint;
-        let mut tensors = BTreeMap::new();
-        for info in file.tensors() {
-            let bytes = file.read(info).unwrap();
-            let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-            tensors.insert(info.name.to_string(), (info.shape.to_vec(), values));
-        }
-        // As large as it takes for a sure prediction by the tied head, which is not trained.
-        tensors.get_mut("model.embed_tokens.weight").unwrap().1.iter_mut().for_each(|v| *v *= 4.0);
-        Self { folder, tensors }
-    }
+/// A stretch of a note of kind 0.
+fn example(model: &Model, random: &mut Random) -> Example {
+    let tokens = model.encode(&note(1000 + random.below(100_000), 0)).unwrap();
+    Example::of(tokens[..WINDOW.min(tokens.len())].to_vec())
+}
 
-    /// Writes the model with ternary matrices: signs of what is not small, times the mean magnitude (BitNet b1.58, arXiv 2402.17764).
-    fn write(&self) {
-        let path = self.folder.join("model.safetensors");
-        let mut writer = safetensors::Writer::new("model.safetensors");
-        for (name, (shape, _)) in &self.tensors {
-            writer.tensor(name, DType::F32, shape.clone()).unwrap();
-        }
-        let mut body = writer.begin(std::fs::File::create(path).unwrap()).unwrap();
-        for (name, (_, values)) in &self.tensors {
-            let mean = values.iter().map(|v| v.abs()).sum::<f32>() / values.len() as f32;
-            // A power of two is the same in every type of number.
-            let scale = mean.log2().round().exp2();
-            let ternary =
-                |v: f32| if name.ends_with("_proj.weight") { (v / scale).round().clamp(-1.0, 1.0) * scale } else { v };
-            body.write(&values.iter().flat_map(|&v| ternary(v).to_le_bytes()).collect::<Vec<u8>>()).unwrap();
-        }
-        body.finish().unwrap();
-    }
-
-    /// A few steps beside the ternary matrices; what they teach is added to the latent ones. The last loss.
-    fn round(&mut self, round: u64, random: &mut Random) -> f64 {
-        self.write();
-        let model = open(&self.folder);
+fn trained(folder: &Path) -> Trained {
+    let mut model = Trained::new(folder, CONFIG, &[], ternary);
+    // As large as it takes for a sure prediction by the tied head, which is not trained.
+    model.tensor("token_embd.weight").iter_mut().for_each(|v| *v *= 4.0);
+    let mut random = Random::new(1);
+    let round = |round: u64| {
         let options = TrainingOptions {
             rank: 32,
             alpha: 32.0,
@@ -101,56 +73,19 @@ impl Latent {
             seed: round,
             ..TrainingOptions::default()
         };
-        let mut training = Training::new(&model, options).unwrap();
-        let mut loss = 0.0;
-        for _ in 0..STEPS {
-            let examples: Vec<Example> = (0..BATCH)
-                .map(|_| {
-                    let tokens = model.encode(&note(1000 + random.below(100_000), 0)).unwrap();
-                    Example::of(tokens[..WINDOW.min(tokens.len())].to_vec())
-                })
-                .collect();
-            loss = training.step(&examples).unwrap().loss;
-        }
-        for f in training.adapter().factors {
-            let name = f.tensor.strip_prefix("blk.").unwrap();
-            let (layer, rest) = name.split_once('.').unwrap();
-            let part = match rest.strip_suffix(".weight").unwrap() {
-                "attn_q" => "self_attn.q_proj",
-                "attn_k" => "self_attn.k_proj",
-                "attn_v" => "self_attn.v_proj",
-                "attn_output" => "self_attn.o_proj",
-                "ffn_gate" => "mlp.gate_proj",
-                "ffn_up" => "mlp.up_proj",
-                "ffn_down" => "mlp.down_proj",
-                other => panic!("{other}"),
-            };
-            let (_, values) = self.tensors.get_mut(&format!("model.layers.{layer}.{part}.weight")).unwrap();
-            for (row, b) in values.chunks_exact_mut(f.columns).zip(f.b.chunks_exact(f.rank)) {
-                for (&b, a) in b.iter().zip(f.a.chunks_exact(f.columns)) {
-                    row.iter_mut().zip(a).for_each(|(v, &a)| *v += f.scale * b * a);
-                }
-            }
-        }
-        loss
-    }
-}
-
-fn open(path: &Path) -> Model {
-    let options = ModelOptions { backend: Some("cpu".into()), threads: 2, ..Default::default() };
-    runtime().open(path, options).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        model.round(options, STEPS, |m| (0..BATCH).map(|_| example(m, &mut random)).collect())
+    };
+    let losses: Vec<f64> = (0..ROUNDS).map(round).collect();
+    println!("nats per byte while it is trained: {losses:.2?}");
+    model.write();
+    model
 }
 
 #[test]
 fn a_ternary_model_trained_here_learns_and_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let mut latent = Latent::new(folder.path());
-    let mut random = Random::new(1);
-    let losses: Vec<f64> = (0..ROUNDS).map(|round| latent.round(round, &mut random)).collect();
-    println!("nats per byte while it is trained: {losses:.2?}");
-    latent.write();
-    let file = quantized(&latent.folder, &folder.path().join("ternary.gguf"), "TQ2_0");
-    let model = open(&file);
+    let file = quantized(&trained(folder.path()).path, &folder.path().join("ternary.gguf"), "TQ2_0");
+    let model = tern_tests::open(&file, "", 2);
     let ternary = model.tensors().iter().filter(|t| t.dtype == "TQ2_0").count();
     assert_eq!(ternary, 14, "{:?}", model.tensors());
 

@@ -8,16 +8,26 @@ use crate::failure::Result;
 use crate::learning::documents;
 use crate::terminal::{Out, count};
 use serde_json::json;
-use tern::learn::{Training, TrainingOptions, TrainingPlan};
+use std::time::Instant;
+use tern::Model;
+use tern::learn::corpus::Sample;
+use tern::learn::{Hold, LoraOptions, Mode, Training, TrainingOptions, TrainingPlan};
 
 /// Tokens of one of the base's own answers with its prompt, roughly.
 const ANSWER: f64 = 90.0;
+
+/// Samples that are read to find out how long it takes.
+const TIMED: usize = 4;
 
 /// Plans.
 pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
     let documents = documents(&args.data, args.origin)?;
     let model = backend.open(&args.model)?;
     let (learning, lora) = (args.learn_options(), args.lora_options());
+    if args.name.is_some() && args.mode(&model)? == Mode::State {
+        let data = Data::new(&model, documents, lora.training.context as usize, &learning.corpus)?;
+        return reading(&model, lora, &data, args.json);
+    }
     let holds = if args.name.is_some() { lora.holds() } else { 0 };
     let options = TrainingOptions { holds, ..lora.training };
     let data = Data::new(&model, documents, options.context as usize, &learning.corpus)?;
@@ -81,5 +91,41 @@ pub fn plan(backend: &BackendArgs, args: &AdaptArgs) -> Result<()> {
         }
         None => out.line("does not fit: choose a smaller --context or --rank")?,
     }
+    out.flush()
+}
+
+/// What reading takes, where a state is what is learned.
+fn reading(model: &Model, lora: LoraOptions, data: &Data, as_json: bool) -> Result<()> {
+    let tokens: usize = data.learn.iter().map(|s| s.example.tokens.len()).sum();
+    let before = model.memory().used;
+    let mut pupil = Mode::State.pupil(model, lora)?;
+    let state_bytes = model.memory().used.saturating_sub(before);
+    pupil.begin(None, 0)?;
+    let some: Vec<&Sample> = data.learn.iter().take(TIMED).collect();
+    let start = Instant::now();
+    pupil.step(&some, Hold::default(), 1.0)?;
+    let read: usize = some.iter().map(|s| s.example.tokens.len()).sum();
+    let seconds = start.elapsed().as_secs_f64() * tokens as f64 / read as f64;
+    let (mut out, model_bytes) = (Out::new(), model.memory().used - state_bytes);
+    if as_json {
+        return out.json(&json!({
+            "mode": "state",
+            "tokens": tokens,
+            "state_bytes": state_bytes,
+            "model_bytes": model_bytes,
+            "seconds": seconds,
+        }));
+    }
+    let mb = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+    out.line(&format!(
+        "states         {} beside the model's {}; nothing is trained",
+        mb(state_bytes),
+        mb(model_bytes)
+    ))?;
+    let what = count(tokens, "token");
+    out.line(&format!(
+        "time           {} to read {what} once; measuring before and after comes on top",
+        clock(seconds)
+    ))?;
     out.flush()
 }

@@ -7,7 +7,7 @@ use crate::input::read_text;
 use crate::learning::{documents, edit, tell, watched};
 use std::path::Path;
 use tern::learn::evidence::Verdict;
-use tern::learn::{Fact, Learner, Mode};
+use tern::learn::{Fact, Learner};
 
 /// Learns.
 pub fn run(backend: &BackendArgs, args: &AdaptArgs, name: &str) -> Result<()> {
@@ -17,8 +17,7 @@ pub fn run(backend: &BackendArgs, args: &AdaptArgs, name: &str) -> Result<()> {
     // Before the model: a store that cannot be used is told at once.
     let edit = edit(&args.store.open()?)?;
     let model = backend.open(&args.model)?;
-    let mode = args.mode.map_or_else(|| Mode::of(&model), Mode::from);
-    let mut pupil = mode.pupil(&model, args.lora_options())?;
+    let mut pupil = args.mode(&model)?.pupil(&model, args.lora_options())?;
     let mut learner = Learner::new(&mut *pupil, &edit, name, options)?;
     let outcome = watched(|control| learner.learn(documents, control))?;
     tell(&outcome, args.report.as_deref(), args.json)?;

@@ -169,7 +169,10 @@ fn start(spec: &TensorSpec, name: &str, deviation: f32) -> Start {
     let norm = name.to_lowercase().contains("norm") || name.contains("ln_");
     match spec.change {
         _ if name.ends_with("bias") || spec.change == Change::PlusOne => Start::Constant(0.0),
-        _ if norm && spec.shape.len() == 1 => Start::Constant(1.0),
+        // One for each head, in TTT.
+        _ if norm && (spec.shape.len() == 1 || name.ends_with("norm_weight")) => Start::Constant(1.0),
+        // As wide as PyTorch makes the weights of a convolution of every channel: with less, nothing comes through.
+        _ if name.contains("conv") => Start::Normal(1.0 / root(3 * inputs)),
         Change::Column { .. } => Start::Constant(if name.ends_with("scale") { 1.0 } else { 0.0 }),
         Change::LowRank { rank } if name.ends_with("w_left") => Start::Normal(0.5 / root(rank)),
         Change::LowRank { .. } => Start::Normal(0.5 / root(inputs)),

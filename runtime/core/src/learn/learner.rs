@@ -28,7 +28,7 @@ pub use outcome::{Outcome, Scored};
 use super::corpus::{Corpus, Document};
 use super::evidence::Verdict;
 use super::pupil::Pupil;
-use super::store::{Change, Edit, Learned, Manifest};
+use super::store::{Change, Edit, Learned, Manifest, STATE};
 use super::{LearnError, hex};
 use crate::error::Error;
 use attempt::{Attempt, Attempted};
@@ -60,8 +60,8 @@ impl<'a> Learner<'a> {
     /// wait where the evidence is not enough yet. Documents that were learned already are not counted again.
     ///
     /// # Errors
-    /// [`LearnError::OtherBase`] where the delta belongs to another model; [`Error::Cancelled`]; those of the pupil and of the
-    /// store: what counted still does.
+    /// [`LearnError::OtherBase`] where the delta belongs to another model, [`Error::Setting`] where it is of another kind than the pupil
+    /// makes; [`Error::Cancelled`]; those of the pupil and of the store: what counted still does.
     pub fn learn(&mut self, documents: Vec<Document>, control: &Control) -> Result<Outcome, Error> {
         let parent = self.store.delta_or_none(&self.name)?;
         let base = self.pupil.base()?;
@@ -75,7 +75,10 @@ impl<'a> Learner<'a> {
                 }
                 .into());
             }
-            Some(parent) => parent.manifest.documents.clone(),
+            Some(parent) => {
+                same_kind(&parent.manifest, &self.pupil.settings())?;
+                parent.manifest.documents.clone()
+            }
             None => Vec::new(),
         };
         let digests: HashSet<&str> = known.iter().map(|d| d.digest.as_str()).collect();
@@ -226,6 +229,22 @@ impl<'a> Learner<'a> {
         let detail =
             serde_json::json!({ "verdict": outcome.verdict, "gain": outcome.gain.bits(), "harm": outcome.harm });
         Ok(self.store.record(&self.name, event, detail)?)
+    }
+}
+
+/// A state cannot go on from factors, nor the other way round.
+fn same_kind(counts: &Manifest, pupil: &serde_json::Value) -> Result<(), Error> {
+    match (counts.kind(), pupil["kind"].as_str()) {
+        (Some(have), Some(wanted)) if have != wanted => Err(Error::Setting {
+            setting: "mode",
+            found: wanted.to_owned(),
+            expected: if have == STATE {
+                "state, as what counts of this delta"
+            } else {
+                "lora, as what counts of this delta"
+            },
+        }),
+        _ => Ok(()),
     }
 }
 

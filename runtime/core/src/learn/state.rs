@@ -91,10 +91,12 @@ impl StatePupil {
         Ok(Self { taught, options, context, cancel: CancelFlag::new() })
     }
 
-    /// Nats for the tokens of an example that count, once `sequence` has read it but for its last token.
-    fn read(&mut self, sequence: usize, example: &Example) -> Result<f64, Error> {
+    /// Nats for the tokens of a sample that count, once `sequence` has read it.
+    fn read(&mut self, sequence: usize, sample: &Sample) -> Result<f64, Error> {
         let (start, vocab) = (self.context.tokens(sequence).len(), self.taught.model.tokenizer().vocab_size());
-        let inputs = inputs(example);
+        let example = &sample.example;
+        // Where a text goes on its last token begins the next sample; else nobody would read it.
+        let inputs = if sample.goes_on { inputs(example) } else { &example.tokens };
         if inputs.is_empty() {
             return Ok(0.0);
         }
@@ -112,7 +114,7 @@ impl StatePupil {
     }
 }
 
-/// What is read of an example: its last token begins the next one, where a text goes on.
+/// The tokens of an example after which another one is predicted.
 fn inputs(example: &Example) -> &[u32] {
     &example.tokens[..example.tokens.len().saturating_sub(1)]
 }
@@ -169,7 +171,7 @@ impl Pupil for StatePupil {
         let mut nats = 0.0;
         for sample in samples {
             self.context.fork(MEMORY, COPY)?;
-            nats += self.read(COPY, &sample.example)?;
+            nats += self.read(COPY, sample)?;
         }
         self.context.reset(COPY)?;
         Ok(nats)
@@ -210,7 +212,7 @@ impl Pupil for StatePupil {
         let before = self.context.tokens(MEMORY).len();
         let mut nats = 0.0;
         for sample in samples {
-            match self.read(MEMORY, &sample.example) {
+            match self.read(MEMORY, sample) {
                 Ok(found) => nats += found,
                 Err(error) => {
                     let read = self.context.tokens(MEMORY).len() - before;

@@ -15,6 +15,8 @@ pub struct Sample {
     pub example: Example,
     /// Bytes that the tokens that count stand for.
     pub bytes: u64,
+    /// The document goes on: its next sample begins with the last token of this one.
+    pub goes_on: bool,
 }
 
 impl Sample {
@@ -80,7 +82,8 @@ impl Encoder {
         let mut start = 0;
         while start + 1 < tokens.len() {
             let end = tokens.len().min(start + self.window);
-            samples.push(self.sample(&tokens[start..end], &counts[start..end]));
+            let sample = self.sample(&tokens[start..end], &counts[start..end]);
+            samples.push(Sample { goes_on: end < tokens.len(), ..sample });
             // The last token of a window is seen, not predicted, in the next one.
             start = end - 1;
         }
@@ -88,7 +91,8 @@ impl Encoder {
         Ok(samples)
     }
 
-    /// An answer to a message under the template; plain text that goes on where the model has none.
+    /// An answer to a message under the template; plain text that goes on where the model has none. Of a prompt that is too long for both
+    /// to fit in a sample its beginning is left out.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -100,9 +104,10 @@ impl Encoder {
         let mut counts = vec![false; tokens.len()];
         tokens.extend(self.tokenizer.encode(answer, EncodeOptions { special: false, bos: Bos::No })?);
         counts.resize(tokens.len(), true);
-        tokens.truncate(self.window);
-        counts.truncate(self.window);
-        Ok(vec![self.sample(&tokens, &counts)])
+        let prompt = counts.iter().filter(|&&counts| !counts).count();
+        let start = tokens.len().saturating_sub(self.window).min(prompt.saturating_sub(1));
+        let end = tokens.len().min(start + self.window);
+        Ok(vec![self.sample(&tokens[start..end], &counts[start..end])])
     }
 
     /// Bytes that a token stands for; none where it is a control token, as at the end of an answer.
@@ -117,7 +122,7 @@ impl Encoder {
         }
         let counted = tokens.iter().zip(&counts).filter(|(_, c)| **c);
         let bytes = counted.map(|(&t, _)| self.token_bytes(t).len() as u64).sum();
-        Sample { example: Example { tokens: tokens.to_vec(), counts }, bytes }
+        Sample { example: Example { tokens: tokens.to_vec(), counts }, bytes, goes_on: false }
     }
 
     fn text(&self, text: &str) -> Result<(Vec<u32>, Vec<bool>), Error> {

@@ -147,10 +147,14 @@ fn wrong_records_are_told_by_line_and_field() {
 
 /// The tokenizer and template of a golden folder.
 fn encoder(template: &str, window: usize) -> Encoder {
+    let template = tern_text::ChatTemplate::new(template).unwrap();
+    encoder_with(Some(template), window)
+}
+
+fn encoder_with(template: Option<tern_text::ChatTemplate>, window: usize) -> Encoder {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/tiny-llama3");
     let tokenizer = crate::package::open_tokenizer(&folder, &Default::default()).unwrap();
-    let template = tern_text::ChatTemplate::new(template).unwrap();
-    Encoder::with(tokenizer.into(), Some(template), window, &[Origin::User]).unwrap()
+    Encoder::with(tokenizer.into(), template, window, &[Origin::User]).unwrap()
 }
 
 const TEMPLATE: &str = "{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}";
@@ -192,6 +196,26 @@ fn windows_count_every_token_but_the_first_once() {
     assert!(samples.len() > 2 && samples.iter().all(|s| s.example.tokens.len() <= 16));
     let got = counted(&encoder, &samples);
     assert!(text.ends_with(&got) && text.len() - got.len() < 8, "{got:?}");
+    let (last, others) = samples.split_last().unwrap();
+    assert!(!last.goes_on && others.iter().all(|s| s.goes_on));
+    for pair in samples.windows(2) {
+        assert_eq!(pair[0].example.tokens.last(), pair[1].example.tokens.first());
+    }
+}
+
+#[test]
+fn an_answer_counts_however_long_its_prompt_is() {
+    let encoder = encoder_with(None, 16);
+    let Content::Text(long) = note(4).content else { panic!() };
+    for prompt in ["Where?", &long] {
+        let samples = encoder.answer(prompt, " By the lamp.").unwrap();
+        assert_eq!((counted(&encoder, &samples).as_str(), samples.len()), (" By the lamp.", 1));
+        assert!(samples[0].example.tokens.len() <= 16 && !samples[0].goes_on);
+    }
+    // Of an answer that does not fit by itself there is the beginning.
+    let samples = encoder.answer(&long, &long).unwrap();
+    let got = counted(&encoder, &samples);
+    assert!(long.starts_with(&got) && samples[0].example.targets() == 15, "{got:?}");
 }
 
 #[test]

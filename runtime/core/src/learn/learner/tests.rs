@@ -92,7 +92,7 @@ impl Pupil for Counter {
         let tokens: Vec<u32> = text.bytes().map(|b| u32::from(b & 127)).collect();
         let sample = |part: &[u32]| {
             let counts: Vec<bool> = (0..part.len()).map(|i| i > 0).collect();
-            Sample { example: Example { tokens: part.to_vec(), counts }, bytes: part.len() as u64 - 1 }
+            Sample { example: Example { tokens: part.to_vec(), counts }, bytes: part.len() as u64 - 1, goes_on: false }
         };
         Ok(tokens.chunks(256).filter(|c| c.len() > 1).map(sample).collect())
     }

@@ -1,0 +1,75 @@
+//! The small models, and how they are trained: all on the same texts, in as many steps.
+
+use crate::facts::{example, words};
+use std::path::Path;
+use std::time::Instant;
+use tern::Model;
+use tern::learn::{Random, TrainingOptions};
+use tern_tests::trained::Trained;
+
+const ROUNDS: u64 = 12;
+const STEPS: usize = 100;
+const BATCH: usize = 6;
+/// Tokens of a micro-batch, and more than the longest text has.
+pub const WINDOW: u64 = 512;
+
+/// A model of one family.
+pub struct Family {
+    pub name: &'static str,
+    config: &'static str,
+    /// What of its first numbers is not as `tern create` has it.
+    start: fn(&mut Trained),
+}
+
+const SIZES: &str = r#""hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 512, "tie_word_embeddings": true,
+    "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu", "initializer_range": 0.1"#;
+pub const ATTENTION: Family = Family {
+    name: "attention",
+    config: r#""architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_attention_heads": 4, "num_key_value_heads": 4,
+        "head_dim": 32, "attention_bias": false"#,
+    start: |_| {},
+};
+pub const TTT: Family = Family {
+    name: "TTT-Linear",
+    config: r#""architectures": ["TTTForCausalLM"], "model_type": "ttt", "ttt_layer_type": "linear", "share_qk": false, "pre_conv": true,
+        "conv_kernel": 4, "num_attention_heads": 2, "use_gate": true, "mini_batch_size": 4, "ttt_base_lr": 8.0"#,
+    start: |_| {},
+};
+pub const DELTA: Family = Family {
+    name: "Gated DeltaNet",
+    config: r#""architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "num_attention_heads": 2, "num_key_value_heads": 2,
+        "head_dim": 32, "partial_rotary_factor": 0.5, "attention_bias": false, "full_attention_interval": 4,
+        "linear_conv_kernel_dim": 4, "linear_key_head_dim": 32, "linear_value_head_dim": 32, "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 32, "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [0, 1]"#,
+    start: |model| {
+        for layer in 0..2 {
+            // Forgets little, until it learns otherwise.
+            model.tensor(&format!("blk.{layer}.ssm_a")).fill(-0.02);
+        }
+    },
+};
+
+/// Trains a model of a family on the stream.
+pub fn trained(family: &Family, folder: &Path) -> Model {
+    let config = format!("{{{}, {SIZES}}}", family.config);
+    std::fs::create_dir_all(folder).unwrap();
+    let mut model = Trained::new(folder, &config, &words(), |_, _| {});
+    (family.start)(&mut model);
+    let mut random = Random::new(1);
+    let mut losses = Vec::new();
+    let start = Instant::now();
+    for round in 0..ROUNDS {
+        let options = TrainingOptions {
+            rank: 32,
+            alpha: 32.0,
+            learning_rate: 5e-3 * (1.0 - round as f64 / ROUNDS as f64),
+            context: WINDOW,
+            seed: round,
+            ..TrainingOptions::default()
+        };
+        losses.push(model.round(options, STEPS, |m| (0..BATCH).map(|_| example(m, &mut random)).collect()));
+        println!("{} {losses:.2?} {:?}", family.name, start.elapsed());
+    }
+    model.open()
+}
