@@ -33,7 +33,7 @@ impl Plugin for CpuPlugin {
             Tier::Scalar => 40,
             Tier::Avx2 | Tier::Neon | Tier::Simd128 => 60,
             Tier::AvxVnni | Tier::NeonDotprod | Tier::RelaxedSimd => 65,
-            Tier::Avx512 | Tier::NeonI8mm => 70,
+            Tier::Avx512 | Tier::Avx512Ymm | Tier::NeonI8mm => 70,
         })
     }
 

@@ -33,7 +33,7 @@ pub(crate) mod simple;
 pub(crate) mod ternary;
 
 pub use blocks::BlockFormat;
-pub use format::{BLOCK, Blocks, GROUP_BLOCKS, QUAD, ROWS, group_bytes};
+pub use format::{BLOCK, Blocks, LONGEST, QUAD, ROWS, group_bytes, meta_bytes};
 pub use matrix::{Format, Matrix, STRIP};
 pub use paged::{Paged, Turns};
 pub use planes::Planes;
