@@ -57,8 +57,7 @@ impl Model {
     ///
     /// # Safety
     /// Both have as many elements.
-    #[inline(always)]
-    pub(super) unsafe fn turn_all(&self, w: *const f32, out: *mut f32) {
+    pub unsafe fn turn_all(&self, w: *const f32, out: *mut f32) {
         for [rows, columns, at] in self.matrices() {
             // SAFETY: in both.
             unsafe { turn(w.add(at), rows, columns, out.add(at)) }

@@ -351,14 +351,6 @@ unsafe fn back_of_momentum<S: Simd>(p: &Momentum) {
     }
 }
 
-/// # Safety
-/// Both have the model's elements; see [`Simd`].
-#[inline(always)]
-unsafe fn turn_matrices<S: Simd>(model: &Model, w: *const f32, out: *mut f32) {
-    // SAFETY: as the caller says.
-    unsafe { model.turn_all(w, out) }
-}
-
 crate::tier::tier_fn! {
     /// See [`back_of_answers`].
     pub fn answers(rows: &Rows, dout: *const f32) = back_of_answers;
@@ -368,6 +360,4 @@ crate::tier::tier_fn! {
     pub fn unsettle(settle: &Settle) = unsettle_matrix;
     /// See [`back_of_momentum`].
     pub fn momentum(momentum: &Momentum) = back_of_momentum;
-    /// Turns what lies as the model's matrices do.
-    pub fn turn_all(model: &Model, w: *const f32, out: *mut f32) = turn_matrices;
 }

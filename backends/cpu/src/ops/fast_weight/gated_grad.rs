@@ -34,7 +34,6 @@ struct GatedGrad {
     lesson: unsafe fn(&Lesson),
     unsettle: unsafe fn(&Settle),
     momentum: unsafe fn(&Momentum),
-    turn_all: unsafe fn(&Model, *const f32, *mut f32),
     unshrink: unsafe fn(&muon_grad::Step),
     unround: unsafe fn(&muon_grad::Step),
 }
@@ -130,7 +129,6 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
         lesson: kernel::lesson(ctx.tier),
         unsettle: kernel::unsettle(ctx.tier),
         momentum: kernel::momentum(ctx.tier),
-        turn_all: kernel::turn_all(ctx.tier),
         unshrink: muon_grad::start(ctx.tier),
         unround: muon_grad::round(ctx.tier),
     }))
@@ -200,8 +198,8 @@ impl Head<'_> {
                 return;
             }
             let (turned, dg_turned) = (self.part(places.turned), self.part(places.dg_turned));
-            (op.turn_all)(&self.model, self.model.w, turned);
-            (op.turn_all)(&self.model, self.part(places.dg), dg_turned);
+            self.model.turn_all(self.model.w, turned);
+            self.model.turn_all(self.part(places.dg), dg_turned);
             for from in batch.rows.clone().step_by(GROUP) {
                 let rows = Rows {
                     model: self.model,
@@ -249,7 +247,8 @@ impl Head<'_> {
                         rounds.copy_from_nonoverlapping(x, n);
                         rounds = rounds.add(n);
                     };
-                    if !inner.turn(self.step, muon::Step { x, rows, columns, work: x.add(n), factors: [0.0; 3] }, keep) {
+                    if !inner.turn(self.step, muon::Step { x, rows, columns, work: x.add(n), factors: [0.0; 3] }, keep)
+                    {
                         return false;
                     }
                     step = x;
