@@ -4,6 +4,7 @@
 //! weights of steps with few tokens, as they are run: a model that only reads long texts keeps its file's pages, which other
 //! processes share. Nothing moves where it would take a large part of the machine's memory.
 
+use crate::matmul::share::FEW;
 use crate::memory;
 use crate::pool::Pool;
 use crate::stop::Stop;
@@ -11,8 +12,6 @@ use crate::weight::{Prepared, Resting};
 use std::ops::Range;
 use std::sync::{Mutex, TryLockError};
 
-/// Steps with so many tokens wait for memory.
-const FEW: usize = 8;
 /// Bytes that a step moves: some 2 ms with two threads.
 const PER_STEP: usize = 16 << 20;
 /// One worker's part at a time: what a page fault makes.

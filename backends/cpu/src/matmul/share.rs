@@ -3,6 +3,8 @@
 use crate::pool::Worker;
 use std::ops::Range;
 
+/// So many tokens wait for memory rather than for arithmetic.
+pub const FEW: usize = 8;
 /// One part in this many is left to whoever is first.
 const TAIL: usize = 8;
 

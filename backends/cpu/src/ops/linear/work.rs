@@ -13,8 +13,6 @@ use crate::simd::LANES;
 use crate::weight::STRIP;
 use std::ops::Range;
 
-/// So many tokens wait for memory rather than for arithmetic.
-const FEW: usize = 8;
 /// Bytes of the next op's weights that a worker asks for: what memory brings while workers meet and prepare the input, and a
 /// small part of a second-level cache.
 const WARM: usize = 32 << 10;
@@ -67,7 +65,7 @@ impl Linear {
     /// # Safety
     /// As for [`crate::op::CompiledOp::warm`].
     pub(super) unsafe fn ask_ahead(&self, step: &Step<'_>, worker: &Worker<'_>) {
-        if step.rows(self.x) > FEW {
+        if step.rows(self.x) > share::FEW {
             return;
         }
         let mut left = WARM;
@@ -114,7 +112,7 @@ impl Linear {
     /// As for [`crate::op::CompiledOp::run`]; `input` is ready.
     pub(super) unsafe fn work(&self, step: &Step<'_>, worker: &Worker<'_>, input: &Input) {
         let strips = self.strips();
-        if input.tokens <= FEW {
+        if input.tokens <= share::FEW {
             // Every weight in the order of memory: an up after each gate would be half as fast on a Zen 4.
             share::streams(worker, strips, PIECE, |some| {
                 for (part, strips) in self.parts_of(some) {
