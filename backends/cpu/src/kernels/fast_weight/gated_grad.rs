@@ -107,7 +107,7 @@ unsafe fn curve<S: Simd>(z: S::F) -> S::F {
 
 /// Back through `x / (|x| + eps)`; `out` may be `d`.
 #[inline(always)]
-unsafe fn undirect<S: Simd>(x: *const f32, d: *const f32, n: usize, eps: f32, out: *mut f32) {
+pub(super) unsafe fn undirect<S: Simd>(x: *const f32, d: *const f32, n: usize, eps: f32, out: *mut f32) {
     // SAFETY: all have `n` elements.
     unsafe {
         let length = sum_of_squares::<S>(x, n).sqrt();

@@ -3,10 +3,10 @@
 //! With `A = x xᵀ`, `B = b A + c A A` and `x' = a x + B x`, all of A and B symmetric:
 //! `D[B] = D[x'] xᵀ`, `D[A] = b D[B] + c (D[B] A + A D[B])`, `D[x] = a D[x'] + B D[x'] + (D[A] + D[A]ᵀ) x`.
 
-use super::dot;
+use super::gated_grad::undirect;
 use super::muon::SMALL;
 use super::products::{Matrix, multiply, turn};
-use crate::kernels::vector::{load, map_over, sum_of_squares};
+use crate::kernels::vector::{load, map_over};
 use crate::simd::{LANES, Simd};
 
 /// A round, or the beginning.
@@ -37,17 +37,8 @@ pub const fn work_len(rows: usize, columns: usize) -> usize {
 /// As the fields say; see [`Simd`].
 #[inline(always)]
 unsafe fn unshrink<S: Simd>(s: &Step) {
-    let len = s.rows * s.columns;
     // SAFETY: as the fields say.
-    unsafe {
-        let length = sum_of_squares::<S>(s.x, len).sqrt();
-        let whole = length + SMALL;
-        let along = if length > 0.0 { dot::<S>(s.x, s.d, len) / whole / length / whole } else { 0.0 };
-        let (whole, along) = (S::splat(whole), S::splat(-along));
-        map_over!(S, len, s.d, |i, lanes| {
-            S::fma(along, load::<S>(s.x.add(i), lanes), S::div(load::<S>(s.d.add(i), lanes), whole))
-        });
-    }
+    unsafe { undirect::<S>(s.x, s.d, s.rows * s.columns, SMALL, s.d) }
 }
 
 /// # Safety
