@@ -104,8 +104,7 @@ impl Answer {
         let (fresh, reused) = (self.fresh_tokens, self.reused_tokens);
         let drafts =
             self.speculation.map_or_else(String::new, |d| format!(", {} of {} drafts right", d.accepted, d.proposed));
-        let experts = self.experts.and_then(|e| e.told());
-        let experts = experts.map_or_else(String::new, |(rate, more)| format!(", {:.1} % {more}", rate * 100.0));
+        let experts = ExpertsUsed::added(self.experts);
         let kept = if reused > 0 { format!(" after {reused} known ones") } else { String::new() };
         let line = format!(
             "[prompt: {fresh} tokens{kept} in {:.0} ms, {:.0}/s; {} tokens in {:.0} ms, {:.1}/s{drafts}{experts}; stop: {}]",

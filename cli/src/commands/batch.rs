@@ -5,6 +5,7 @@ mod request;
 mod results;
 
 use crate::args::{AdapterArgs, BackendArgs, ContextArgs, EncodeArgs, LengthArgs, SamplingArgs};
+use crate::experts::ExpertsUsed;
 use crate::failure::{Exit, Failure, Result, kind};
 use crate::input::Line;
 use crate::interrupt::{self, Watch};
@@ -125,7 +126,7 @@ pub fn batch(backend: &BackendArgs, args: &BatchArgs) -> Result<()> {
             let resume = if resumable { "; --resume goes on" } else { "" };
             note(&dim(&format!("[stopped: {} done{resume}]", tally.count())));
         }
-        _ if is_watched() => note(&dim(&tally.summary())),
+        _ if is_watched() => note(&dim(&tally.summary(ExpertsUsed::since(&model, None)?))),
         _ => {}
     }
     outcome
@@ -282,10 +283,11 @@ impl Tally {
     }
 
     /// At the end.
-    fn summary(&self) -> String {
+    fn summary(&self, experts: Option<ExpertsUsed>) -> String {
         let seconds = self.started.elapsed().as_secs_f64();
         let speed = self.tokens as f64 / seconds;
-        format!("[{}; {} tokens in {seconds:.1} s, {speed:.1}/s]", self.count(), self.tokens)
+        let experts = ExpertsUsed::added(experts);
+        format!("[{}; {} tokens in {seconds:.1} s, {speed:.1}/s{experts}]", self.count(), self.tokens)
     }
 
     fn count(&self) -> String {

@@ -6,6 +6,7 @@ mod saved;
 use crate::answer::Answer;
 use crate::args::{AdapterArgs, BackendArgs, ContextArgs, LengthArgs, SamplingArgs, SpeculateArgs};
 use crate::commands::inspect::size;
+use crate::experts::ExpertsUsed;
 use crate::failure::{Exit, Failure, Result};
 use crate::form::FormArgs;
 use crate::interrupt;
@@ -187,6 +188,8 @@ impl Talk {
     }
 
     fn send(&mut self, messages: Vec<Message>) -> Result<()> {
+        let model = self.chat.session().model().clone();
+        let before = model.expert_cache()?;
         let mut reply = self.chat.send_messages(messages, self.options.clone())?;
         let watch = interrupt::watch(self.chat.session().cancel_flag());
         let out = &mut self.out;
@@ -208,7 +211,8 @@ impl Talk {
         }
         self.out.flush()?;
         drop((watch, reply));
-        let answer = shown?;
+        let mut answer = shown?;
+        answer.experts = ExpertsUsed::since(&model, before.as_ref())?;
         let reason = answer.reason;
         self.last = Some(answer);
         match reason {

@@ -115,7 +115,7 @@ pub fn run(backend: &BackendArgs, args: &RunArgs) -> Result<()> {
         answer.speculation.get_or_insert_default();
     }
     answer.timings.load_ms = model.info().load_ms;
-    answer.experts = model.expert_cache()?.map(ExpertsUsed::from);
+    answer.experts = ExpertsUsed::since(&model, None)?;
     match (args.json, args.jsonl) {
         (true, _) => out.json(&answer)?,
         (_, true) => out.json(&Line::Done(&answer))?,

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use tern::{CancelFlag, SessionOptions};
 use tern_convert::imatrix::{CollectOptions, Imatrix};
-use tern_formats::{DType, FileSource};
 use tern_formats::gguf::{self, Array, Value};
+use tern_formats::{DType, FileSource};
 use tern_tests::{changed, converted, goldens, ids, json, open};
 
 /// Logits after the golden's prompt.

@@ -148,14 +148,20 @@ impl TensorTable {
                 _ => format!("{block}.experts.{}", together[i]),
             };
             let joined = (m.joined && i < 2).then_some((if i == 0 { 0 } else { m.ffn }, 2 * m.ffn));
-            self.stack(&format!("{name}.weight"), &hf, [m.experts, rows, inner], stack)
-                .within(&format!("{name}.weight"), &format!("{JOINED}.weight"), joined);
+            self.stack(&format!("{name}.weight"), &hf, [m.experts, rows, inner], stack).within(
+                &format!("{name}.weight"),
+                &format!("{JOINED}.weight"),
+                joined,
+            );
             if m.bias == Bias::Always {
                 // Biases are never in another form than this.
                 let stack = Stack { form: StackForm::Whole, ..stack };
                 let hf = format!("{block}.experts.{}_bias", together[i]);
-                self.stacked_bias(&format!("{name}.bias"), &hf, [m.experts, rows], stack)
-                    .within(&format!("{name}.bias"), &format!("{JOINED}.bias"), joined);
+                self.stacked_bias(&format!("{name}.bias"), &hf, [m.experts, rows], stack).within(
+                    &format!("{name}.bias"),
+                    &format!("{JOINED}.bias"),
+                    joined,
+                );
             }
         }
         if m.shared > 0 {

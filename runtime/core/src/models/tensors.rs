@@ -248,12 +248,8 @@ impl TensorSpec {
 
     /// A GGUF file has `name`, the stack's own, as so many rows of each matrix of `other`, from the first on.
     pub fn within(&mut self, name: &str, other: &str, rows: Option<(u64, u64)>) {
-        self.part = rows.map(|(first, of)| Part {
-            gguf: self.gguf.replace(name, other),
-            hf: self.hf.clone(),
-            first,
-            of,
-        });
+        self.part =
+            rows.map(|(first, of)| Part { gguf: self.gguf.replace(name, other), hf: self.hf.clone(), first, of });
     }
 
     /// Folders have it like this.

@@ -21,6 +21,10 @@ const ROOM: f64 = 0.95;
 /// Times that the rest is learned with some documents left out, at most: where there are more documents, several are left out at once.
 const MAX_FOLDS: usize = 16;
 
+/// Tokens of all documents to test with that are measured, about: where they are longer, stretches from all over each one. What a document
+/// gains differs from one to the next more than within one, and measuring is done twice.
+const MEASURED: usize = 16_000;
+
 /// What is tried.
 pub struct Attempt<'a> {
     /// To learn from and to test with.
@@ -100,8 +104,9 @@ impl Attempt<'_> {
         if self.delta.is_some() {
             pupil.begin(self.delta, options.seed)?;
         }
-        let mut tests = tests(pupil, self.corpus.held_out.iter().chain(self.more))?;
-        let mut left_out = self::tests(pupil, left_out)?;
+        let held_out: Vec<&Document> = self.corpus.held_out.iter().chain(self.more).collect();
+        let mut tests = tests(pupil, &held_out)?;
+        let mut left_out = self::tests(pupil, &left_out.iter().collect::<Vec<_>>())?;
         measure(pupil, &mut tests, Phase::Before, control, |m, nats| m.before += nats)?;
         measure(pupil, &mut left_out, Phase::Before, control, |m, nats| m.before += nats)?;
         // What is done once does not count as time of the first steps, by which that of all is planned.
@@ -166,14 +171,29 @@ impl Attempt<'_> {
     }
 }
 
-fn tests<'a>(pupil: &dyn Pupil, documents: impl IntoIterator<Item = &'a Document>) -> Result<Vec<Test<'a>>, Error> {
+fn tests<'a>(pupil: &dyn Pupil, documents: &[&'a Document]) -> Result<Vec<Test<'a>>, Error> {
+    let total = documents.len();
     let test = |document| {
-        let samples = pupil.encode(document)?;
+        let mut samples = pupil.encode(document)?;
+        if !pupil.reads() {
+            samples = spread(samples, MEASURED / total.max(1));
+        }
         let bytes = samples.iter().map(|s| s.bytes).sum();
         Ok(Test { document, samples, measure: Measure { bytes, ..Measure::default() } })
     };
-    let tests: Result<Vec<_>, Error> = documents.into_iter().map(test).collect();
+    let tests: Result<Vec<_>, Error> = documents.iter().map(|document| test(*document)).collect();
     Ok(tests?.into_iter().filter(|t| t.measure.bytes > 0).collect())
+}
+
+/// Samples from all over, of about so many tokens that count; at least one.
+fn spread(samples: Vec<Sample>, most: usize) -> Vec<Sample> {
+    let tokens: usize = samples.iter().map(|s| s.example.targets()).sum();
+    let (all, wanted) = (samples.len(), (samples.len() * most / tokens.max(1)).max(1));
+    if wanted >= all {
+        return samples;
+    }
+    let is_taken = |i: usize| i * wanted / all != (i + 1) * wanted / all;
+    samples.into_iter().enumerate().filter(|&(i, _)| is_taken(i)).map(|(_, sample)| sample).collect()
 }
 
 fn harm(pupil: &mut dyn Pupil, anchor: &Anchor, before: f64, control: &Control) -> Result<Harm, Error> {
@@ -200,4 +220,24 @@ fn measure(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::Example;
+
+    #[test]
+    fn stretches_from_all_over() {
+        let example = |i| Example { tokens: vec![i; 5], counts: vec![true; 5] };
+        let sample = |i: u32| Sample { example: example(i), bytes: 9, goes_on: false };
+        let all: Vec<Sample> = (0..10).map(sample).collect();
+        let taken = |most: usize| spread(all.clone(), most).iter().map(|s| s.example.tokens[0]).collect::<Vec<_>>();
+        let each = all[0].example.targets();
+        assert_eq!(taken(10 * each), (0..10).collect::<Vec<_>>());
+        assert_eq!(taken(5 * each), [1, 3, 5, 7, 9]);
+        assert_eq!(taken(3 * each), [3, 6, 9]);
+        assert_eq!(taken(0), [9]);
+        assert!(spread(Vec::new(), 5).is_empty());
+    }
 }
