@@ -16,6 +16,8 @@ pub struct Trained {
     pub path: PathBuf,
     /// Changes a tensor's numbers, by its name, on the way into the file; what is trained stays as it is.
     pub written: fn(&str, &mut [f32]),
+    /// That it is trained with.
+    pub threads: u32,
     metadata: Metadata,
     tensors: Vec<(String, Vec<u64>, Vec<f32>)>,
 }
@@ -35,7 +37,7 @@ impl Trained {
             (t.name.to_string(), t.shape.to_vec(), values)
         };
         let tensors = file.checkpoint.tensors().iter().map(read).collect();
-        Self { path: folder.join("trained.gguf"), written, metadata: file.metadata.clone(), tensors }
+        Self { path: folder.join("trained.gguf"), written, threads: 2, metadata: file.metadata.clone(), tensors }
     }
 
     /// A tensor's numbers.
@@ -65,7 +67,7 @@ impl Trained {
     /// The model as it is now.
     pub fn open(&self) -> Model {
         self.write();
-        let options = ModelOptions { backend: Some("cpu".into()), threads: 2, ..Default::default() };
+        let options = ModelOptions { backend: Some("cpu".into()), threads: self.threads, ..Default::default() };
         runtime().open(&self.path, options).unwrap_or_else(|e| panic!("{}: {e}", self.path.display()))
     }
 

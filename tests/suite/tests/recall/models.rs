@@ -1,6 +1,6 @@
 //! The small models, and how they are trained: all on the same texts, in as many steps.
 
-use crate::facts::{example, words};
+use crate::facts::{Style, example, words};
 use std::path::Path;
 use std::time::Instant;
 use tern::Model;
@@ -21,18 +21,18 @@ pub struct Family {
     start: fn(&mut Trained),
 }
 
-const SIZES: &str = r#""hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 512, "tie_word_embeddings": true,
+const SIZES: &str = r#""hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 704, "tie_word_embeddings": true,
     "max_position_embeddings": 4096, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu", "initializer_range": 0.1"#;
 pub const ATTENTION: Family = Family {
     name: "attention",
-    config: r#""architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "num_attention_heads": 4, "num_key_value_heads": 4,
+    config: r#""architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 4,
         "head_dim": 32, "attention_bias": false"#,
     start: |_| {},
 };
 pub const TTT: Family = Family {
     name: "TTT-Linear",
     config: r#""architectures": ["TTTForCausalLM"], "model_type": "ttt", "ttt_layer_type": "linear", "share_qk": false, "pre_conv": true,
-        "conv_kernel": 4, "num_attention_heads": 2, "use_gate": true, "mini_batch_size": 4, "ttt_base_lr": 8.0"#,
+        "conv_kernel": 4, "num_attention_heads": 2, "use_gate": true, "mini_batch_size": 4, "ttt_base_lr": 1.0"#,
     start: |_| {},
 };
 pub const DELTA: Family = Family {
@@ -50,25 +50,41 @@ pub const DELTA: Family = Family {
     },
 };
 
+fn env(name: &str, or: f64) -> f64 {
+    std::env::var(name).map_or(or, |v| v.parse().unwrap())
+}
+
 /// Trains a model of a family on the stream.
 pub fn trained(family: &Family, folder: &Path) -> Model {
-    let config = format!("{{{}, {SIZES}}}", family.config);
+    let mut config = format!("{{{}, {SIZES}}}", family.config);
+    if let Ok(v) = std::env::var("CONFIG") {
+        config = config.replace(v.split("=>").next().unwrap(), v.split("=>").nth(1).unwrap());
+    }
     std::fs::create_dir_all(folder).unwrap();
     let mut model = Trained::new(folder, &config, &words(), |_, _| {});
+    model.threads = 1;
+    // As large as it takes for a sure prediction by the tied head, which is not trained.
+    model.tensor("token_embd.weight").iter_mut().for_each(|v| *v *= env("EMB", 4.0) as f32);
     (family.start)(&mut model);
     let mut random = Random::new(1);
+    #[allow(non_snake_case)]
+    let (rounds, steps) = (env("ROUNDS", 12.0) as u64, env("STEPS", 100.0) as usize);
     let mut losses = Vec::new();
     let start = Instant::now();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
+        let plain = (round as f64) < env("PLAIN", 0.5) * rounds as f64;
+        let (style, batch) =
+            if plain { (Style::Plain, env("B1", 32.0) as usize) } else { (Style::Varied, env("B2", 12.0) as usize) };
         let options = TrainingOptions {
-            rank: 32,
-            alpha: 32.0,
-            learning_rate: 5e-3 * (1.0 - round as f64 / ROUNDS as f64),
+            rank: env("RANK", 32.0) as u64,
+            alpha: env("RANK", 32.0) as f32,
+            optimizer: if std::env::var("MUON").is_ok() { tern::learn::OptimizerKind::Muon { momentum: env("MU", 0.9) as f32, weight_decay: 0.0 } } else { Default::default() },
+            learning_rate: env("LR", 5e-3) * (1.0 - round as f64 / rounds as f64),
             context: WINDOW,
             seed: round,
             ..TrainingOptions::default()
         };
-        losses.push(model.round(options, STEPS, |m| (0..BATCH).map(|_| example(m, &mut random)).collect()));
+        losses.push(model.round(options, steps, |m| (0..batch).map(|_| example(m, style, &mut random)).collect()));
         println!("{} {losses:.2?} {:?}", family.name, start.elapsed());
     }
     model.open()
