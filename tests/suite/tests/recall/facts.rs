@@ -58,6 +58,13 @@ pub fn words() -> Vec<String> {
     words
 }
 
+/// What a word is: 1 a name, from 2 on an answer of a kind, 0 anything else.
+pub fn class(word: &str) -> usize {
+    let word = word.trim();
+    let kind = KINDS.iter().position(|(.., values)| values.split_whitespace().any(|v| v == word));
+    kind.map_or(usize::from(names().iter().any(|n| n == word)), |kind| kind + 2)
+}
+
 /// A sentence in which every word has the space before it, as the tokens do.
 fn sentence(said: &str, name: &str, value: &str) -> String {
     format!(" {}", said.replace("{n}", name).replace("{v}", value))

@@ -1,6 +1,6 @@
 //! The small models, and how they are trained: all on the same texts, in as many steps.
 
-use crate::facts::{Style, example, words};
+use crate::facts::{Style, class, example, words};
 use std::path::Path;
 use std::time::Instant;
 use tern::Model;
@@ -17,8 +17,6 @@ pub const WINDOW: u64 = 512;
 pub struct Family {
     pub name: &'static str,
     config: &'static str,
-    /// What of its first numbers is not as `tern create` has it.
-    start: fn(&mut Trained),
 }
 
 const SIZES: &str = r#""hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 704, "tie_word_embeddings": true,
@@ -27,13 +25,11 @@ pub const ATTENTION: Family = Family {
     name: "attention",
     config: r#""architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_attention_heads": 4, "num_key_value_heads": 4,
         "head_dim": 32, "attention_bias": false"#,
-    start: |_| {},
 };
 pub const TTT: Family = Family {
     name: "TTT-Linear",
     config: r#""architectures": ["TTTForCausalLM"], "model_type": "ttt", "ttt_layer_type": "linear", "share_qk": false, "pre_conv": true,
         "conv_kernel": 4, "num_attention_heads": 2, "use_gate": true, "mini_batch_size": 4, "ttt_base_lr": 1.0"#,
-    start: |_| {},
 };
 pub const DELTA: Family = Family {
     name: "Gated DeltaNet",
@@ -42,16 +38,38 @@ pub const DELTA: Family = Family {
         "linear_conv_kernel_dim": 4, "linear_key_head_dim": 32, "linear_value_head_dim": 32, "linear_num_key_heads": 2,
         "linear_num_value_heads": 2, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32,
         "shared_expert_intermediate_size": 32, "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [0, 1]"#,
-    start: |model| {
-        for layer in 0..2 {
-            // Forgets little, until it learns otherwise.
-            model.tensor(&format!("blk.{layer}.ssm_a")).fill(-0.02);
-        }
-    },
 };
 
 fn env(name: &str, or: f64) -> f64 {
     std::env::var(name).map_or(or, |v| v.parse().unwrap())
+}
+
+/// What is not as `tern create` has it.
+fn begin(name: &str, values: &mut [f32]) {
+    let part = name.rsplit_once('.').map_or(name, |(tensor, _)| tensor);
+    match part.rsplit('.').next().unwrap_or(part) {
+        // As large as it takes for a sure prediction by the tied head, which is not trained.
+        "token_embd" => {
+            values.iter_mut().for_each(|v| *v *= env("EMB", 4.0) as f32);
+            let classes = 256.min(usize::MAX);
+            let words = words();
+            for (i, row) in values.chunks_mut(64).enumerate() {
+                let class = i.checked_sub(classes + 1).and_then(|i| words.get(i)).map_or(0, |w| class(w));
+                row[..5].fill(0.0);
+                row[0] = env("CONST", 1.5) as f32;
+                if class > 0 {
+                    row[class] = env("CLASS", 1.5) as f32;
+                }
+            }
+        }
+        // Blocks add nothing at first, rather than noise.
+        "attn_output" | "ssm_out" | "ffn_down" => values.iter_mut().for_each(|v| *v *= env("OUT", 0.0) as f32),
+        _ => {}
+    }
+    // Forgets little, until it learns otherwise.
+    if name.ends_with("ssm_a") {
+        values.fill(-0.02);
+    }
 }
 
 /// Trains a model of a family on the stream.
@@ -63,9 +81,7 @@ pub fn trained(family: &Family, folder: &Path) -> Model {
     std::fs::create_dir_all(folder).unwrap();
     let mut model = Trained::new(folder, &config, &words(), |_, _| {});
     model.threads = 1;
-    // As large as it takes for a sure prediction by the tied head, which is not trained.
-    model.tensor("token_embd.weight").iter_mut().for_each(|v| *v *= env("EMB", 4.0) as f32);
-    (family.start)(&mut model);
+    model.change(begin);
     let mut random = Random::new(1);
     #[allow(non_snake_case)]
     let (rounds, steps) = (env("ROUNDS", 12.0) as u64, env("STEPS", 100.0) as usize);
@@ -78,8 +94,12 @@ pub fn trained(family: &Family, folder: &Path) -> Model {
         let options = TrainingOptions {
             rank: env("RANK", 32.0) as u64,
             alpha: env("RANK", 32.0) as f32,
-            optimizer: if std::env::var("MUON").is_ok() { tern::learn::OptimizerKind::Muon { momentum: env("MU", 0.9) as f32, weight_decay: 0.0 } } else { Default::default() },
-            learning_rate: env("LR", 5e-3) * (1.0 - round as f64 / rounds as f64),
+            optimizer: if std::env::var("MUON").is_ok() {
+                tern::learn::OptimizerKind::Muon { momentum: env("MU", 0.9) as f32, weight_decay: 0.0 }
+            } else {
+                Default::default()
+            },
+            learning_rate: env("LR", 5e-3) * ((rounds - round) as f64 / (env("FALL", 0.4) * rounds as f64)).min(1.0),
             context: WINDOW,
             seed: round,
             ..TrainingOptions::default()
