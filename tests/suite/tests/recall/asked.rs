@@ -3,9 +3,7 @@
 use crate::models::WINDOW;
 use std::path::Path;
 use tern::learn::store::{Change, DEFAULT_KEEP, Edit, Manifest};
-use tern::learn::{
-    Document, Fact, Hold, LoraOptions, LoraPupil, Mode, Origin, Pupil, Recall, Store, TrainingOptions, recall,
-};
+use tern::learn::{Document, Fact, Hold, LoraOptions, Mode, Origin, Recall, Store, TrainingOptions, recall};
 use tern::{GenerateOptions, Model, Session, SessionOptions};
 
 /// How often LoRA learns from a text: it is as good as it knows it by heart then.

@@ -79,6 +79,16 @@ pub enum Style {
     Varied,
 }
 
+impl Style {
+    /// Texts of a step: about as many tokens.
+    pub fn batch(self) -> usize {
+        match self {
+            Self::Plain => 32,
+            Self::Varied => 12,
+        }
+    }
+}
+
 /// A text that states `n` facts, and these. `fresh`: of people who are in no text that models are trained on, a quarter of all.
 pub fn text(n: usize, style: Style, fresh: bool, random: &mut Random) -> (String, Vec<Fact>) {
     let mut names: Vec<String> =
