@@ -44,7 +44,16 @@ YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 
 
 BITNET = dict(model_type="bitnet", hidden_act="relu2", rope_theta=500000.0, rms_norm_eps=1e-5, tie_word_embeddings=True)
 
-# name: (what it covers, class, configuration)
+QWEN35 = dict(attention_bias=False, attn_output_gate=True, mtp_num_hidden_layers=1, rope_theta=1000000.0)
+# The part of Qwen 3.5 that sees, which is not run.
+SEES = dict(
+    image_token_id=250, video_token_id=251, vision_start_token_id=252, vision_end_token_id=253,
+    vision_config=dict(depth=1, hidden_size=16, num_heads=2, intermediate_size=12, in_channels=3, patch_size=2,
+                       spatial_merge_size=2, temporal_patch_size=2, out_hidden_size=48, num_position_embeddings=16,
+                       hidden_act="gelu_pytorch_tanh"),
+)
+
+# name: (what it covers, class, configuration; "nested": what is around it in config.json)
 MODELS = {
     "tiny-qwen2": (
         "Qwen 2: biases on query, key and value, halves rotated in GGUF too, tied embeddings",
@@ -232,30 +241,66 @@ MODELS = {
              shared_expert_intermediate_size=20, norm_topk_prob=False, decoder_sparse_step=2, mlp_only_layers=[],
              tie_word_embeddings=True),
     ),
+    "tiny-qwen35": (
+        "Qwen 3.5 as published, with what sees and what guesses in the file: gated delta rule, three heads of values for one of keys,"
+        " every third layer a gated attention of partial rotation, pairs of it in turns",
+        "Qwen3_5ForConditionalGeneration",
+        QWEN35 | dict(nested=SEES | dict(model_type="qwen3_5"), num_hidden_layers=3, head_dim=20, full_attention_interval=3,
+                      layer_types=["linear_attention", "linear_attention", "full_attention"],
+                      linear_conv_kernel_dim=4, linear_key_head_dim=12, linear_value_head_dim=12, linear_num_key_heads=2,
+                      linear_num_value_heads=6, rope_theta=...,
+                      rope_parameters={"rope_type": "default", "rope_theta": 1000000.0, "partial_rotary_factor": 0.4,
+                                       "mrope_interleaved": True, "mrope_section": [2, 1, 1]}),
+    ),
+    "tiny-qwen35-text": (
+        "Qwen 3.5 by itself: a convolution over three rows, two heads of values for one of keys, a quarter of each head rotated"
+        " without being told to, tied embeddings",
+        "Qwen3_5ForCausalLM",
+        QWEN35 | dict(model_type="qwen3_5_text", num_hidden_layers=4, head_dim=24, full_attention_interval=2,
+                      linear_conv_kernel_dim=3, linear_key_head_dim=10, linear_value_head_dim=10, linear_num_key_heads=3,
+                      linear_num_value_heads=6, tie_word_embeddings=True),
+    ),
+    "tiny-qwen35-moe": (
+        "Qwen 3.5 MoE as published, with what sees: experts together, four of nine, and one that all tokens take",
+        "Qwen3_5MoeForConditionalGeneration",
+        QWEN35 | dict(nested=SEES | dict(model_type="qwen3_5_moe"), num_hidden_layers=2, head_dim=12, full_attention_interval=2,
+                      partial_rotary_factor=0.5, linear_conv_kernel_dim=4, linear_key_head_dim=8, linear_value_head_dim=8,
+                      linear_num_key_heads=2, linear_num_value_heads=4, num_experts=9, num_experts_per_tok=4,
+                      moe_intermediate_size=12, shared_expert_intermediate_size=20, intermediate_size=...),
+    ),
+    "tiny-qwen35-moe-text": (
+        "Qwen 3.5 MoE by itself: experts apart, two of five, values wider than keys",
+        "Qwen3_5MoeForCausalLM",
+        QWEN35 | dict(model_type="qwen3_5_moe_text", num_hidden_layers=3, head_dim=12, full_attention_interval=3,
+                      partial_rotary_factor=0.5, linear_conv_kernel_dim=2, linear_key_head_dim=10, linear_value_head_dim=14,
+                      linear_num_key_heads=2, linear_num_value_heads=4, num_experts=5, num_experts_per_tok=2,
+                      moe_intermediate_size=20, shared_expert_intermediate_size=12, intermediate_size=...,
+                      tie_word_embeddings=True),
+    ),
 }
 # Settings that transformers makes by itself as texts grow: the tests open the model for texts of this length.
 LENGTHS = {"tiny-dynamic": None}  # None: that of the prompt, and nothing is generated
 # What GGUF or llama.cpp has no key for, and the window of Phi 3, which llama.cpp reads and leaves out.
 ALONE = {"tiny-dynamic", "tiny-gemma2-scale", "tiny-phi", "tiny-qwen3-moe-layers", "tiny-gpt-oss"}
 # llama.cpp has values as wide as keys.
-ALONE |= {"tiny-qwen3-next-wide"}
+ALONE |= {"tiny-qwen3-next-wide", "tiny-qwen35-moe-text"}
 ALONE |= {name for name in MODELS if "bitnet" in name}
 # Families that take the embedding as it is.
 PLAIN = {"llama", "qwen2", "qwen3", "smollm3", "olmo2", "phi3", "gpt2", "bitnet", "mixtral", "qwen2_moe",
-         "qwen3_moe", "olmoe", "gpt_oss", "qwen3_next"}
+         "qwen3_moe", "olmoe", "gpt_oss", "qwen3_next", "qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"}
 SEEDS = {}
 # Steps that activations which the model itself rounds keep away from ties.
 MARGIN = 5e-5
 # Logits that experts which are chosen keep away from those of others, where half-precision keys and values would move a tie: they
 # change logits by some thousandths. (The first draw of this model had a gap of 0.00003 in one row, and transformers with rounded keys and
 # values was 0.113 off there, as we were.)
-CLEAR = {"tiny-qwen3-next-wide": 0.02}
+CLEAR = {"tiny-qwen3-next-wide": 0.02, "tiny-qwen35-moe": 0.02, "tiny-qwen35-moe-text": 0.02}
 
 
 def draw(model, generator):
     """Larger than a fresh model's, as in make_tiny.py."""
     # Norms of some have what is added to 1.
-    around_one = "gemma" in model.config.model_type or model.config.model_type == "qwen3_next"
+    around_one = any(part in model.config.model_type for part in ("gemma", "qwen3_next", "qwen3_5"))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
@@ -295,6 +340,9 @@ def published(model):
     """Tensors under the names of published checkpoints: experts apart, where transformers holds them together."""
     if not any(f".experts.{part}" in name for name in model.state_dict() for part in ("gate_up_proj",)):
         return model.state_dict()
+    if "ForConditionalGeneration" in type(model).__name__:
+        # These are published as they are held.
+        return model.state_dict()
     with tempfile.TemporaryDirectory() as temporary:
         model.save_pretrained(temporary)
         return load_file(Path(temporary, "model.safetensors"))
@@ -317,6 +365,12 @@ def packed_codes(model, settings):
         scale = 1 / mean if settings["linear_class"] == "bitlinear" else mean
         tensors[name + "_scale"] = scale.reshape(1)
     return tensors
+
+
+def guessing(width, generator):
+    """Some of the tensors of layers that guess a token more, which no program here runs."""
+    shapes = {"fc.weight": (width, 2 * width), "norm.weight": (width,), "layers.0.input_layernorm.weight": (width,)}
+    return {f"mtp.{name}": torch.randn(shape, generator=generator).to(torch.bfloat16) for name, shape in shapes.items()}
 
 
 def farthest(model, tokens):
@@ -382,9 +436,17 @@ def make(name, seed, made_by):
         old.unlink()
     tokenizer, specials = make_tokenizer("gpt-2")
     ids = [tokenizer.token_to_id(token) for token in specials]
+    settings, nested = dict(settings), settings.get("nested")
+    settings.pop("nested", None)
     config = {"architectures": [kind], **COMMON, **settings, "vocab_size": tokenizer.get_vocab_size(),
               "bos_token_id": ids[0], "eos_token_id": ids[-1], "pad_token_id": None, "torch_dtype": "bfloat16"}
     config = {key: value for key, value in config.items() if value is not ...}
+    if nested:
+        outer = {key: config.pop(key) for key in ("architectures", "torch_dtype")}
+        config["model_type"] = nested["model_type"] + "_text"
+        # Published ones say it in both places.
+        outer["tie_word_embeddings"] = config["tie_word_embeddings"]
+        config = {**outer, **nested, "text_config": config}
     write(folder / "config.json", config)
     (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
     write(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": specials[0],
@@ -401,7 +463,8 @@ def make(name, seed, made_by):
         model = getattr(transformers, kind)(loaded).eval()
         generator = torch.Generator().manual_seed(SEEDS.get(name, seed) + 1000 * attempt)
         draw(model, generator)
-        save(folder, model, draw_mxfp4(model, generator) if mxfp4 else {})
+        beside = draw_mxfp4(model, generator) if mxfp4 else {}
+        save(folder, model, beside | (guessing(COMMON["hidden_size"], generator) if nested else {}))
         # What was written is what is computed.
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager",

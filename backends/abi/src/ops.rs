@@ -352,6 +352,8 @@ params! {
         hidden: u32,
         /// 1: a mini-batch's step is made orthogonal by [`MUON`]'s rounds; under [`INNER_PRODUCT`](fast_weight_rule::INNER_PRODUCT) only.
         muon: u32,
+        /// Which of fewer heads of keys a head has: 0: head h has `h / (H / K)`, so those of a key are neighbours; 1: `h % K`, in turns.
+        in_turns: u32,
     }
 }
 /// How fast weights learn: from what loss, and from which weights on.

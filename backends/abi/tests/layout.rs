@@ -72,7 +72,7 @@ fn described() -> String {
         ScaleParams { factor }
         LinearCrossEntropyParams { scale, softcap }
         MoeRouteParams { top_k, softmax_after, normalize, scale }
-        FastWeightParams { heads, head_dim, chunk, eps, inner, rule, value_dim, key_heads, hidden, muon }
+        FastWeightParams { heads, head_dim, chunk, eps, inner, rule, value_dim, key_heads, hidden, muon, in_turns }
         ShortConvParams { width, chunk }
         ColumnsParams { first, run, step, count }
         Backend {

@@ -3,7 +3,7 @@
 use crate::error::ConvertError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tern::models::{BitLinear, Change};
+use tern::models::{BitLinear, Change, HeadOrder};
 use tern::{Codes, StackSource};
 use tern_formats::gguf::{self, Metadata, ReadOptions, Value};
 use tern_formats::{Checkpoint, DType, FileSource, FormatError, Problem, Source, TensorInfo};
@@ -38,6 +38,8 @@ pub struct Tensor {
 pub(crate) enum Rows {
     /// In the file, which may have it otherwise than GGUF.
     Stored { info: TensorInfo, change: Change },
+    /// In a folder, with heads in another order.
+    Ordered { info: TensorInfo, order: HeadOrder },
     /// In the file of GGUF, for a folder: the two rows of a rotated pair half a head apart.
     Parted { info: TensorInfo, head_dim: u64 },
     /// Experts' matrices of a folder.
@@ -190,6 +192,22 @@ impl Input {
                 }
                 Ok(())
             }
+            Rows::Ordered { info, order } if order.columns => {
+                let mut line = vec![0; row_bytes];
+                for (i, out) in (first..).zip(out.chunks_exact_mut(row_bytes.max(1))) {
+                    self.read_at(info, i.saturating_mul(row_bytes as u64), &mut line)?;
+                    out.copy_from_slice(&of_columns(order, &line, tensor.dtype.block_bytes()));
+                }
+                Ok(())
+            }
+            Rows::Ordered { info, order } => {
+                // Of a vector, the elements are what rows are of a matrix.
+                let unit = if tensor.shape.len() > 1 { row_bytes } else { tensor.dtype.block_bytes() };
+                for (i, row) in (first..).zip(out.chunks_exact_mut(unit.max(1))) {
+                    self.read_at(info, order.in_folder(i).saturating_mul(unit as u64), row)?;
+                }
+                Ok(())
+            }
             Rows::Stack(stack) => Ok(stack.read_rows(&self.checkpoint, first, out)?),
             Rows::Ternary { change, .. } => {
                 let codes = self.codes(tensor)?;
@@ -239,7 +257,7 @@ impl Input {
     /// What stands behind all rows: the scale of types that have one for the whole tensor.
     pub(crate) fn tail(&self, tensor: &Tensor) -> Result<Vec<u8>, ConvertError> {
         let mut tail = vec![0; tensor.dtype.tail_bytes()];
-        if let Rows::Stored { info, .. } | Rows::Parted { info, .. } = &tensor.rows {
+        if let Rows::Stored { info, .. } | Rows::Parted { info, .. } | Rows::Ordered { info, .. } = &tensor.rows {
             self.read_at(info, info.bytes.saturating_sub(tail.len() as u64), &mut tail)?;
         }
         Ok(tail)
@@ -256,4 +274,10 @@ impl Input {
         let failed = |error| FormatError::new(source.name(), Problem::Io { offset, len, error });
         Ok(source.read_at(offset, out).map_err(failed)?)
     }
+}
+
+/// A row whose elements, of so many bytes each, have GGUF's order.
+fn of_columns(order: &HeadOrder, row: &[u8], unit: usize) -> Vec<u8> {
+    let elements: Vec<&[u8]> = row.chunks_exact(unit.max(1)).collect();
+    order.apply(&elements, elements.len(), |i| order.in_folder(i)).concat()
 }

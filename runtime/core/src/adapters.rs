@@ -228,16 +228,16 @@ fn joined(layout: &Layout<'_>, state: &State, choice: &[(AdapterId, u32)]) -> Ve
         let Some(adapter) = state.known.get(id) else { continue };
         for f in &adapter.factors {
             let weight = f32::from_bits(*weight) * f.scale;
-            let mut b = layout.to_graph(&f.tensor, &f.b, f.rank);
+            let Factors { a, mut b, .. } = layout.to_graph(f);
             b.iter_mut().for_each(|v| *v *= weight);
             match all.get_mut(&f.tensor) {
                 None => {
-                    all.insert(f.tensor.clone(), Factors { b, scale: 1.0, ..f.clone() });
+                    all.insert(f.tensor.clone(), Factors { a, b, scale: 1.0, ..f.clone() });
                 }
                 Some(sum) => {
                     let rows = sum.b.chunks_exact(sum.rank).zip(b.chunks_exact(f.rank));
                     sum.b = rows.flat_map(|(x, y)| x.iter().chain(y)).copied().collect();
-                    sum.a.extend_from_slice(&f.a);
+                    sum.a.extend(a);
                     sum.rank += f.rank;
                 }
             }

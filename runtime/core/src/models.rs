@@ -9,10 +9,12 @@ mod bitnet;
 mod blocks;
 mod derive;
 mod encoder;
+mod gated_delta;
 mod gemma;
 mod gpt2;
 mod gpt_oss;
 mod granite;
+mod hybrid;
 mod hyper;
 mod lact;
 mod llama;
@@ -22,10 +24,12 @@ mod net;
 mod nomic_bert;
 mod olmo2;
 mod olmoe;
+mod order;
 mod phi3;
 mod pre_norm;
 mod qwen2;
 mod qwen3;
+mod qwen3_5;
 mod qwen3_next;
 mod qwen_moe;
 mod rope;
@@ -38,6 +42,7 @@ mod ttt;
 pub use bit_linear::BitLinear;
 pub use hyper::{ConfigError, Hyper, Recorded};
 pub use net::{AdapterBanks, Computed, Net, NetOptions, PAGE_SIZE, bank_names, inputs};
+pub use order::HeadOrder;
 pub use rope::Rope;
 pub use style::hugging_face;
 pub use tensors::{Change, Kind, Part, Stack, StackForm, TensorSpec, TensorTable};
@@ -108,6 +113,8 @@ pub const ARCHITECTURES: &[Architecture] = &[
     qwen_moe::QWEN2,
     qwen_moe::QWEN3,
     qwen3_next::ARCHITECTURE,
+    qwen3_5::ARCHITECTURE,
+    qwen3_5::MOE,
     olmoe::ARCHITECTURE,
     gpt_oss::ARCHITECTURE,
     bitnet::ARCHITECTURE,

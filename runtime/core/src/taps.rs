@@ -5,7 +5,9 @@ use crate::context::{Context, Want};
 use crate::error::Error;
 use crate::graph::Tap;
 use crate::model::Model;
+use crate::models::HeadOrder;
 use crate::session::{KvType, SessionOptions};
+use std::collections::HashMap;
 
 /// Rows that go into one matrix in one step.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +18,7 @@ pub struct Tapped<'a> {
     pub experts: usize,
     /// Columns of a row.
     pub columns: usize,
-    /// `[rows, columns]`.
+    /// `[rows, columns]`, with columns as GGUF has them.
     pub rows: &'a [f32],
     /// For experts, whose row each is, `[rows]`: a row that several experts get is there once for each.
     pub expert: Option<&'a [u32]>,
@@ -26,6 +28,8 @@ pub struct Tapped<'a> {
 pub struct Taps {
     context: Context,
     taps: Vec<Tap>,
+    /// Of matrices whose columns the graph has in another order than GGUF.
+    orders: HashMap<String, HeadOrder>,
     vocab: usize,
 }
 
@@ -47,7 +51,10 @@ impl Model {
         };
         let size = options.size(self, chunk)?;
         let (context, taps) = self.tapped_context(size, KvType::F32.dtype())?;
-        Ok(Taps { context, taps, vocab: self.tokenizer().vocab_size() })
+        let folder = self.info().format == "safetensors";
+        let ordered = self.table().specs.iter().filter(|_| folder).filter_map(|s| Some((s.gguf.clone(), s.order?)));
+        let orders = ordered.filter(|(_, order)| order.columns).collect();
+        Ok(Taps { context, taps, orders, vocab: self.tokenizer().vocab_size() })
     }
 }
 
@@ -80,7 +87,10 @@ impl Taps {
         let (experts, columns) = (tap.experts as usize, tap.columns as usize);
         let ranks = tap.ids.map_or(1, |(_, ranks)| ranks as usize);
         let per_row = if tap.per_rank { ranks } else { 1 };
-        let x = self.context.output(tap.input, rows * per_row * columns)?;
+        let mut x = self.context.output(tap.input, rows * per_row * columns)?;
+        if let Some(order) = self.orders.get(&tap.weight) {
+            x = order.apply(&x, columns, |i| order.in_folder(i));
+        }
         let Some((ids, _)) = tap.ids else {
             sink(&Tapped { weight: &tap.weight, experts, columns, rows: &x, expert: None });
             return Ok(());

@@ -2,6 +2,7 @@
 //! leaves it, and gives the same tokens after it was written as keys again; the rest ends in an error.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tern_text::{Bos, DecodeOptions, EncodeOptions, GgufTokenizer, SpecialIds, TokenType, Tokenizer, TokenizerSpec};
@@ -241,12 +242,14 @@ impl Parts {
 struct List {
     tokens: Vec<String>,
     types: Vec<i32>,
+    /// All texts: comparing each with those before it took a fifth of the target's time.
+    known: HashSet<String>,
 }
 
 impl List {
     /// Texts that are there already are left out.
     fn add(&mut self, text: String, kind: TokenType) {
-        if !text.is_empty() && !self.tokens.contains(&text) {
+        if !text.is_empty() && self.known.insert(text.clone()) {
             self.tokens.push(text);
             self.types.push(kind as i32);
         }

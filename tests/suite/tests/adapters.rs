@@ -2,7 +2,7 @@
 //! different ones share (`tests/goldens/learn/make_training.py`).
 
 use std::path::PathBuf;
-use tern::learn::Adapter;
+use tern::learn::{Adapter, Example, Training, TrainingOptions};
 use tern::{Event, GenerateOptions, KvType, Model, ModelOptions, ScoreOptions, Session, SessionOptions};
 use tern_tests::{converted, goldens, json, runtime, tiers};
 
@@ -59,6 +59,42 @@ fn a_text_is_as_likely_as_pytorch_says() {
             let found: f64 = scores.iter().filter_map(|s| s.logprob).map(|l| -f64::from(l)).sum();
             // The files' weights are F16 or F32, whose products are exact to rounding.
             assert!((found - nats).abs() < 2e-3 * nats, "{name} {}: {found} {nats}", model.info().tier);
+        }
+    }
+}
+
+/// GGUF has heads of Qwen 3.5 in another order: as rows of some matrices and as columns of another.
+#[test]
+fn heads_in_another_order_have_the_same_adapters() {
+    let name = "tiny-qwen35";
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("heads");
+    let tokens: Vec<u32> = (0..40).map(|i| (i * i * 7 + 31 * i) % 290 + 3).collect();
+    let models = models(name);
+    for trained in &models[..2] {
+        let options = TrainingOptions { rank: 3, learning_rate: 0.02, context: 64, ..Default::default() };
+        let mut training = Training::new(trained, options).unwrap();
+        let examples = [Example::of(tokens.clone())];
+        let losses: Vec<f64> = (0..4).map(|_| training.step(&examples).unwrap().loss).collect();
+        assert!(losses[3] < 0.9 * losses[0], "{losses:?}");
+        let adapter = training.adapter();
+        assert!(adapter.get("blk.0.ssm_out.weight").is_some() && adapter.get("blk.0.attn_qkv.weight").is_some());
+        let mut expected: Vec<f32> = Vec::new();
+        for model in &models {
+            adapter.write_peft(model, &folder, "tiny").unwrap();
+            assert_eq!(Adapter::read(trained, &folder).unwrap(), adapter);
+            let id = model.add_adapter(Adapter::read(model, &folder).unwrap()).unwrap();
+            let session = model.session(exact()).unwrap();
+            session.set_adapters(&[(id, 1.0)]).unwrap();
+            let found = session.forward(&tokens).unwrap();
+            let scale = found.iter().fold(0f32, |m, l| m.max(l.abs()));
+            let distance = |to: &[f32]| found.iter().zip(to).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale;
+            if expected.is_empty() {
+                expected.clone_from(&found);
+            }
+            assert!(distance(&expected) < 1e-4, "{} {}", model.info().tier, distance(&expected));
+            session.set_adapters(&[]).unwrap();
+            session.reset().unwrap();
+            assert!(distance(&session.forward(&tokens).unwrap()) > 1e-2);
         }
     }
 }

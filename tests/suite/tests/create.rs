@@ -78,7 +78,7 @@ fn a_configuration_in_the_style_of_gpt_oss_makes_a_model_with_a_byte_for_a_token
 fn numbers(folder: &Path, name: &str) -> Vec<f32> {
     let source = FileSource::open(folder.join("model.safetensors")).unwrap();
     let file = safetensors::open(Arc::new(source)).unwrap().checkpoint;
-    let info = file.tensors().iter().find(|t| &*t.name == name).unwrap_or_else(|| panic!("no {name}"));
+    let info = file.tensors().iter().find(|t| *t.name == *name).unwrap_or_else(|| panic!("no {name}"));
     file.read(info).unwrap().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
 }
 

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use tern::SessionOptions;
-use tern_formats::{FileSource, gguf};
+use tern::{CancelFlag, SessionOptions};
+use tern_convert::imatrix::{CollectOptions, Imatrix};
+use tern_formats::FileSource;
+use tern_formats::gguf::{self, Array, Value};
 use tern_tests::{changed, converted, goldens, ids, json, open};
 
 /// Logits after the golden's prompt.
@@ -132,6 +134,68 @@ fn either_form_of_qwen_3_next_gives_the_same_bits() {
         tensors.iter().for_each(|t| body.write(&t.3).unwrap());
         body.finish().unwrap();
         assert!(logits(&newer, &golden) == logits(&older, &golden), "{name}");
+    }
+}
+
+/// Files that llama.cpp's converter writes have the layers that guess further tokens behind the others, tell which have attention, and
+/// have a gate of one row as a matrix.
+#[test]
+fn layers_that_guess_are_left_out() {
+    for (name, architecture, layers) in [("tiny-qwen35", "qwen35", 3), ("tiny-qwen35-moe", "qwen35moe", 2)] {
+        let (golden, made) = (goldens().join(name), tempfile::tempdir().unwrap());
+        let plain = converted(&golden, &made.path().join("plain.gguf"));
+        let file = gguf::open(Arc::new(FileSource::open(&plain).unwrap())).unwrap();
+        let key = |key: &str| format!("{architecture}.{key}");
+        let mut recurrent: Vec<bool> = (1..=layers).map(|i| i != layers).collect();
+        recurrent.push(false);
+        let changes: [(String, Value<'_>); 4] = [
+            (key("block_count"), Value::U32(layers + 1)),
+            (key("nextn_predict_layers"), Value::U32(1)),
+            (key("attention.recurrent_layers"), Array::Bool(recurrent.into()).into()),
+            // The list counts.
+            (key("full_attention_interval"), Value::U32(9)),
+        ];
+        let with = made.path().join("with.gguf");
+        let mut writer = gguf::Writer::new("with.gguf");
+        for (k, v) in file.metadata.entries().filter(|(k, _)| !changes.iter().any(|c| c.0 == *k)) {
+            writer.key(k, v).unwrap();
+        }
+        for (k, v) in changes {
+            writer.key(&k, v).unwrap();
+        }
+        let tensors = file.checkpoint.tensors();
+        // As large as a norm.
+        let guess = file.checkpoint.require("output_norm.weight").unwrap();
+        for t in tensors {
+            let single = t.name.ends_with("ffn_gate_inp_shexp.weight");
+            let shape = if single { [&[1], &*t.shape].concat() } else { t.shape.to_vec() };
+            writer.tensor(t.name.clone(), t.dtype, shape).unwrap();
+        }
+        writer.tensor(format!("blk.{layers}.nextn.enorm.weight"), guess.dtype, guess.shape.clone()).unwrap();
+        let mut body = writer.begin(std::io::BufWriter::new(std::fs::File::create(&with).unwrap())).unwrap();
+        tensors.iter().chain([guess]).for_each(|t| body.write(&file.checkpoint.read(t).unwrap()).unwrap());
+        body.finish().unwrap();
+        assert!(logits(&with, &golden) == logits(&plain, &golden), "{name}");
+        let model = open(&with, "", 1);
+        assert_eq!(model.info().layers, u64::from(layers), "{name}");
+    }
+}
+
+/// GGUF has the heads of values of Qwen 3.5 in another order; a column's importance goes where the column is.
+#[test]
+fn importance_is_the_same_of_a_folder_and_of_its_file() {
+    let (golden, made) = (goldens().join("tiny-qwen35"), tempfile::tempdir().unwrap());
+    let collect = |path: &Path| {
+        let options = CollectOptions { context: 40, chunks: None, resumed: None, cancel: CancelFlag::new() };
+        let texts = [("text".to_owned(), "Birds of the sea return to where they hatched. ".repeat(9))];
+        Imatrix::collect(&open(path, "", 1), &texts, &options, &mut |_, _| {}).unwrap().imatrix
+    };
+    let (folder, file) = (collect(&golden), collect(&converted(&golden, &made.path().join("m.gguf"))));
+    assert!(folder.entries.keys().eq(file.entries.keys()) && folder.entries.contains_key("blk.0.ssm_out.weight"));
+    for (name, entry) in &folder.entries {
+        let most = entry.sums.iter().fold(0f32, |m, s| m.max(*s));
+        let close = entry.sums.iter().zip(&file.entries[name].sums).all(|(a, b)| (a - b).abs() < 1e-3 * most);
+        assert!(close, "{name}: {:?} {:?}", entry.sums, file.entries[name].sums);
     }
 }
 

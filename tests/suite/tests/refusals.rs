@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::path::Path;
 use tern::{Error, Model, ModelOptions, SessionOptions};
-use tern_formats::gguf::{self, Value as Field};
+use tern_formats::gguf::{self, Array, Value as Field};
 use tern_tests::{changed, converted, goldens, runtime};
 
 fn open(path: &Path, context: Option<u64>) -> Result<Model, Error> {
@@ -55,6 +55,15 @@ fn folders() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("tiny-qwen3-moe", json!({"moe_intermediate_size": null}), &["moe_intermediate_size|expert_feed", "missing"]),
         ("tiny-qwen3-next", json!({"partial_rotary_factor": null}), &["partial_rotary_factor", "missing"]),
         ("tiny-qwen3-next", json!({"linear_num_value_heads": 5}), &["ssm.group_count", "5"]),
+        ("tiny-qwen35-text", json!({"attn_output_gate": false}), &["attn_output_gate", "false"]),
+        ("tiny-qwen35-text", json!({"attention_bias": true}), &["attention_bias", "true"]),
+        (
+            "tiny-qwen35-text",
+            json!({"layer_types": ["full_attention", "linear_attention", "linear_attention", "full_attention"]}),
+            &["layer_types", "irregular"],
+        ),
+        ("tiny-qwen35-text", json!({"architectures": ["Qwen3_5ForSequenceClassification"]}), &["Classification"]),
+        ("tiny-qwen35-moe-text", json!({"num_experts_per_tok": 6}), &["num_experts_per_tok", "6"]),
         ("tiny-olmoe", json!({"clip_qkv": 8.0}), &["clip_qkv", "8.0"]),
         ("tiny-gpt-oss", json!({"attention_bias": false}), &["attention_bias", "false"]),
         ("tiny-gpt-oss", json!({"swiglu_limit": -1.0}), &["swiglu_limit", "-1"]),
@@ -127,6 +136,15 @@ fn settings_of_files_that_are_not_supported_are_named() {
         ("tiny-mixtral", "llama.expert_used_count", Field::U32(9), "expert_used_count"),
         ("tiny-gpt2", "gpt2.attention.head_count_kv", Field::U32(1), "head_count_kv"),
         ("tiny-qwen3", "general.architecture", Field::String("qwen3next".into()), "qwen3next"),
+        ("tiny-qwen35", "qwen35.rope.dimension_sections", Array::U32([4, 0, 0, 0].into()).into(), "dimension_sections"),
+        ("tiny-qwen35", "qwen35.nextn_predict_layers", Field::U32(3), "nextn_predict_layers"),
+        ("tiny-qwen35", "qwen35.attention.recurrent_layers", Array::Bool([true; 2].into()).into(), "recurrent_layers"),
+        (
+            "tiny-qwen35",
+            "qwen35.attention.recurrent_layers",
+            Array::Bool([false, true, false].into()).into(),
+            "irregular",
+        ),
     ] {
         let plain = converted(&goldens().join(name), &folder.path().join("plain.gguf"));
         let file = gguf::open(std::sync::Arc::new(tern_formats::FileSource::open(plain).unwrap())).unwrap();

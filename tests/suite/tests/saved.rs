@@ -71,9 +71,10 @@ fn a_file_of_one_tier_is_one_of_any() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-const RECURRENT: [&str; 7] = [
+const RECURRENT: [&str; 8] = [
     "tiny-qwen3-next",
     "tiny-qwen3-next-wide",
+    "tiny-qwen35",
     "tiny-ttt-gated",
     "tiny-ttt-conv",
     "tiny-ttt-mlp-conv",

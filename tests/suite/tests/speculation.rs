@@ -158,7 +158,7 @@ fn left_at_any_token_a_session_is_what_it_would_be() {
 
 #[test]
 fn so_is_one_whose_layers_learn() {
-    for name in ["tiny-qwen3-next", "tiny-ttt-gated", "tiny-ttt-mlp-conv", "tiny-lact"] {
+    for name in ["tiny-qwen3-next", "tiny-qwen35", "tiny-ttt-gated", "tiny-ttt-mlp-conv", "tiny-lact"] {
         let model = open(&goldens().join(name), "", 1);
         // Across the end of a mini-batch, whatever its length.
         let prompt: Vec<u32> = (0..29).map(|i| i * 7 % 13).collect();

@@ -146,6 +146,12 @@ fn delta(name: &str, heads: [u32; 2], dims: [u32; 2], chunk: u32, sequences: &[(
     FastWeightSetup { name, params, options: (false, true), ..s }
 }
 
+/// The same with heads of different keys in turns.
+fn in_turns(s: FastWeightSetup) -> FastWeightSetup {
+    let params = FastWeightParams { in_turns: 1, ..s.params };
+    FastWeightSetup { name: format!("keys in turns, {}", s.name), params, ..s }
+}
+
 /// A gated inner model: dimensions of a key, of what is between, and of a value; with a momentum or not, and with orthogonal steps or not.
 fn gated(
     name: &str,
@@ -179,6 +185,7 @@ fn setups() -> Vec<FastWeightSetup> {
     out.extend(super::TOKENS.map(|t| delta("one sequence", [2, 2], [16, 16], 16, &[(0, t)])));
     out.push(delta("one row per mini-batch", [2, 1], [8, 24], 1, &[(0, 5)]));
     out.push(delta("odd sizes", [6, 3], [5, 37], 7, &[(0, 23)]));
+    out.push(in_turns(delta("odd sizes", [6, 3], [5, 37], 7, &[(0, 23)])));
     out.push(delta("wide", [4, 2], [64, 128], 32, &[(0, 71)]));
     out.push(FastWeightSetup { options: (true, true), ..delta("from weights", [2, 2], [8, 0], 4, &[(0, 9)]) });
     out.push(FastWeightSetup { options: (true, false), ..delta("no decay", [2, 0], [8, 8], 4, &[(0, 3), (0, 9)]) });
@@ -216,6 +223,7 @@ pub(super) fn gradients() -> Vec<Case> {
         delta("two mini-batches", [2, 1], [4, 6], 4, &[(0, 7)]),
         FastWeightSetup { options: (true, true), ..delta("from weights", [1, 1], [4, 4], 3, &[(0, 5), (2, 4)]) },
         delta("stretches, heads that share keys", [6, 2], [5, 18], 4, &[(0, 27), (0, 2)]),
+        in_turns(delta("stretches, heads that share keys", [6, 2], [5, 18], 4, &[(0, 27), (0, 2)])),
         FastWeightSetup { options: (true, false), ..delta("no decay", [2, 0], [4, 0], 4, &[(0, 6)]) },
         setup("from the midst of a mini-batch", 2, 4, 4, &[(3, 6), (2, 1), (5, 9)]),
         gated("two mini-batches", 1, [4, 5, 3], 4, (true, false), &[(0, 9)]),

@@ -7,7 +7,7 @@
 // Arrays that run in parallel, with constant bounds.
 #![allow(clippy::needless_range_loop)]
 
-use super::Product;
+use super::{AHEAD, Product};
 use crate::simd::{LANES, Simd};
 use std::mem::MaybeUninit;
 
@@ -67,22 +67,11 @@ impl Element for BF16 {
     }
 }
 
-/// Bytes between what is read of a row and what is asked for ahead, into a second-level cache: enough to keep memory busy.
-/// (Decoding SmolLM2 in F16 on two Zen 4 cores with 32 KiB of first-level cache: 80 tok/s where lines are asked for into
-/// the first level, 97 into the second; 92 with 16 KiB.)
-const LEAD: usize = 8 << 10;
-/// Rows of more bytes than this are read two at a time, shorter ones four.
-const LONG: usize = 2 << 10;
-/// With so many columns, a token takes half of a first-level cache.
-const WIDE: usize = 4096;
-
 /// Rows times tokens.
 ///
-/// Memory is fastest where it is read in order, and rows are read side by side: so lines are asked for in order, before
-/// any of the rows gets there. The fewer rows at once, the less lead that takes. A wide token leaves no room for lines to
-/// wait in; there many rows, which the processor follows by itself, are better. (F16, GB/s of a Zen 4 core, with 576, 1536
-/// and 4096 columns: 2 rows 28, 31, 16; 4 rows 31, 29, 16; 8 rows, not asked for, 10, 18, 24; each row's lines asked for
-/// in its own order at most 16.)
+/// Memory is fastest where it is read in order. So a single token takes row after row, whose chains of sums overlap as far as the
+/// processor looks ahead (SmolLM2 in F16 on a Zen 4: 95 tok/s with one thread and 144 with two, where four rows side by side gave 72
+/// and 116). More tokens compute longer than memory takes; there rows lie side by side in registers.
 ///
 /// # Safety
 /// As for [`Simd`] and [`Product`].
@@ -93,14 +82,11 @@ pub unsafe fn product<S: Simd, E: Element>(a: &Product) {
         // SAFETY: passed on; so many tokens are left.
         unsafe {
             token += match (a.tokens - token, S::FLOAT_TILE) {
-                (6.., 6) => rows::<S, E, 4, 6, true>(a, token),
-                (4.., 6) => rows::<S, E, 4, 4, true>(a, token),
-                (3.., 3) => rows::<S, E, 2, 3, true>(a, token),
-                (2.., _) => rows::<S, E, 2, 2, true>(a, token),
-                (_, 6) if a.columns >= WIDE => rows::<S, E, 8, 1, false>(a, token),
-                _ if a.columns >= WIDE => rows::<S, E, 4, 1, false>(a, token),
-                _ if a.panel_bytes > LONG => rows::<S, E, 2, 1, true>(a, token),
-                _ => rows::<S, E, 4, 1, true>(a, token),
+                (6.., 6) => rows::<S, E, 4, 6>(a, token),
+                (4.., 6) => rows::<S, E, 4, 4>(a, token),
+                (3.., 3) => rows::<S, E, 2, 3>(a, token),
+                (2.., _) => rows::<S, E, 2, 2>(a, token),
+                _ => rows::<S, E, 1, 1>(a, token),
             };
         }
     }
@@ -111,10 +97,7 @@ pub unsafe fn product<S: Simd, E: Element>(a: &Product) {
 /// # Safety
 /// As [`product`].
 #[inline(always)]
-unsafe fn rows<S: Simd, E: Element, const R: usize, const T: usize, const AHEAD: bool>(
-    a: &Product,
-    token: usize,
-) -> usize {
+unsafe fn rows<S: Simd, E: Element, const R: usize, const T: usize>(a: &Product, token: usize) -> usize {
     // SAFETY: reads rows and tokens that are there; every vector of chains is written before it is read.
     unsafe {
         let x = a.x.cast::<f32>().add(token * a.columns);
@@ -123,7 +106,7 @@ unsafe fn rows<S: Simd, E: Element, const R: usize, const T: usize, const AHEAD:
             for first in (0..LANES).step_by(R) {
                 // Past the last row come results that nobody wants: zeros, or those of a row that can be read.
                 let row = |r: usize| a.w.add((vector * LANES + first + r).min(a.panels - 1) * a.panel_bytes);
-                let ahead = AHEAD.then_some(LEAD + (R - 1) * a.panel_bytes);
+                let ahead = AHEAD + (R - 1) * a.panel_bytes;
                 let sums = if vector * LANES + first < a.panels {
                     dots::<S, E, R, T>(std::array::from_fn(row), x, a.columns, ahead)
                 } else {
@@ -153,18 +136,16 @@ unsafe fn dots<S: Simd, E: Element, const R: usize, const T: usize>(
     w: [*const u8; R],
     x: *const f32,
     columns: usize,
-    ahead: Option<usize>,
+    ahead: usize,
 ) -> [[S::F; T]; R] {
     // SAFETY: as the caller's.
     unsafe {
         let mut sums = [[S::zero(); T]; R];
         let mut k = 0;
         while k + 2 * LANES <= columns {
-            if let Some(ahead) = ahead {
-                let ahead = w[0].wrapping_add(ahead + k * E::BYTES * R);
-                for line in 0..2 * LANES * E::BYTES * R / 64 {
-                    S::prefetch(ahead.wrapping_add(64 * line));
-                }
+            let ahead = w[0].wrapping_add(ahead + k * E::BYTES * R);
+            for line in 0..2 * LANES * E::BYTES * R / 64 {
+                S::prefetch(ahead.wrapping_add(64 * line));
             }
             step::<S, E, R, T>(&mut sums, w, x, columns, k, LANES);
             step::<S, E, R, T>(&mut sums, w, x, columns, k + LANES, LANES);

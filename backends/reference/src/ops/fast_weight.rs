@@ -89,6 +89,11 @@ impl FastWeight {
     fn key_heads(&self) -> usize {
         if self.0.key_heads > 0 { self.0.key_heads as usize } else { self.0.heads as usize }
     }
+    /// The head of keys that a head has.
+    fn key_head(&self, head: usize) -> usize {
+        let keys = self.key_heads();
+        if self.0.in_turns > 0 { head % keys } else { head / (self.0.heads as usize / keys) }
+    }
     /// Inputs and outputs of each layer.
     fn layers(&self) -> Vec<[usize; 2]> {
         let (f, n) = (self.head_dim(), self.value_dim());
@@ -185,6 +190,7 @@ impl FastWeight {
             p.key_heads.into(),
             "a divisor of heads",
         )?;
+        s.parameter(p.in_turns <= u32::from(delta), "in_turns", p.in_turns.into(), "0, or 1 under the delta rule")?;
         let inner = match p.rule {
             fast_weight_rule::NORMED => p.inner <= 1,
             fast_weight_rule::DELTA => p.inner == 0,
@@ -286,7 +292,7 @@ impl Operation for FastWeight {
                 };
                 for t in rows.clone() {
                     let o = x.position(POSITIONS, t, rows.start)? % chunk;
-                    let key = t * key_heads + head / (heads / key_heads);
+                    let key = t * key_heads + self.key_head(head);
                     let (key, at) = (key * f..(key + 1) * f, t * heads + head);
                     let (q, k, v) = (&q[key.clone()], &k[key], &v[at * n..(at + 1) * n]);
                     let s = scales.map_or(R::zero(), |s| s[o].positive());

@@ -66,6 +66,10 @@ impl Creation {
         let tokenizer = tokenizer::files(tokenizer, definition.common().vocab_rows)?;
         let mut settings = read.value().clone();
         settings["torch_dtype"] = json!(torch);
+        // The language model of one that also sees is made by itself.
+        if stated.get("text_config").is_some() {
+            settings["architectures"] = json!([name.replace("ForConditionalGeneration", "ForCausalLM")]);
+        }
         // Weights are made as plain numbers, whatever the model of the configuration has them packed as.
         let online = read.str("quantization_config.quantization_mode")? == Some("online");
         if let (Some(all), false) = (settings.as_object_mut(), online) {

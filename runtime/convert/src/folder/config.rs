@@ -104,6 +104,7 @@ impl Read {
                 Recorded::Float(x) => set(name, json!(shortest(*x))),
                 Recorded::Text(text) => set(name, json!(text)),
                 Recorded::Flag(on) => set(name, json!(on)),
+                Recorded::Ints(list) => set(name, json!(list)),
             }
         }
         let window = self.read.iter().any(|(key, v)| key == "attention.sliding_window" && *v != Recorded::Int(0));

@@ -113,7 +113,7 @@ fn rows(tensor: &Tensor, spec: &TensorSpec) -> Rows {
 /// The input's data under the folder's names, as the reader of folders wants to see it.
 fn renamed(input: &Input, tensors: &[Tensor]) -> Result<Checkpoint, ConvertError> {
     let info = |t: &Tensor| match &t.rows {
-        Rows::Stored { info, .. } | Rows::Parted { info, .. } => {
+        Rows::Stored { info, .. } | Rows::Parted { info, .. } | Rows::Ordered { info, .. } => {
             Some(tern_formats::TensorInfo { name: t.name.as_str().into(), ..info.clone() })
         }
         Rows::Stack(_) | Rows::Computed(_) | Rows::Ternary { .. } => None,

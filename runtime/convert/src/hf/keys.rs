@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use tern::Stated;
 use tern::models::{ConfigError, Definition, Hyper, Recorded, hugging_face};
-use tern_formats::gguf::Value;
+use tern_formats::gguf::{Array, Value};
 use tern_formats::hf::{Config, Folder};
 use tern_formats::{Checkpoint, DType};
 
@@ -83,6 +83,10 @@ impl Hypers {
                 Recorded::Text(t) if scaling && t == "su" => set(key, text("longrope")),
                 Recorded::Text(t) => set(key, text(t)),
                 Recorded::Flag(on) => set(key, Value::Bool(*on)),
+                Recorded::Ints(list) => {
+                    let list: Vec<u32> = list.iter().map(|&n| narrow(n)).collect();
+                    set(key, Value::from(Array::U32(list.into())));
+                }
             }
         }
         let stated = Stated::in_folder(path)?;
@@ -103,6 +107,7 @@ impl Hypers {
             Recorded::Float(x) => (*x as f32).to_string(),
             Recorded::Text(text) => text.clone(),
             Recorded::Flag(on) => on.to_string(),
+            Recorded::Ints(list) => format!("{list:?}"),
         };
         let other = other.iter().filter(|(key, _)| !key.starts_with("rope.scaling."));
         let same = |key: &str, v: &Recorded| self.read.iter().any(|(k, own)| k == key && value(own) == value(v));

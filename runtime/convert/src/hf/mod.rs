@@ -68,6 +68,10 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
         let beside = spec.bit_linear.and_then(|how| how.factor_name(&info.name)).and_then(|name| checkpoint.get(&name));
         known.extend(beside.map(|t| &*t.name));
         let (dtype, rows) = match spec.change {
+            _ if spec.bit_linear.is_some() && spec.order.is_some() => {
+                let what = format!("{name} with weights -1, 0 and 1, whose heads would have to be moved");
+                return Err(ConvertError::Unsupported { what });
+            }
             change if spec.bit_linear.is_some() => {
                 let beside = beside.map(|t| number(checkpoint, t)).transpose()?;
                 let how = spec.bit_linear.unwrap_or(BitLinear::Master);
@@ -77,7 +81,11 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
             }
             // In single precision, since 1 more may be too much for the type that they have.
             Change::PlusOne => (DType::F32, Rows::Computed(computed(checkpoint, info, |v| v + 1.0)?)),
-            Change::NegativeExp => (DType::F32, Rows::Computed(computed(checkpoint, info, |v| -v.exp())?)),
+            Change::NegativeExp => {
+                let values = computed(checkpoint, info, |v| -v.exp())?;
+                let ordered = spec.order.map(|order| order.apply(&values, 1, |i| order.in_folder(i)));
+                (DType::F32, Rows::Computed(ordered.unwrap_or(values)))
+            }
             Change::Stack(stack) => {
                 let parts = found.iter().map(|&t| t.clone()).collect();
                 let stack = StackSource::new(spec, stack, parts).ok_or_else(|| ConvertError::Unsupported {
@@ -92,7 +100,14 @@ fn tensors(checkpoint: &Checkpoint, hypers: &Hypers) -> Result<Vec<Tensor>, Conv
                 })?;
                 (DType::F32, Rows::Computed(values))
             }
-            change => (info.dtype, Rows::Stored { info: info.clone(), change }),
+            change => match spec.order {
+                Some(order) if info.dtype.block_len() == 1 => (info.dtype, Rows::Ordered { info: info.clone(), order }),
+                Some(_) => {
+                    let what = format!("{name} of type {}, whose heads would have to be moved", info.dtype);
+                    return Err(ConvertError::Unsupported { what });
+                }
+                None => (info.dtype, Rows::Stored { info: info.clone(), change }),
+            },
         };
         tensors.push(Tensor { name: name.to_owned(), dtype, shape: spec.shape_in(true), rows });
     }

@@ -48,6 +48,8 @@ pub enum Recorded {
     Text(String),
     /// By [`Hyper::flag`].
     Flag(bool),
+    /// By [`Hyper::ints`].
+    Ints(Vec<u64>),
 }
 
 /// Hyper-parameters that cannot be used.
@@ -197,6 +199,28 @@ impl Hyper<'_> {
             }
         };
         Ok(found.unwrap_or(default))
+    }
+
+    /// A list of as many integers as `default` has, which stands where a GGUF file has none, and in folders.
+    pub fn ints(&self, gguf: &str, default: &[u64]) -> Result<Vec<u64>> {
+        if let Self::Recorded { of, keys } = self {
+            let value = of.ints(gguf, default)?;
+            record(keys, gguf, Recorded::Ints(value.clone()));
+            return Ok(value);
+        }
+        let Self::Gguf { metadata, .. } = self else { return Ok(default.to_vec()) };
+        let Some(found) = metadata.array_u64(&self.key(gguf))? else { return Ok(default.to_vec()) };
+        self.same(&format!("length of {}", self.key(gguf)), found.len() as u64, default.len() as u64)?;
+        Ok(found.into_owned())
+    }
+
+    /// A GGUF file's list of switches, one for each layer.
+    pub fn gguf_flags(&self, gguf: &str) -> Result<Option<Vec<bool>>> {
+        match self {
+            Self::Gguf { metadata, .. } => Ok(metadata.array_bool(&self.key(gguf))?.map(<[bool]>::to_vec)),
+            Self::Hf { .. } => Ok(None),
+            Self::Recorded { of, .. } => of.gguf_flags(gguf),
+        }
     }
 
     /// The configuration of a folder whose tensors are yet to be made.

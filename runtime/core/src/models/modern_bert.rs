@@ -94,7 +94,7 @@ impl Definition for Modern {
         let top = |name: &str| format!("{}{name}", if self.prefixed { "model." } else { "" });
         let mut t = TensorTable::new(if self.prefixed { "model.layers" } else { "layers" });
         // What follows the encoder in checkpoints that were trained to guess words.
-        t.ignored_parts.extend(["head.", "decoder."]);
+        t.ignored_parts.extend(["head.".into(), "decoder.".into()]);
         t.matrix("token_embd.weight", &top("embeddings.tok_embeddings.weight"), common.vocab_rows, d).gathered();
         t.vector("token_embd_norm.weight", &top("embeddings.norm.weight"), d);
         for i in 0..common.layers {

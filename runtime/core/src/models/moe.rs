@@ -67,8 +67,8 @@ impl Moe {
         let scale = h.float("expert_weights_scale", &["routed_scaling_factor"], 0.0..=1e6, Some(1.0))?;
         // Some are saved in the form in which programs hold them.
         let whole = format!("model.layers.0.{}.experts.gate_up_proj", folder.block);
-        let v5 = "model.layers.0.mlp.experts.gate_up_proj";
-        if folder.form == StackForm::Apart && (h.has_tensor("", &whole) || h.has_tensor("", v5)) {
+        let of_v5 = ["model.layers", "model.language_model.layers"].map(|l| format!("{l}.0.mlp.experts.gate_up_proj"));
+        if folder.form == StackForm::Apart && [&whole].into_iter().chain(&of_v5).any(|name| h.has_tensor("", name)) {
             folder = Folder { form: StackForm::Whole, ..MLP };
         }
         Ok(Self {

@@ -78,7 +78,7 @@ impl Definition for Nomic {
         let d = common.width;
         let mut t = TensorTable::new(if self.own { "encoder.layers" } else { "layers" });
         t.ignored.extend(["embeddings.position_ids", "embeddings.token_type_ids"]);
-        t.ignored_parts.push("pooler.");
+        t.ignored_parts.push("pooler.".into());
         t.matrix("token_embd.weight", "embeddings.word_embeddings.weight", common.vocab_rows, d).gathered();
         t.matrix("token_types.weight", "embeddings.token_type_embeddings.weight", self.kinds, d).gathered();
         let both = |t: &mut TensorTable, gguf: &str, hf: &str| {

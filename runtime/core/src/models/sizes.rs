@@ -52,12 +52,14 @@ pub struct Names<'a> {
     pub eps: (&'a str, &'a str),
     /// The feed-forward block's width for one of the model, where it is not stated.
     pub ffn: Option<&'a dyn Fn(u64) -> u64>,
+    /// The share of a head that is rotated, where a folder does not state it.
+    pub rotated: f64,
 }
 
 impl Default for Names<'_> {
     fn default() -> Self {
         let eps = ("attention.layer_norm_rms_epsilon", "rms_norm_eps");
-        Self { embedding: "model.embed_tokens.weight", head: "lm_head.weight", eps, ffn: None }
+        Self { embedding: "model.embed_tokens.weight", head: "lm_head.weight", eps, ffn: None, rotated: 1.0 }
     }
 }
 
@@ -102,7 +104,7 @@ impl Sizes {
                 heads: heads as u32,
                 kv_heads: kv_heads as u32,
                 head_dim: head_dim as u32,
-                n_rot: n_rot(h, head_dim)? as u32,
+                n_rot: n_rot(h, head_dim, names.rotated)? as u32,
                 rope_layout: layout,
                 window: 0,
                 scale: 1.0 / (head_dim as f64).sqrt() as f32,
@@ -122,10 +124,11 @@ impl Sizes {
 /// [`ConfigError`] where it is not so regular.
 pub fn full_every(h: &Hyper<'_>, layers: u64, default: u64) -> Result<u64, ConfigError> {
     let keys = ("attention.sliding_window_pattern", "sliding_window_pattern");
-    full_every_as(h, layers, default, keys, "sliding_attention")
+    full_every_as(h, layers, default, keys, ("sliding_attention", ""))
 }
 
-/// The same under another key of GGUF and of folders, and of layers of another type, as `layer_types` calls it.
+/// The same under another key of GGUF and of folders, and of layers of another type, as `layer_types` calls it. GGUF files may have a list
+/// of all layers instead, which tells those of that type.
 ///
 /// # Errors
 /// As [`full_every`].
@@ -134,29 +137,44 @@ pub fn full_every_as(
     layers: u64,
     default: u64,
     (key, hf): (&str, &str),
-    other: &str,
+    (other, list): (&str, &str),
 ) -> Result<u64, ConfigError> {
-    let stated = match h.folder() {
-        Some(config) => config.strings("layer_types")?,
-        None => None,
+    let (name, stated) = match h.folder() {
+        Some(config) => ("layer_types", of_types(config.strings("layer_types")?, other)?),
+        None => (list, h.gguf_flags(list)?.map(|others| others.iter().map(|other| !other).collect())),
     };
-    let Some(types) = stated else { return h.int(key, &[hf], 1..=1024, Some(default)) };
-    h.same("length of layer_types", types.len() as u64, layers)?;
-    let known = ["full_attention", other];
-    if let Some(other) = types.iter().find(|t| !known.contains(&t.as_str())) {
-        return Err(unsupported("layer_types", other, &known.join(", ")));
+    let Some(mut full) = stated else { return h.int(key, &[hf], 1..=1024, Some(default)) };
+    if h.is_gguf() {
+        // It may go on behind them.
+        full.truncate(usize::try_from(layers).unwrap_or(usize::MAX));
     }
-    let fits = |n: &u64| types.iter().zip(1..).all(|(t, i)| (t == known[0]) == (i % n == 0));
+    h.same(&format!("length of {name}"), full.len() as u64, layers)?;
+    let fits = |n: &u64| full.iter().zip(1..).all(|(&full, i)| full == (i % n == 0));
     let found = std::iter::once(default).chain(1..=layers + 1).find(fits);
-    let irregular = || unsupported("layer_types", "an irregular list", "every so many layers one of full_attention");
-    h.int(key, &[], 1..=1025, Some(found.ok_or_else(irregular)?))
+    let found = found
+        .ok_or_else(|| unsupported(name, "an irregular list", "every so many layers one that sees all positions"))?;
+    if h.is_gguf() {
+        return Ok(found);
+    }
+    h.int(key, &[], 1..=1025, Some(found))
+}
+
+/// For each of a folder's layers, whether it sees all positions.
+fn of_types(types: Option<Vec<String>>, other: &str) -> Result<Option<Vec<bool>>, ConfigError> {
+    let known = ["full_attention", other];
+    let Some(types) = types else { return Ok(None) };
+    match types.iter().find(|t| !known.contains(&t.as_str())) {
+        Some(unknown) => Err(unsupported("layer_types", unknown, &known.join(", "))),
+        None => Ok(Some(types.iter().map(|t| t == known[0]).collect())),
+    }
 }
 
 /// Rotated dimensions of a head.
-fn n_rot(h: &Hyper<'_>, head_dim: u64) -> Result<u64, ConfigError> {
-    let share =
+fn n_rot(h: &Hyper<'_>, head_dim: u64, usual: f64) -> Result<u64, ConfigError> {
+    let stated =
         h.folder_float(&["partial_rotary_factor".to_owned(), "rope_parameters.partial_rotary_factor".to_owned()])?;
-    let rotated = share.map_or(head_dim, |share| (share * head_dim as f64) as u64);
+    let share = stated.unwrap_or(if h.is_gguf() { 1.0 } else { usual });
+    let rotated = (share * head_dim as f64) as u64;
     let n_rot = h.int("rope.dimension_count", &[], 2..=head_dim, Some(rotated))?;
     h.divides("2", 2, "rope.dimension_count", n_rot)?;
     Ok(n_rot)

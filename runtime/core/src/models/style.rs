@@ -1,4 +1,4 @@
-//! Configurations in the style of gpt-oss's own code, in the words of Hugging Face's.
+//! Configurations in other styles, in the words of Hugging Face's for a language model: gpt-oss's own, and those of models that also see.
 
 use super::ConfigError;
 use serde_json::{Map, Value, json};
@@ -7,6 +7,9 @@ use tern_formats::hf::Config;
 
 /// Fields under another name; the rest (`hidden_size`, `head_dim`, `sliding_window`, `swiglu_limit`, ...) have the same.
 const RENAMED: &[(&str, &str)] = &[("num_experts", "num_local_experts"), ("experts_per_token", "num_experts_per_tok")];
+
+/// How matrices are stored, whatever part of a model they are in.
+const QUANTIZED: &str = "quantization_config";
 
 /// What the published code assumes where a configuration says nothing.
 fn defaults() -> Value {
@@ -19,11 +22,27 @@ fn defaults() -> Value {
     })
 }
 
+/// The configuration of a model that also sees, as that of its language model: `text`, and what is stated for both.
+fn flat(all: &Value, text: &Map<String, Value>) -> Value {
+    let mut flat = text.clone();
+    let outer = all.as_object().into_iter().flatten().filter(|(key, _)| !key.ends_with("_config") || *key == QUANTIZED);
+    for (key, value) in outer {
+        // The class of the files, and what it goes by itself.
+        if ["architectures", "tie_word_embeddings"].contains(&key.as_str()) || !flat.contains_key(key) {
+            flat.insert(key.clone(), value.clone());
+        }
+    }
+    Value::Object(flat)
+}
+
 /// `config`, or what it means in Hugging Face's words if it is in the other style: without a class, with `experts_per_token`.
 ///
 /// # Errors
 /// [`ConfigError`] for a field of the wrong type.
 pub fn hugging_face(config: &Config) -> Result<Cow<'_, Config>, ConfigError> {
+    if let Some(text) = config.get("text_config").and_then(Value::as_object) {
+        return Ok(Cow::Owned(Config::parse(config.file(), &flat(config.value(), text).to_string())?));
+    }
     if config.get("architectures").is_some() || config.get("experts_per_token").is_none() {
         return Ok(Cow::Borrowed(config));
     }

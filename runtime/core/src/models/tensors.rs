@@ -1,6 +1,7 @@
 //! Tensor tables: what a model file must contain.
 
-use super::BitLinear;
+use super::{BitLinear, HeadOrder};
+use std::borrow::Cow;
 use tern_abi::weight::usage;
 
 /// What a tensor is to the graph.
@@ -111,6 +112,8 @@ pub struct TensorSpec {
     pub part: Option<Part>,
     /// How folders have it.
     pub change: Change,
+    /// How its heads lie otherwise in GGUF; the graph takes either order.
+    pub order: Option<HeadOrder>,
     /// Is it a BitLinear's, and how is it stored?
     pub bit_linear: Option<BitLinear>,
 }
@@ -123,7 +126,7 @@ pub struct TensorTable {
     /// Ends of names of tensors that hold nothing of the model.
     pub ignored: Vec<&'static str>,
     /// Beginnings of names of what is not needed to run the model.
-    pub ignored_parts: Vec<&'static str>,
+    pub ignored_parts: Vec<Cow<'static, str>>,
     prefix: &'static str,
     layer: Option<u64>,
 }
@@ -210,7 +213,7 @@ impl TensorTable {
     /// Is this a tensor that holds nothing of the model?
     pub fn ignores(&self, name: &str) -> bool {
         self.ignored.iter().any(|end| name.ends_with(end))
-            || self.ignored_parts.iter().any(|start| name.starts_with(start))
+            || self.ignored_parts.iter().any(|start| name.starts_with(&**start))
     }
 
     fn named(&self, gguf: &str, hf: &str) -> (String, String) {
@@ -224,8 +227,8 @@ impl TensorTable {
     fn push(&mut self, gguf: &str, hf: &str, shape: Vec<u64>, kind: Kind) -> &mut TensorSpec {
         let (gguf, hf) = self.named(gguf, hf);
         let at = self.specs.len();
-        let (optional, part, change, bit_linear) = (false, None, Change::None, None);
-        self.specs.push(TensorSpec { gguf, hf, shape, kind, optional, part, change, bit_linear });
+        let (optional, part, change, order, bit_linear) = (false, None, Change::None, None, None);
+        self.specs.push(TensorSpec { gguf, hf, shape, kind, optional, part, change, order, bit_linear });
         &mut self.specs[at]
     }
 }

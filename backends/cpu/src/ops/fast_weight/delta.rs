@@ -21,6 +21,8 @@ pub struct Shape {
     pub heads: usize,
     /// Heads of queries and keys.
     pub key_heads: usize,
+    /// Do heads of different keys come in turns, rather than those of a key one after the other?
+    pub in_turns: bool,
     /// Dimensions of a key.
     pub f: usize,
     /// Dimensions of a value.
@@ -37,6 +39,7 @@ impl Shape {
         let (n, key_heads) = (or(p.value_dim, f), or(p.key_heads, heads));
         c.ensure(heads > 0 && f > 0 && chunk > 0, "heads, head_dim or chunk is 0")?;
         c.ensure(heads.is_multiple_of(key_heads), format!("{key_heads} heads of keys for {heads}"))?;
+        c.ensure(p.in_turns <= 1, "in_turns above 1")?;
         if p.inner != 0 || p.hidden != 0 || f.max(n) > MAX_HEAD_DIM || chunk.max(heads) > MAX_CHUNK {
             return Err(c.lacking(format!("inner model {}, {heads} heads of {f} and {n}, chunk {chunk}", p.inner)));
         }
@@ -59,33 +62,39 @@ impl Shape {
         }
         c.given(&[(9, "positions"), (10, "seq_start"), (12, "state_slots")])?;
         let sequences = Sequences::new(c, c.i32_in(9, "positions")?, c.i32_in(10, "seq_start")?, tokens)?;
-        Ok(Self { real, w0, decay, sequences, heads, key_heads, f, n, chunk })
+        let in_turns = p.in_turns == 1;
+        Ok(Self { real, w0, decay, sequences, heads, key_heads, in_turns, f, n, chunk })
+    }
+
+    /// The head of keys that a head has.
+    pub fn key_head(&self, head: usize) -> usize {
+        if self.in_turns { head % self.key_heads } else { head / (self.heads / self.key_heads) }
+    }
+
+    /// The heads that have a head of keys, in order.
+    pub fn heads_of(&self, key_head: usize) -> impl Iterator<Item = usize> + use<> {
+        let of = self.heads / self.key_heads;
+        let (first, step) = if self.in_turns { (key_head, self.key_heads) } else { (key_head * of, 1) };
+        (0..of).map(move |i| first + i * step)
     }
 }
 
 struct Delta {
-    /// q, k, v, lr.
-    real: [usize; 4],
-    w0: Option<usize>,
-    decay: Option<usize>,
+    shape: Shape,
     heads: Heads,
     out: usize,
-    key_heads: usize,
-    f: usize,
-    n: usize,
-    chunk: usize,
     kernel: unsafe fn(&Rows),
 }
 
 /// Compiles the op.
 pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
-    let Shape { real, w0, decay, sequences, heads, key_heads, f, n, chunk } = Shape::new(c, op)?;
-    let state = state_slots::compile(c, &sequences, 11, 12)?;
+    let shape = Shape::new(c, op)?;
+    let state = state_slots::compile(c, &shape.sequences, 11, 12)?;
     let out = c.f32_out(0, "output")?;
-    c.same(real[2], out, "output")?;
-    let (len, work) = (fast_head_len(f, 0, n, chunk), work_len(n, chunk));
-    let heads = Heads { sequences, state, count: heads, len, work, threads: ctx.threads };
-    Ok(Box::new(Delta { real, w0, decay, heads, out, key_heads, f, n, chunk, kernel: kernel::learn(ctx.tier) }))
+    c.same(shape.real[2], out, "output")?;
+    let (len, work) = (fast_head_len(shape.f, 0, shape.n, shape.chunk), work_len(shape.n, shape.chunk));
+    let heads = Heads { sequences: shape.sequences, state, count: shape.heads, len, work, threads: ctx.threads };
+    Ok(Box::new(Delta { shape, heads, out, kernel: kernel::learn(ctx.tier) }))
 }
 
 impl HeadByHead for Delta {
@@ -94,35 +103,36 @@ impl HeadByHead for Delta {
     }
 
     unsafe fn head(&self, step: &Step<'_>, head: &Head) {
-        let (f, n, chunk, heads, w, rows) = (self.f, self.n, self.chunk, self.heads.count, head.w, &head.rows);
-        let [q, k, v, lr] = self.real.map(|t| step.f32(t));
+        let Shape { f, n, chunk, heads, key_heads, decay, .. } = self.shape;
+        let (w, rows) = (head.w, &head.rows);
+        let [q, k, v, lr] = self.shape.real.map(|t| step.f32(t));
         // SAFETY: shapes and contents were checked; the head's state and memory are this worker's.
         unsafe {
             let mut first = 0;
             if head.fresh {
                 w.write_bytes(0, self.heads.len);
-                if let Some(w0) = self.w0 {
+                if let Some(w0) = self.shape.w0 {
                     w.copy_from_nonoverlapping(step.f32(w0).add(head.index * f * n), f * n);
                 }
                 first = head.start % chunk;
             }
-            let (mut t, key_head) = (rows.start, head.index / (heads / self.key_heads));
+            let (mut t, key_head) = (rows.start, self.shape.key_head(head.index));
             while t < rows.end && !step.cancelled() {
                 let at = (head.start + t - rows.start) % chunk;
                 let count = (chunk - at).min(rows.end - t);
-                let (key, row) = ((t * self.key_heads + key_head) * f, t * heads + head.index);
+                let (key, row) = ((t * key_heads + key_head) * f, t * heads + head.index);
                 (self.kernel)(&Rows {
                     f,
                     n,
                     rows: count,
                     q: q.add(key),
                     k: k.add(key),
-                    key_stride: self.key_heads * f,
+                    key_stride: key_heads * f,
                     v: v.add(row * n),
                     out: step.f32(self.out).add(row * n),
                     heads,
                     rate: lr.add(row),
-                    decay: self.decay.map_or(std::ptr::null(), |d| step.f32(d).add(row)),
+                    decay: decay.map_or(std::ptr::null(), |d| step.f32(d).add(row)),
                     w,
                     places: w.add(f * n + n),
                     first,

@@ -191,8 +191,7 @@ impl CompiledOp for DeltaGrad {
                             step.f32(out).add((t * s.key_heads + key_head) * s.f).write_bytes(0, s.f);
                         }
                     }
-                    let of = s.heads / s.key_heads;
-                    for head in key_head * of..(key_head + 1) * of {
+                    for head in s.heads_of(key_head) {
                         Head { op: self, step, head, key_head, own }.run();
                     }
                 }

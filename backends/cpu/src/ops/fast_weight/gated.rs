@@ -41,7 +41,8 @@ pub fn compile(c: &Checker<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn Co
     let n = if p.value_dim > 0 { p.value_dim as usize } else { f };
     c.ensure(heads > 0 && f > 0 && m > 0 && chunk > 0, "heads, head_dim, hidden or chunk is 0")?;
     c.ensure(p.inner == 2 && p.muon <= 1, "an inner model without a gate, or muon above 1")?;
-    c.ensure(p.key_heads == 0 || p.key_heads == p.heads, "fewer heads of keys under this rule")?;
+    let own_keys = p.in_turns == 0 && (p.key_heads == 0 || p.key_heads == p.heads);
+    c.ensure(own_keys, "fewer heads of keys under this rule")?;
     if f.max(n) > MAX_HEAD_DIM || m > MAX_HIDDEN || chunk.max(heads) > MAX_CHUNK {
         return Err(c.lacking(format!("{heads} heads of {f}, {m} and {n}, chunk {chunk}")));
     }

@@ -47,7 +47,10 @@ impl Shape {
             return Err(c.lacking(format!("rule {}", p.rule)));
         }
         let alike = [(p.value_dim, f), (p.key_heads, heads)].iter().all(|&(n, own)| n == 0 || n as usize == own);
-        c.ensure(alike && op.input(13).is_none(), "heads of another size, or a decay, under this rule")?;
+        c.ensure(
+            alike && p.in_turns == 0 && op.input(13).is_none(),
+            "heads of another size, or a decay, under this rule",
+        )?;
         let hidden = p.hidden as usize;
         c.ensure((p.inner == 1) == (hidden > 0), "two layers and no dimensions between them, or the reverse")?;
         if p.inner > 1 || f > MAX_HEAD_DIM || hidden > MAX_HIDDEN || chunk > MAX_CHUNK || heads > MAX_CHUNK {

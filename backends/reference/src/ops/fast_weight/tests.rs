@@ -225,7 +225,7 @@ fn recurrence(p: &FastWeightParams, data: &[Vec<f64>], t: usize) -> Vec<f64> {
     for head in 0..h {
         let mut w = data[4][head * f * n..(head + 1) * f * n].to_vec();
         for t in 0..t {
-            let key = (t * kh + head * kh / h) * f;
+            let key = (t * kh + if p.in_turns == 1 { head % kh } else { head * kh / h }) * f;
             let (q, k) = (&data[0][key..key + f], &data[1][key..key + f]);
             let at = t * h + head;
             w.iter_mut().for_each(|w| *w *= data[5][at].exp());
@@ -242,9 +242,10 @@ fn recurrence(p: &FastWeightParams, data: &[Vec<f64>], t: usize) -> Vec<f64> {
 
 #[test]
 fn mini_batches_are_the_delta_rules_recurrence() {
-    for chunk in [1, 4, 32] {
+    for (chunk, in_turns) in [(1, 0), (4, 1), (32, 0)] {
         let (h, kh, f, n, t) = (4, 2, 5, 3, 13);
         let p = FastWeightParams {
+            in_turns,
             heads: h,
             head_dim: f,
             chunk,

@@ -2,7 +2,7 @@
 
 use super::{Adapter, AdapterError, Factors};
 use crate::model::Model;
-use crate::models::{Change, Kind, TensorSpec, TensorTable};
+use crate::models::{Change, HeadOrder, Kind, TensorSpec, TensorTable};
 use std::collections::HashSet;
 
 /// The matrices of a model that can have factors.
@@ -38,9 +38,12 @@ impl<'a> Layout<'a> {
         self.matrices().find(|s| s.gguf == tensor)
     }
 
-    /// The matrices that lie in the file's tensor `name`, in order.
+    /// The matrices that lie in the file's tensor `name`, in order. An adapter in a folder may be of the language model by itself where the
+    /// model's folder has it as a part of a larger one, and the other way round; a GGUF file does not say which.
     pub fn in_file(&self, name: &str, gguf: bool) -> Vec<&'a TensorSpec> {
-        self.matrices().filter(|s| s.name_in(gguf) == name).collect()
+        let alone = |name: &str| if gguf { name.to_owned() } else { name.replacen("language_model.", "", 1) };
+        let name = alone(name);
+        self.matrices().filter(|s| alone(s.name_in(gguf)) == name).collect()
     }
 
     /// Does the adapter fit the model?
@@ -70,30 +73,36 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// B `[rows, width]` with rows as the graph has them.
-    pub fn to_graph(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
-        if self.folder { self.to_folder(tensor, b, width) } else { b.to_vec() }
+    /// GGUF's factors with rows and columns as the graph has them.
+    pub fn to_graph(&self, f: &Factors) -> Factors {
+        if self.folder { self.to_folder(f) } else { f.clone() }
     }
 
-    /// B with rows as in GGUF, of rows as the graph has them.
-    pub fn gguf_of_graph(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
-        if self.folder { self.gguf_of_folder(tensor, b, width) } else { b.to_vec() }
+    /// Factors as in GGUF, of those that the graph has.
+    pub fn gguf_of_graph(&self, f: Factors) -> Factors {
+        if self.folder { self.gguf_of_folder(&f) } else { f }
     }
 
-    /// B with rows as folders have them, of rows as in GGUF.
-    pub fn to_folder(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
-        match self.head_dim(tensor) {
-            Some(head_dim) => moved(b, width, |row| gguf_row(row, head_dim)),
-            None => b.to_vec(),
+    /// GGUF's factors with rows and columns as folders have them.
+    pub fn to_folder(&self, f: &Factors) -> Factors {
+        match (self.head_dim(&f.tensor), self.order(&f.tensor)) {
+            (Some(head_dim), _) => f.moved(|row| gguf_row(row, head_dim)),
+            (_, Some(order)) => f.ordered(&order, |i| order.in_gguf(i)),
+            _ => f.clone(),
         }
     }
 
-    /// B with rows as in GGUF, of rows as folders have them.
-    pub fn gguf_of_folder(&self, tensor: &str, b: &[f32], width: usize) -> Vec<f32> {
-        match self.head_dim(tensor) {
-            Some(head_dim) => moved(b, width, |row| folder_row(row, head_dim)),
-            None => b.to_vec(),
+    /// Factors as in GGUF, of those that folders have.
+    pub fn gguf_of_folder(&self, f: &Factors) -> Factors {
+        match (self.head_dim(&f.tensor), self.order(&f.tensor)) {
+            (Some(head_dim), _) => f.moved(|row| folder_row(row, head_dim)),
+            (_, Some(order)) => f.ordered(&order, |i| order.in_folder(i)),
+            _ => f.clone(),
         }
+    }
+
+    fn order(&self, tensor: &str) -> Option<HeadOrder> {
+        self.spec(tensor)?.order
     }
 
     fn head_dim(&self, tensor: &str) -> Option<usize> {
@@ -123,6 +132,19 @@ fn folder_row(row: usize, head_dim: usize) -> usize {
 }
 
 impl Factors {
+    /// With rows `from(0), from(1), ...` of B.
+    fn moved(&self, from: impl Fn(usize) -> usize) -> Self {
+        Self { b: moved(&self.b, self.rank, from), ..self.clone() }
+    }
+
+    /// With heads from other places: rows of B, or columns of A.
+    fn ordered(&self, order: &HeadOrder, from: impl Fn(u64) -> u64) -> Self {
+        match order.columns {
+            true => Self { a: order.apply(&self.a, self.columns, from), ..self.clone() },
+            false => Self { b: order.apply(&self.b, self.rank, from), ..self.clone() },
+        }
+    }
+
     /// The rows of a matrix that is part of a larger one, of the larger one's factors.
     pub(super) fn part(&self, tensor: &str, first: usize, rows: usize) -> Self {
         let b = self.b.get(first * self.rank..(first + rows) * self.rank).unwrap_or_default().to_vec();

@@ -61,7 +61,7 @@ impl Adapter {
                 let place = spec.part.as_ref().map_or(0, |p| p.first);
                 let mut part = all.part(&spec.gguf, place as usize, spec.shape[0] as usize);
                 if !gguf {
-                    part.b = layout.gguf_of_folder(&spec.gguf, &part.b, part.rank);
+                    part = layout.gguf_of_folder(&part);
                 }
                 this.factors.push(part);
             }

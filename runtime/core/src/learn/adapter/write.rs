@@ -66,9 +66,8 @@ impl Adapter {
         let mut done: Vec<Factors> = Vec::new();
         for f in &self.factors {
             let Some(place) = layout.spec(&f.tensor) else { continue };
-            let b = if gguf { f.b.clone() } else { layout.to_folder(&f.tensor, &f.b, f.rank) };
             let tensor = place.name_in(gguf).to_owned();
-            let own = Factors { tensor, b, ..f.clone() };
+            let own = Factors { tensor, ..if gguf { f.clone() } else { layout.to_folder(f) } };
             match &place.part {
                 None => done.push(own),
                 Some(part) => {

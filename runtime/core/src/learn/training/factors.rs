@@ -144,14 +144,16 @@ impl FactorSet {
 
     fn in_layout(&self, layout: &Layout<'_>, numbers: impl Fn(&Matrix) -> &[f32]) -> Adapter {
         let pairs = self.targets.iter().zip(self.matrices.chunks_exact(2));
-        let factors = pairs.map(|(tensor, pair)| Factors {
-            tensor: tensor.clone(),
-            rank: self.rank,
-            rows: pair[1].columns,
-            columns: pair[0].columns,
-            scale: self.scale,
-            a: numbers(&pair[0]).to_vec(),
-            b: layout.gguf_of_graph(tensor, &turned(numbers(&pair[1]), pair[1].columns), self.rank),
+        let factors = pairs.map(|(tensor, pair)| {
+            layout.gguf_of_graph(Factors {
+                tensor: tensor.clone(),
+                rank: self.rank,
+                rows: pair[1].columns,
+                columns: pair[0].columns,
+                scale: self.scale,
+                a: numbers(&pair[0]).to_vec(),
+                b: turned(numbers(&pair[1]), pair[1].columns),
+            })
         });
         Adapter { architecture: layout.architecture().to_owned(), factors: factors.collect() }
     }
@@ -170,9 +172,9 @@ impl FactorSet {
         for (tensor, pair) in self.targets.iter().zip(self.matrices.chunks_exact_mut(2)) {
             match adapter.get(tensor) {
                 Some(f) => {
-                    pair[0].values.clone_from(&f.a);
-                    let factor = f.scale / self.scale;
-                    pair[1].values = turned(&layout.to_graph(tensor, &f.b, f.rank), f.rank);
+                    let (f, factor) = (layout.to_graph(f), f.scale / self.scale);
+                    pair[1].values = turned(&f.b, f.rank);
+                    pair[0].values = f.a;
                     pair[1].values.iter_mut().filter(|_| factor != 1.0).for_each(|v| *v *= factor);
                 }
                 None => pair[1].values.fill(0.0),
