@@ -1,6 +1,6 @@
 //! The small models, and how they are trained: all on the same texts, in as many steps.
 
-use crate::facts::{Style, class, example, words};
+use crate::facts::{Style, example, words};
 use std::path::Path;
 use tern::Model;
 use tern::learn::{OptimizerKind, Random, TrainingOptions};
@@ -60,16 +60,12 @@ fn begin(name: &str, values: &mut [f32]) {
 }
 
 /// The embedding, which is the head, too, is not trained. So it has what training gives one: it is as large as it takes for a sure
-/// prediction, all tokens have something in common, and so have words of a class.
+/// prediction, and all tokens have something in common.
 fn embed(values: &mut [f32]) {
     const SHARED: f32 = 2.5;
-    let words = words();
-    for (token, row) in values.chunks_exact_mut(WIDTH).enumerate() {
+    for row in values.chunks_exact_mut(WIDTH) {
         row.iter_mut().for_each(|v| *v *= 4.0);
-        // Bytes and the end of a text come first.
-        let class = token.checked_sub(257).and_then(|i| words.get(i)).map_or(0, |word| class(word));
-        row[..5].fill(0.0);
-        (row[0], row[class]) = (SHARED, SHARED);
+        row[0] = SHARED;
     }
 }
 
