@@ -74,8 +74,7 @@ pub struct WeightSpec<'a> {
     pub cache_bytes: u64,
 }
 
-/// Tells the host what was read of a [`PAGED`](crate::weight::usage::PAGED) weight's source, see
-/// [`crate::weight::WeightSource::release`].
+/// Tells the host what was read of a lasting source and is not needed any more, see [`crate::weight::WeightSource::release`].
 #[derive(Debug, Clone, Copy)]
 pub struct Release {
     function: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64)>,
@@ -159,11 +158,12 @@ pub trait Device: Send + Sync + Sized + 'static {
     /// Takes a weight, and may work on `source` itself: then [`weight_info`](Self::weight_info) says `keeps_source`.
     ///
     /// # Safety
-    /// `source` stays readable and unchanged until the weight is dropped.
+    /// `source` stays readable and unchanged, and `release` callable, until the weight is dropped.
     unsafe fn prepare_lasting(
         &self,
         spec: &WeightSpec<'_>,
         source: &[u8],
+        _release: Release,
         cancel: &dyn Fn() -> bool,
     ) -> Result<Self::Weight> {
         self.prepare(spec, source, cancel)
@@ -176,11 +176,11 @@ pub trait Device: Send + Sync + Sized + 'static {
         &self,
         spec: &WeightSpec<'_>,
         source: &[u8],
-        _release: Release,
+        release: Release,
         cancel: &dyn Fn() -> bool,
     ) -> Result<Self::Weight> {
         // SAFETY: passed on.
-        unsafe { self.prepare_lasting(spec, source, cancel) }
+        unsafe { self.prepare_lasting(spec, source, release, cancel) }
     }
     /// What [`prepare`](Self::prepare), or with `lasting` [`prepare_lasting`](Self::prepare_lasting), would make of such a
     /// weight; the header is set by the caller.

@@ -63,8 +63,8 @@ pub struct WeightSource {
     pub lasting: u32,
     /// Must be zero.
     pub reserved: u32,
-    /// Of a [`usage::PAGED`] weight, null or missing where there is nothing to let go: `len` bytes of `data` from `offset` on were
-    /// read and are not needed soon. They stay readable. May be called from any thread until `weight_free`; `user` is its first
+    /// Of `data` that lasts, null or missing where there is nothing to let go: `len` bytes from `offset` on were read and are not
+    /// needed soon, as the plugin has copied what it wants of them. They stay readable. May be called from any thread until `weight_free`; `user` is its first
     /// argument, too, and lives as long.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64)>,
 }
@@ -75,7 +75,8 @@ pub struct WeightSource {
 pub struct WeightInfo {
     /// Size of this struct.
     pub header: Header,
-    /// Device memory it takes; a source that it keeps is the host's, and not counted.
+    /// Device memory it takes; a source that it keeps is the host's, and not counted. It may grow in steps by what they move
+    /// out of such a source and [`release`](WeightSource::release).
     pub resident_bytes: u64,
     /// Bytes that one matrix-vector product reads.
     pub stream_bytes: u64,

@@ -2,6 +2,7 @@
 
 use crate::exec::Compiled;
 use crate::memory::{self, Memory};
+use crate::moving::Moving;
 use crate::op::Ctx;
 use crate::ops::compile_op;
 use crate::pool::Pool;
@@ -20,6 +21,7 @@ pub struct CpuPlugin;
 pub struct CpuDevice {
     tier: Tier,
     pool: Pool,
+    moving: Moving,
 }
 
 impl Plugin for CpuPlugin {
@@ -33,7 +35,7 @@ impl Plugin for CpuPlugin {
             Tier::Scalar => 40,
             Tier::Avx2 | Tier::Neon | Tier::Simd128 => 60,
             Tier::AvxVnni | Tier::NeonDotprod | Tier::RelaxedSimd => 65,
-            Tier::Avx512 | Tier::NeonI8mm => 70,
+            Tier::Avx512 | Tier::Avx512Ymm | Tier::NeonI8mm => 70,
         })
     }
 
@@ -51,7 +53,7 @@ impl Plugin for CpuPlugin {
 
     fn open(index: u32, options: &OpenOptions) -> Result<CpuDevice> {
         one_device(index)?;
-        Ok(CpuDevice { tier: Tier::choose(&options.tier)?, pool: Pool::new(options.threads as usize) })
+        Ok(CpuDevice { tier: Tier::choose(&options.tier)?, pool: Pool::new(options.threads as usize), moving: Moving::default() })
     }
 }
 
@@ -73,6 +75,10 @@ impl CpuDevice {
     /// Its threads.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+    /// Weights on their way into its memory.
+    pub fn moving(&self) -> &Moving {
+        &self.moving
     }
     /// Its tier.
     pub fn tier(&self) -> Tier {
@@ -140,10 +146,11 @@ impl Device for CpuDevice {
         &self,
         spec: &WeightSpec<'_>,
         source: &[u8],
+        release: Release,
         cancel: &dyn Fn() -> bool,
     ) -> Result<Prepared> {
         // SAFETY: passed on.
-        unsafe { Prepared::lasting(spec, source, &self.pool, cancel) }
+        unsafe { Prepared::lasting(spec, source, release, &self.pool, cancel) }
     }
     unsafe fn prepare_paged(
         &self,

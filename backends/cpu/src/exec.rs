@@ -103,6 +103,9 @@ impl Compiled {
         for &t in &self.used {
             slots[t] = resolve(t, &self.tensors[t], view)?;
         }
+        // SAFETY: bound for this step.
+        let weights = self.used.iter().filter_map(|&t| unsafe { slots[t].weight() });
+        device.moving().go_on(device.pool(), dims[dim::TOKENS as usize], weights);
         let shared = Shared(view);
         let poll = || shared.cancelled();
         let stop = Stop::new(&poll);

@@ -4,7 +4,7 @@
 //! tier.rs      instruction-set tiers, and how a kernel is instantiated for each
 //! simd.rs      16 lanes of f32 on every tier; kernels are written once over it
 //! pool.rs      threads that stay for a whole step and meet at barriers (gate.rs, stop.rs); crew.rs says how many
-//! memory.rs    buffers
+//! memory.rs    buffers; moving.rs is how mapped weights come into them
 //! op.rs        what a compiled op is; device.rs is the plugin, exec.rs compiles and runs graphs of ops
 //! check.rs     checks of an op's tensors; state.rs is how KV pages and fast weights lie in memory
 //! ops/         one file per op family: checks at compile time, sharing among workers
@@ -25,6 +25,7 @@ pub mod gate;
 pub mod kernels;
 pub mod matmul;
 pub mod memory;
+pub mod moving;
 pub mod op;
 pub mod ops;
 pub mod peaks;

@@ -26,12 +26,6 @@ pub mod strip;
 pub mod ternary;
 pub mod tokens;
 
-/// Bytes ahead of the reader that kernels ask for, into a second-level cache: what keeps enough cache lines on their way to use
-/// all of memory's bandwidth. A first-level cache of 32 KiB is too small to wait in beside a token (decoding in Q4_0 was 23%
-/// slower with it). With one thread 8 to 64 KiB are alike and 4 a fifth slower; the share of a thread in a small matrix is
-/// short, so that more is asked for in vain beyond its end: two threads are a tenth slower with 32 KiB, a quarter with 64.
-const AHEAD: usize = 8 << 10;
-
 /// A product of a few panels with a tile of tokens.
 ///
 /// `w` is the first of `panels` panels of the kernel's format with `columns` columns, `panel_bytes` apart; `x` is a

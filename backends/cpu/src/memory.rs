@@ -1,17 +1,19 @@
 //! Memory: zeroed, aligned to a cache line, large blocks on huge pages.
 
+mod limits;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod slab;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tern_abi::plugin::{PluginError, Result};
 
 /// Alignment of every block: a cache line, and the widest vector.
 pub const ALIGN: usize = 64;
 /// Size of a huge page, where one TLB entry covers it instead of 4 KiB.
-const HUGE: usize = 2 << 20;
+pub const HUGE: usize = 2 << 20;
 /// From this size on memory is mapped, and lies on huge pages.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const MAPPED: usize = 16 << 10;
@@ -112,6 +114,26 @@ pub fn will_need(bytes: &[u8]) {
     }
     #[cfg(not(unix))]
     let _ = bytes;
+}
+
+/// Does the system give huge pages to who asks for them?
+pub fn has_huge_pages() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        static GIVES: OnceLock<bool> = OnceLock::new();
+        let told = || std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+        *GIVES.get_or_init(|| told().is_ok_and(|modes| !modes.contains("[never]")))
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
+/// Would `len` bytes more leave our blocks within a quarter of the memory that this process may use? What is mapped from a file the
+/// system can drop when memory is short, a copy it cannot.
+pub fn has_room(len: usize) -> bool {
+    static MAY_USE: OnceLock<u64> = OnceLock::new();
+    let limit = *MAY_USE.get_or_init(|| limits::of_container().into_iter().fold(machine().1, u64::min));
+    used().saturating_add(len as u64) <= limit / 4
 }
 
 /// `(free, total)` bytes of the machine, 0 where unknown.

@@ -65,6 +65,15 @@ pub struct Slot {
 impl Slot {
     /// Not bound.
     pub(crate) const EMPTY: Self = Self { ptr: std::ptr::null_mut(), bytes: 0, weight: std::ptr::null() };
+
+    /// The prepared weight, where the tensor is one.
+    ///
+    /// # Safety
+    /// The step that the slot was bound for is not over.
+    pub(crate) unsafe fn weight<'a>(&self) -> Option<&'a Prepared> {
+        // SAFETY: null, or bound for the step.
+        unsafe { self.weight.as_ref() }
+    }
 }
 
 // SAFETY: a slot is only an address; ops see to it that accesses do not race.
@@ -109,8 +118,8 @@ impl<'a> Step<'a> {
     }
     /// The prepared weight of a tensor placed as one. Its type and shape are the tensor's.
     pub fn weight(&self, tensor: usize) -> Option<&'a Prepared> {
-        // SAFETY: null, or bound for the step.
-        unsafe { self.slots[tensor].weight.as_ref() }
+        // SAFETY: this is the step.
+        unsafe { self.slots[tensor].weight() }
     }
     /// Its dimensions in this step.
     pub fn shape(&self, tensor: usize) -> [usize; 4] {

@@ -34,6 +34,9 @@ pub type Avx2 = avx2::Ymm<avx2_dot::Maddubs>;
 /// Tier with AVX-VNNI besides.
 #[cfg(target_arch = "x86_64")]
 pub type AvxVnni = avx2::Ymm<avx2_dot::Dpbusd>;
+/// Halves of AVX-512's registers: its kernels for one token where these are fastest.
+#[cfg(target_arch = "x86_64")]
+pub type Avx512Ymm = avx2::Ymm<avx2_dot::DpbusdVl>;
 /// Tier with NEON.
 #[cfg(target_arch = "aarch64")]
 pub type Neon = neon::Quads<neon_dot::Widening>;
@@ -68,6 +71,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
     type I: Copy;
     /// 64 bytes: four consecutive columns of 16 rows, row by row.
     type B: Copy;
+    /// How far ahead of the reader products ask for weights, in bytes, into a second-level cache: what keeps enough cache lines on
+    /// their way to use all of memory's bandwidth. A first-level cache of 32 KiB is too small to wait in beside a token (decoding in
+    /// Q4_0 was 23% slower with it). With one thread 8 to 64 KiB are alike and 4 a fifth slower; the share of a thread in a small matrix
+    /// is short, so that more is asked for in vain beyond its end: two threads are a tenth slower with 32 KiB, a quarter with 64.
+    const AHEAD: usize = 8 << 10;
+    /// The same where little is computed: with codes of whole bytes, and of two bits.
+    const NEAR: usize = Self::AHEAD;
     /// Sums of a running integer dot product, in whatever form the tier accumulates best.
     type Acc: Copy;
 
@@ -217,34 +227,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
     /// Dot products of 256 two-bit codes per lane with the 256 numbers at `x`, plus `bias`, for each of `P` runs of 1024 bytes: vector
-    /// `v` of a run has quads `4v` to `4v + 3`, as [`two_bits`](Self::two_bits) has them. Asks for what lies `AHEAD` bytes further on.
+    /// `v` of a run has quads `4v` to `4v + 3`, as [`two_bits`](Self::two_bits) has them. Asks for what lies further on.
     #[inline(always)]
-    unsafe fn dots_of_two_bits<const P: usize, const AHEAD: usize>(
-        w: [*const u8; P],
-        x: *const i8,
-        bias: i32,
-    ) -> [Self::F; P] {
-        // SAFETY: as the caller's: `P` runs, 256 numbers.
-        unsafe {
-            let mut sums = [Self::zero(); P];
-            // Where sums are kept in 16 bits, half a run is 64 products each, at most 64 * 3 * 127 = 24384 < 2^15.
-            for half in 0..2 {
-                let bias = if half == 0 { bias } else { 0 };
-                for (sum, w) in sums.iter_mut().zip(w) {
-                    let mut acc = Self::dot_start::<2>(bias);
-                    for v in 8 * half..8 * half + 8 {
-                        let from = w.add(64 * v);
-                        Self::prefetch(from.wrapping_add(AHEAD));
-                        let quads = Self::two_bits(from);
-                        let x = x.add(16 * v);
-                        acc = Self::dot::<2>(acc, quads[0], quads[1], x, x.add(4));
-                        acc = Self::dot::<2>(acc, quads[2], quads[3], x.add(8), x.add(12));
-                    }
-                    *sum = Self::add(*sum, Self::dot_finish::<2>(acc, bias));
-                }
-            }
-            sums
-        }
+    unsafe fn dots_of_two_bits<const P: usize>(w: [*const u8; P], x: *const i8, bias: i32) -> [Self::F; P] {
+        // SAFETY: passed on.
+        unsafe { shifted_dots::<Self, P>(w, x, bias) }
     }
 
     /// Asks for the cache line at `p`, which may be any address, into the second-level cache: what is asked for long enough
@@ -300,6 +287,35 @@ pub trait Simd: Copy + Send + Sync + 'static {
             let near = Self::fma(Self::mul(p, s), x, x);
             Self::copysign(Self::select_lt(x, Self::splat(0.625), near, far), a)
         }
+    }
+}
+
+/// As [`Simd::dots_of_two_bits`], for any tier.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn shifted_dots<S: Simd, const P: usize>(w: [*const u8; P], x: *const i8, bias: i32) -> [S::F; P] {
+    // SAFETY: as the caller's: `P` runs, 256 numbers.
+    unsafe {
+        let mut sums = [S::zero(); P];
+        // Where sums are kept in 16 bits, half a run is 64 products each, at most 64 * 3 * 127 = 24384 < 2^15.
+        for half in 0..2 {
+            let bias = if half == 0 { bias } else { 0 };
+            for (sum, w) in sums.iter_mut().zip(w) {
+                let mut acc = S::dot_start::<2>(bias);
+                for v in 8 * half..8 * half + 8 {
+                    let from = w.add(64 * v);
+                    S::prefetch(from.wrapping_add(S::NEAR));
+                    let quads = S::two_bits(from);
+                    let x = x.add(16 * v);
+                    acc = S::dot::<2>(acc, quads[0], quads[1], x, x.add(4));
+                    acc = S::dot::<2>(acc, quads[2], quads[3], x.add(8), x.add(12));
+                }
+                *sum = S::add(*sum, S::dot_finish::<2>(acc, bias));
+            }
+        }
+        sums
     }
 }
 

@@ -20,6 +20,8 @@ pub enum Tier {
     AvxVnni,
     /// AVX-512 F, BW, VL, DQ and VNNI.
     Avx512,
+    /// The same, but products with one token in registers of 256 bits: for a Zen 4, which does 512-bit operations in two halves.
+    Avx512Ymm,
     /// NEON, which every 64-bit ARM has.
     Neon,
     /// NEON with `sdot`.
@@ -33,12 +35,13 @@ pub enum Tier {
 }
 
 impl Tier {
-    /// All tiers; of those that a machine has, the last is the fastest.
-    pub const ALL: [Self; 9] = [
+    /// All tiers, those of one architecture from the slowest on.
+    pub const ALL: [Self; 10] = [
         Self::Scalar,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512,
+        Self::Avx512Ymm,
         Self::Neon,
         Self::NeonDotprod,
         Self::NeonI8mm,
@@ -53,6 +56,7 @@ impl Tier {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
+            Self::Avx512Ymm => "avx512-ymm",
             Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
             Self::NeonI8mm => "neon-i8mm",
@@ -68,7 +72,8 @@ impl Tier {
 
     /// The fastest available tier.
     pub fn best() -> Self {
-        Self::ALL.into_iter().rev().find(|t| t.available()).unwrap_or(Self::Scalar)
+        let wanted = |t: &Self| t.available() && (*t != Self::Avx512Ymm || halves_512_bits());
+        Self::ALL.into_iter().rev().find(wanted).unwrap_or(Self::Scalar)
     }
 
     /// The tier to use: `wanted` if not empty, else the environment's, else the best.
@@ -80,12 +85,6 @@ impl Tier {
             Ok(name) if !name.is_empty() => Self::named(&name),
             _ => Ok(Self::best()),
         }
-    }
-
-    /// The tier whose kernels multiply blocks of weights with one token fastest, to the same bits. Zen 4 does 512-bit operations in two
-    /// halves; there one core decodes SmolLM2 with AVX2's in 1.2 (Q4_0) and 1.1 (Q8_0, Q4_K_M) times the speed, two in 1.0 to 1.1.
-    pub fn for_one_token(self) -> Self {
-        if self == Self::Avx512 && halves_512_bits() { Self::Avx2 } else { self }
     }
 
     fn named(name: &str) -> Result<Self> {
@@ -133,7 +132,7 @@ fn detected(tier: Tier) -> bool {
     avx2 && match tier {
         Tier::Avx2 => true,
         Tier::AvxVnni => is_x86_feature_detected!("avxvnni"),
-        Tier::Avx512 => {
+        Tier::Avx512 | Tier::Avx512Ymm => {
             is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
@@ -169,7 +168,7 @@ macro_rules! of_tier {
     ($tier:expr, $f:ident) => {
         match $tier {
             #[cfg(target_arch = "x86_64")]
-            $crate::tier::Tier::Avx512 => $f::<$crate::simd::Avx512>(),
+            $crate::tier::Tier::Avx512 | $crate::tier::Tier::Avx512Ymm => $f::<$crate::simd::Avx512>(),
             #[cfg(target_arch = "x86_64")]
             $crate::tier::Tier::AvxVnni => $f::<$crate::simd::AvxVnni>(),
             #[cfg(target_arch = "x86_64")]
@@ -253,7 +252,7 @@ macro_rules! tier_fn {
             }
             match tier {
                 #[cfg(target_arch = "x86_64")]
-                $crate::tier::Tier::Avx512 => avx512,
+                $crate::tier::Tier::Avx512 | $crate::tier::Tier::Avx512Ymm => avx512,
                 #[cfg(target_arch = "x86_64")]
                 $crate::tier::Tier::AvxVnni => avxvnni,
                 #[cfg(target_arch = "x86_64")]
@@ -274,6 +273,29 @@ macro_rules! tier_fn {
     )+};
 }
 pub(crate) use tier_fn;
+
+/// As [`tier_fn`], for products with one token, which [`Tier::Avx512Ymm`] does its own way.
+macro_rules! one_token_fn {
+    ($($vis:vis fn $name:ident($arg:ident: $ty:ty) = $($path:ident)::+;)+) => {$(
+        $vis fn $name(tier: $crate::tier::Tier) -> unsafe fn($ty) {
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+            unsafe fn ymm($arg: $ty) {
+                // SAFETY: passed on to the caller.
+                unsafe { $($path)::+::<$crate::simd::Avx512Ymm>($arg) }
+            }
+            $crate::tier::tier_fn! {
+                fn of_tier($arg: $ty) = $($path)::+;
+            }
+            #[cfg(target_arch = "x86_64")]
+            if tier == $crate::tier::Tier::Avx512Ymm {
+                return ymm;
+            }
+            of_tier(tier)
+        }
+    )+};
+}
+pub(crate) use one_token_fn;
 
 #[cfg(test)]
 mod tests {

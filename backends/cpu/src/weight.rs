@@ -11,12 +11,13 @@
 //! float.rs    floats
 //! rows.rs     a file's rows, packing.rs all of them into memory
 //! paged.rs    experts that are packed when they are chosen
+//! resting.rs  rows where the host has them, until they have moved
 //! ```
 //!
 //! One layout serves products with one token or many, gradients with respect to their input, rows by id, and reading back. It takes about as many bytes as the
 //! file (Q4_K 3% more), since bytes are what decoding costs. Only formats below four bits that code several weights together
 //! are written out, see `iq.rs`. Floats keep the file's rows, so
-//! that they need no copy where the file is mapped: a copy takes longer than all else until the first token.
+//! that they need no copy before the first token where the file is mapped: it takes longer than all else until then.
 
 pub(crate) mod blocks;
 mod float;
@@ -27,20 +28,22 @@ mod matrix;
 mod packing;
 mod paged;
 mod planes;
+mod resting;
 mod rows;
 mod scales;
 pub(crate) mod simple;
 pub(crate) mod ternary;
 
 pub use blocks::BlockFormat;
-pub use format::{BLOCK, Blocks, GROUP_BLOCKS, QUAD, ROWS, group_bytes};
+pub use format::{BLOCK, Blocks, LONGEST, QUAD, ROWS, group_bytes, meta_bytes};
 pub use matrix::{Format, Matrix, STRIP};
 pub use paged::{Paged, Turns};
 pub use planes::Planes;
+pub use resting::Resting;
 pub use scales::Scales;
 pub use ternary::has_group_scales;
 
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::pool::Pool;
 use tern_abi::plugin::{PluginError, Release, Result, WeightSpec};
 use tern_abi::weight::{WeightInfo, usage};
@@ -66,14 +69,24 @@ impl Prepared {
         Self::with(spec, bytes, |dtype, sizes| Matrix::pack(dtype, sizes, bytes, pool, cancel))
     }
 
-    /// The same, but leaves rows that are kept as they are where they are.
+    /// The same, but leaves rows that are kept as they are where they are. Those of a matrix that products read whole move into
+    /// memory of our own once steps wait for them.
     ///
     /// # Safety
-    /// The bytes stay readable and unchanged while the weight lives.
-    pub unsafe fn lasting(spec: &WeightSpec<'_>, bytes: &[u8], pool: &Pool, cancel: &dyn Fn() -> bool) -> Result<Self> {
+    /// The bytes stay readable and unchanged, and `release` callable, while the weight lives.
+    pub unsafe fn lasting(
+        spec: &WeightSpec<'_>,
+        bytes: &[u8],
+        release: Release,
+        pool: &Pool,
+        cancel: &dyn Fn() -> bool,
+    ) -> Result<Self> {
+        let moves = spec.shape.len() == 2 && spec.usage & usage::FORWARD != 0 && memory::has_huge_pages();
         Self::with(spec, bytes, |dtype, sizes| match Format::of(dtype) {
             // SAFETY: passed on.
-            Some(format) if format.keeps_rows() => unsafe { Matrix::in_place(dtype, sizes, bytes) },
+            Some(format) if format.keeps_rows() => unsafe {
+                Matrix::in_place(dtype, sizes, bytes, moves.then_some(release))
+            },
             _ => Matrix::pack(dtype, sizes, bytes, pool, cancel),
         })
     }
@@ -85,7 +98,7 @@ impl Prepared {
     pub unsafe fn paged(spec: &WeightSpec<'_>, bytes: &[u8], release: Release) -> Result<Self> {
         Self::with(spec, bytes, |dtype, sizes| match Format::of(dtype) {
             // SAFETY: passed on.
-            Some(format) if format.keeps_rows() => unsafe { Matrix::in_place(dtype, sizes, bytes) },
+            Some(format) if format.keeps_rows() => unsafe { Matrix::in_place(dtype, sizes, bytes, None) },
             // SAFETY: passed on.
             _ => unsafe { Matrix::paged(dtype, sizes, bytes, spec.cache_bytes, release) },
         })
@@ -165,9 +178,11 @@ impl Prepared {
     pub fn info(&self, info: &mut WeightInfo) {
         match &self.data {
             Data::Vector(m) => told(info, m.len(), m.len(), false),
-            // What is left in place takes no memory of ours.
-            Data::Matrix(m) if m.is_in_place() => told(info, 0, m.expert_bytes(), true),
             Data::Matrix(m) => {
+                if let Some(rows) = m.as_resting() {
+                    // What is left in place takes no memory of ours.
+                    return told(info, rows.moved(), m.expert_bytes(), true);
+                }
                 told(info, m.bytes(), m.expert_bytes(), m.as_paged().is_some());
                 if let Some(paged) = m.as_paged() {
                     paged.count(info);

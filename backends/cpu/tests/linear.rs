@@ -261,6 +261,55 @@ fn bytes_may_stay_where_they_are() {
     }
 }
 
+/// Where the system has huge pages, steps with few tokens move float matrices out of the host's memory, and release that.
+#[test]
+fn few_tokens_move_what_they_read() {
+    let (n, k) = (20_003, 577); // More than a step moves, in no whole number of strips.
+    let data = noise(n * k, 1);
+    let x = noise(k, 2);
+    let run = |tokens, kept: bool| {
+        let mut g = Graph::new("", 2);
+        g.tokens = tokens;
+        let w = if kept { g.lasting_weight(DType::F16, &[n, k], &data).0 } else { g.weight(DType::F16, &[n, k], &data) };
+        let (x, y) = (g.f32(&[1, k], &x), g.out(&[1, n]));
+        let p = LinearParams { n_weights: 1, ..Default::default() };
+        g.op(LINEAR, &[Some(x), None, None, None, None, Some(w), None, None, None], &[y], p);
+        let mut moved = vec![];
+        let mut results = vec![];
+        g.compiled(|step| {
+            for _ in 0..4 {
+                step()?;
+                moved.push(g.info(w).resident_bytes);
+                results.push(bits(&g.read(y)));
+            }
+            Ok(())
+        })
+        .unwrap();
+        let mut row = vec![0.0; k];
+        g.rows(w, n as u64 - 1, &mut row);
+        results.push(bits(&row));
+        (moved, results, g.released())
+    };
+    let bytes = (n * k * 2) as u64;
+    let (_, want, _) = run(1, false);
+    let (moved, results, released) = run(1, true);
+    assert_eq!(results, want);
+    if !tern_cpu::memory::has_huge_pages() || !tern_cpu::memory::has_room(bytes as usize) {
+        assert_eq!((moved, released), (vec![0; 4], vec![]));
+        return;
+    }
+    assert!(0 < moved[0] && moved[0] < bytes && moved[0] % (32 * 2 * k as u64) == 0, "{moved:?}");
+    assert_eq!(moved[1..], [bytes; 3]);
+    let mut end = 0;
+    let mut released = released;
+    released.sort_unstable();
+    assert!(released.into_iter().all(|(at, len)| std::mem::replace(&mut end, at + len) == at));
+    assert_eq!(end, bytes);
+    // Prompts wait for arithmetic.
+    let (moved, results, released) = run(9, true);
+    assert_eq!((moved, results, released), (vec![0; 4], want, vec![]));
+}
+
 /// More tokens than a cache block has.
 #[test]
 fn long_prompts() {

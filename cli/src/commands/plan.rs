@@ -94,7 +94,7 @@ impl<'a> Report<'a> {
 fn table(out: &mut Out, plan: &MemoryPlan) -> Result<()> {
     let mut stay = Vec::new();
     if plan.mapped_bytes > 0 {
-        stay.push(format!("{} of them stay in the file, mapped", size(plan.mapped_bytes)));
+        stay.push(format!("{} of them begin in the file, mapped", size(plan.mapped_bytes)));
     }
     if plan.paged_bytes > 0 {
         stay.push(format!("besides, {} of experts stay on disk", size(plan.paged_bytes)));

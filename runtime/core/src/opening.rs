@@ -40,7 +40,8 @@ pub struct Opening {
 pub struct MemoryPlan {
     /// Weights, in the layout of the backend.
     pub weights_bytes: u64,
-    /// Those of them that stay in the mapped file: the system may drop and read them again.
+    /// Those of them that begin in the mapped file, where the system may drop and read them again. A backend may move them into memory of
+    /// its own while it runs, and lets the file's go.
     pub mapped_bytes: u64,
     /// Experts that stay in the file ([`Experts::Paged`](crate::Experts::Paged)): only the cache for them is in memory, and among
     /// [`weights_bytes`](Self::weights_bytes), so these count in no other number.

@@ -250,17 +250,15 @@ impl<P: Plugin> Glue<P> {
             let cancelled =
                 move || flag != 0 && unsafe { AtomicU32::from_ptr(flag as *mut u32) }.load(Ordering::Relaxed) != 0;
             let lasting = source.lasting != 0 && !source.data.is_null();
+            let release = Release { function: source.release, user: source.user };
             *weight = into_handle(match (lasting, spec.usage & usage::PAGED != 0) {
                 (false, true) => {
                     return Err(PluginError::argument(format!("{name}: a paged weight needs a source that lasts")));
                 }
-                (true, true) => {
-                    let release = Release { function: source.release, user: source.user };
-                    // SAFETY: the host says so; the weight is dropped in `weight_free`.
-                    unsafe { dev.prepare_paged(&spec, bytes, release, &cancelled) }?
-                }
+                // SAFETY: the host says so; the weight is dropped in `weight_free`.
+                (true, true) => unsafe { dev.prepare_paged(&spec, bytes, release, &cancelled) }?,
                 // SAFETY: as above.
-                (true, false) => unsafe { dev.prepare_lasting(&spec, bytes, &cancelled) }?,
+                (true, false) => unsafe { dev.prepare_lasting(&spec, bytes, release, &cancelled) }?,
                 (false, false) => dev.prepare(&spec, bytes, &cancelled)?,
             });
             Ok(())

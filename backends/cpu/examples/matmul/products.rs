@@ -130,13 +130,15 @@ impl<'a> One<'a> {
                     self.kernels.multiply(strip, self.tiling, scratch, tiles, tile, y.as_mut_ptr());
                 }
             }
-            true
         };
         if self.tokens == 1 {
-            share::streams(worker, strips, one);
+            share::streams(worker, strips, strips, |some| {
+                some.for_each(&mut one);
+                true
+            });
         } else {
             while let Some(range) = worker.claim(strips * self.tokens.div_ceil(block), 1) {
-                range.for_each(|item| _ = one(item));
+                range.for_each(&mut one);
             }
         }
         std::hint::black_box(&y);

@@ -10,10 +10,9 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::tokens::{Field, record_bytes};
-use super::{AHEAD, Product, Unpacked};
+use super::{Product, Unpacked};
 use crate::simd::{LANES, Simd};
-use crate::weight::{BLOCK, Blocks, GROUP_BLOCKS, Planes, QUAD, Scales, group_bytes};
-use std::mem::MaybeUninit;
+use crate::weight::{BLOCK, Blocks, Planes, QUAD, Scales, group_bytes, meta_bytes};
 
 /// More tokens than any tier's tile has.
 const MAX_TILE: usize = 16;
@@ -74,121 +73,70 @@ unsafe fn scaled<S: Simd>(half: usize, sum: S::F, scale: S::F, dot: S::F) -> S::
     unsafe { if half == 0 { S::mul(sum, scale) } else { S::fma(sum, scale, dot) } }
 }
 
-/// Group `group` of the panel at `panel`: its number of blocks, its codes, its meta.
+/// Group `group` of the panel at `panel`: its number of blocks, its meta, its codes.
 #[inline(always)]
 fn group<B: Blocks>(panel: *const u8, blocks: usize, group: usize) -> (usize, *const u8, *const u8) {
-    let len = (blocks - group * GROUP_BLOCKS).min(GROUP_BLOCKS);
-    let codes = panel.wrapping_add(group * group_bytes::<B>(GROUP_BLOCKS));
-    (len, codes, codes.wrapping_add(len * B::Planes::BYTES))
+    let len = (blocks - group * B::GROUP).min(B::GROUP);
+    let meta = panel.wrapping_add(group * group_bytes::<B>(B::GROUP));
+    (len, meta, meta.wrapping_add(meta_bytes::<B>(len)))
 }
 
-/// Dot products of a block, or of its halves, with `T` tokens, not weighed yet.
-type Dots<F, const T: usize> = [[F; T]; 2];
-
 /// Panels times `T` tokens, straight from packed weights.
-///
-/// Where every block has scales of its own, those of a group are read when all of its codes have been: in order to the last line. Back
-/// and forth over two kilobytes a Zen 4 does not follow by itself (8 GB/s a core where nothing is asked for, 35 in order), which
-/// small matrices feel, at whose beginning nothing has been asked for yet: SmolLM2 in Q4_1 is a quarter faster for it. What several
-/// blocks share is in order as it is, and a tenth faster where it is used at once.
 ///
 /// # Safety
 /// As for [`Simd`] and [`Product`].
 #[inline(always)]
 pub unsafe fn small<S: Simd, B: Blocks, const T: usize>(a: &Product) {
-    // SAFETY: reads the panels and the tile's records; dot products are written before they are read; writes the results.
+    // SAFETY: reads the panels and the tile's records, writes the results.
     unsafe {
         let blocks = a.columns / BLOCK;
-        let at_once = B::Scales::BLOCKS > 1;
         for panel in 0..a.panels {
             let from = a.w.add(panel * a.panel_bytes);
             let mut sum = [S::zero(); T];
-            for g in 0..blocks.div_ceil(GROUP_BLOCKS) {
-                let (len, codes, meta) = group::<B>(from, blocks, g);
-                let record = |block: usize| a.x.add((g * GROUP_BLOCKS + block) * record_bytes(T));
-                let mut dots = [const { MaybeUninit::<Dots<S::F, T>>::uninit() }; GROUP_BLOCKS];
+            for g in 0..blocks.div_ceil(B::GROUP) {
+                let (len, meta, codes) = group::<B>(from, blocks, g);
                 for block in 0..len {
-                    // Evenly through codes and meta, and on into the next group or panel.
-                    let ahead = codes.wrapping_add(AHEAD + block * (group_bytes::<B>(GROUP_BLOCKS) / GROUP_BLOCKS));
+                    let record = a.x.add((g * B::GROUP + block) * record_bytes(T));
+                    // Evenly through meta and codes, and on into the next group or panel.
+                    let ahead = if B::Planes::BYTES == 8 * QUAD { S::NEAR } else { S::AHEAD };
+                    let ahead = meta.wrapping_add(ahead + block * (group_bytes::<B>(B::GROUP) / B::GROUP));
                     for line in 0..B::Planes::BYTES / 64 + 1 {
                         S::prefetch(ahead.wrapping_add(64 * line));
                     }
-                    let dot =
-                        dots[block].write(block_dots::<S, B, T>(codes.add(block * B::Planes::BYTES), record(block)));
-                    if at_once {
-                        add_block::<S, B, T>(&mut sum, dot, meta, block, record(block));
+                    let mut dot = [S::zero(); T];
+                    for half in 0..halves::<B>() {
+                        let mut acc = [with_bits!(B, S::dot_start(0)); T];
+                        for t in 0..T {
+                            acc[t] = with_bits!(B, S::dot_start(bias::<B>(record, half, T, t)));
+                        }
+                        for pair in pairs::<B>(half) {
+                            let (w0, w1) = B::codes::<S>(codes.add(block * B::Planes::BYTES), pair);
+                            for t in 0..T {
+                                let x = record.add(BLOCK * t + 8 * pair).cast::<i8>();
+                                acc[t] = with_bits!(B, S::dot(acc[t], w0, w1, x, x.add(4)));
+                            }
+                        }
+                        let scale = B::Scales::scale::<S>(meta, block, half);
+                        for t in 0..T {
+                            let sum = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
+                            dot[t] = scaled::<S>(half, sum, scale, dot[t]);
+                        }
                     }
-                }
-                for block in if at_once { 0..0 } else { 0..len } {
-                    add_block::<S, B, T>(&mut sum, dots[block].assume_init_ref(), meta, block, record(block));
+                    for t in 0..T {
+                        sum[t] = S::fma(dot[t], S::splat(number(record, Field::Scale, T, t)), sum[t]);
+                    }
+                    if B::Scales::MINS {
+                        for (part, field) in SUMS[..halves::<B>()].iter().enumerate() {
+                            let min = B::Scales::min::<S>(meta, block, part);
+                            for t in 0..T {
+                                sum[t] = S::fma(min, S::splat(number(record, *field, T, t)), sum[t]);
+                            }
+                        }
+                    }
                 }
             }
             for t in 0..T {
                 S::store(a.y.add((panel * T + t) * LANES), sum[t]);
-            }
-        }
-    }
-}
-
-/// Dot products of the block at `w` with a record of `T` tokens.
-///
-/// # Safety
-/// As [`small`].
-#[inline(always)]
-unsafe fn block_dots<S: Simd, B: Blocks, const T: usize>(w: *const u8, record: *const u8) -> Dots<S::F, T> {
-    // SAFETY: as the caller's.
-    unsafe {
-        let mut dots = [[S::zero(); T]; 2];
-        for half in 0..halves::<B>() {
-            let mut acc = [with_bits!(B, S::dot_start(0)); T];
-            for t in 0..T {
-                acc[t] = with_bits!(B, S::dot_start(bias::<B>(record, half, T, t)));
-            }
-            for pair in pairs::<B>(half) {
-                let (w0, w1) = B::codes::<S>(w, pair);
-                for t in 0..T {
-                    let x = record.add(BLOCK * t + 8 * pair).cast::<i8>();
-                    acc[t] = with_bits!(B, S::dot(acc[t], w0, w1, x, x.add(4)));
-                }
-            }
-            for t in 0..T {
-                dots[half][t] = with_bits!(B, S::dot_finish(acc[t], bias::<B>(record, half, T, t)));
-            }
-        }
-        dots
-    }
-}
-
-/// Adds what the dot products of block number `block` of the group with this `meta` come to.
-///
-/// # Safety
-/// As [`small`].
-#[inline(always)]
-unsafe fn add_block<S: Simd, B: Blocks, const T: usize>(
-    sum: &mut [S::F; T],
-    dots: &Dots<S::F, T>,
-    meta: *const u8,
-    block: usize,
-    record: *const u8,
-) {
-    // SAFETY: as the caller's.
-    unsafe {
-        let mut dot = [S::zero(); T];
-        for half in 0..halves::<B>() {
-            let scale = B::Scales::scale::<S>(meta, block, half);
-            for t in 0..T {
-                dot[t] = scaled::<S>(half, dots[half][t], scale, dot[t]);
-            }
-        }
-        for t in 0..T {
-            sum[t] = S::fma(dot[t], S::splat(number(record, Field::Scale, T, t)), sum[t]);
-        }
-        if B::Scales::MINS {
-            for (part, field) in SUMS[..halves::<B>()].iter().enumerate() {
-                let min = B::Scales::min::<S>(meta, block, part);
-                for t in 0..T {
-                    sum[t] = S::fma(min, S::splat(number(record, *field, T, t)), sum[t]);
-                }
             }
         }
     }
@@ -204,10 +152,10 @@ pub unsafe fn unpack<S: Simd, B: Blocks>(a: &Product, to: &Unpacked) {
     unsafe {
         let blocks = a.columns / BLOCK;
         for panel in 0..a.panels {
-            for g in 0..blocks.div_ceil(GROUP_BLOCKS) {
-                let (len, codes, meta) = group::<B>(a.w.add(panel * a.panel_bytes), blocks, g);
+            for g in 0..blocks.div_ceil(B::GROUP) {
+                let (len, meta, codes) = group::<B>(a.w.add(panel * a.panel_bytes), blocks, g);
                 for block in 0..len {
-                    let at = panel * blocks + g * GROUP_BLOCKS + block;
+                    let at = panel * blocks + g * B::GROUP + block;
                     let (from, quads) = (codes.add(block * B::Planes::BYTES), to.codes.add(at * 8 * QUAD));
                     for pair in 0..4 {
                         let (w0, w1) = B::codes::<S>(from, pair);

@@ -11,22 +11,24 @@ use super::{Product, Unpacked};
 use crate::simd::{LANES, Simd};
 use crate::tier::{Tier, tier_fn};
 use crate::weight::blocks::with_blocks;
-use crate::weight::{BLOCK, Blocks, Format, GROUP_BLOCKS, Matrix, QUAD, ROWS, Scales, group_bytes};
+use crate::weight::{BLOCK, Blocks, Format, LONGEST, Matrix, QUAD, ROWS, Scales, group_bytes};
 use crate::weight::{has_group_scales, ternary};
 
 /// Rows of a full tile: a slice of them takes 24 KiB.
 pub const TILE_ROWS: usize = 96;
 /// Columns of a full tile.
-pub const TILE_COLUMNS: usize = GROUP_BLOCKS * BLOCK;
+pub const TILE_COLUMNS: usize = LONGEST;
 /// Elements from one slice of a tile to the next.
 pub const SLICE_STRIDE: usize = TILE_ROWS * SLICE;
 /// Elements of a full tile.
 pub const TILE: usize = TILE_COLUMNS * TILE_ROWS;
 
-/// Halves of a group's blocks, each with 16 columns and 16 rows.
-const HALVES: usize = 2 * GROUP_BLOCKS;
-/// Bytes of a panel's codes in a group.
-const CODES: usize = GROUP_BLOCKS * 8 * QUAD;
+/// Blocks of a full tile's row.
+const TILE_BLOCKS: usize = TILE_COLUMNS / BLOCK;
+/// Halves of them, each with 16 columns and 16 rows.
+const HALVES: usize = 2 * TILE_BLOCKS;
+/// Bytes of their codes.
+const CODES: usize = TILE_BLOCKS * 8 * QUAD;
 
 /// Where a matrix is.
 #[derive(Clone, Copy)]
@@ -93,10 +95,10 @@ struct Panel {
 impl Decoder {
     /// For matrices of this format.
     pub fn new(format: Format, columns: usize, tier: Tier) -> Self {
-        let how = match (format, Kernels::of(format, tier, tier).products) {
+        let how = match (format, Kernels::of(format, tier).products) {
             (Format::Blocks(format), Products::Blocks { unpack, .. }) => {
                 let (group, halves, mins, offset) = with_blocks!(format, |B| (
-                    group_bytes::<B>(GROUP_BLOCKS),
+                    group_bytes::<B>(TILE_BLOCKS),
                     <<B as Blocks>::Scales as Scales>::HALVES,
                     <<B as Blocks>::Scales as Scales>::MINS,
                     B::OFFSET
@@ -166,7 +168,7 @@ impl Decoder {
                                 let groups = self.columns.div_ceil(TILE_COLUMNS) * ternary::group_bytes(false);
                                 panel.add(groups).cast::<f32>().add(i).read_unaligned()
                             };
-                            for block in 0..GROUP_BLOCKS {
+                            for block in 0..TILE_BLOCKS {
                                 to.scales.add(block * ROWS + i).write(scale);
                             }
                         }

@@ -149,15 +149,15 @@ unsafe fn put<S: Simd>(r: &Results, to: Target, residual: Target) {
     }
 }
 
-/// `act(gate) * up` to its place.
+/// `act(gate) * up` to its place, which may be the gate's.
 #[inline(always)]
 unsafe fn put_gated<S: Simd>(gate: &Results, up: &Results, activation: u32, to: Target) {
     // SAFETY: the target has the tile's tokens and rows.
     unsafe {
         for t in 0..gate.width {
             for (v, row, lanes) in vectors(gate.rows) {
-                let at = (v * gate.pitch + t) * LANES;
-                glu_row::<S>(gate.y.add(at), up.y.add(at), to.at.add(t * to.stride + row), lanes, activation);
+                let [gate, up] = [gate, up].map(|r| r.y.add((v * r.pitch + t) * LANES));
+                glu_row::<S>(gate, up, to.at.add(t * to.stride + row), lanes, activation);
             }
         }
     }

@@ -7,7 +7,7 @@
 // Arrays that run in parallel, with constant bounds.
 #![allow(clippy::needless_range_loop)]
 
-use super::{AHEAD, Product};
+use super::Product;
 use crate::simd::{LANES, Simd};
 use std::mem::MaybeUninit;
 
@@ -92,6 +92,16 @@ pub unsafe fn product<S: Simd, E: Element>(a: &Product) {
     }
 }
 
+/// Rows times one token.
+///
+/// # Safety
+/// As [`product`].
+#[inline(always)]
+pub unsafe fn one<S: Simd, E: Element>(a: &Product) {
+    // SAFETY: passed on.
+    unsafe { rows::<S, E, 1, 1>(a, 0) };
+}
+
 /// All rows times `T` tokens from `token` on, `R` rows at a time; yields `T`.
 ///
 /// # Safety
@@ -106,7 +116,7 @@ unsafe fn rows<S: Simd, E: Element, const R: usize, const T: usize>(a: &Product,
             for first in (0..LANES).step_by(R) {
                 // Past the last row come results that nobody wants: zeros, or those of a row that can be read.
                 let row = |r: usize| a.w.add((vector * LANES + first + r).min(a.panels - 1) * a.panel_bytes);
-                let ahead = AHEAD + (R - 1) * a.panel_bytes;
+                let ahead = S::AHEAD + (R - 1) * a.panel_bytes;
                 let sums = if vector * LANES + first < a.panels {
                     dots::<S, E, R, T>(std::array::from_fn(row), x, a.columns, ahead)
                 } else {

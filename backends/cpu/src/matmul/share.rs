@@ -6,20 +6,22 @@ use std::ops::Range;
 /// One part in this many is left to whoever is first.
 const TAIL: usize = 8;
 
-/// Shares `n` strips: each worker calls `f` for its own until `f` says stop.
+/// Shares `n` strips: each worker calls `f` for its own, some at a time, until `f` says stop.
 ///
 /// Products with few tokens wait for memory, which is fastest where a worker reads one long run: so every worker has
-/// one, and only the ends of all runs are claimed one by one, to even out cores that are not equally fast.
-pub fn streams(worker: &Worker<'_>, n: usize, mut f: impl FnMut(usize) -> bool) {
-    for strip in run(worker, n) {
-        if !f(strip) {
+/// one, in pieces of up to `piece`, and only the ends of all runs are claimed one by one, to even out cores that are not equally fast.
+pub fn streams(worker: &Worker<'_>, n: usize, piece: usize, mut f: impl FnMut(Range<usize>) -> bool) {
+    let own = run(worker, n);
+    for first in own.clone().step_by(piece) {
+        if !f(first..(first + piece).min(own.end)) {
             return;
         }
     }
     let (count, tail) = (worker.count(), tail(worker, n));
     while let Some(range) = worker.claim(tail * count, 1) {
         for i in range {
-            if !f(cut(worker, n, i % count + 1) - tail + i / count) {
+            let strip = cut(worker, n, i % count + 1) - tail + i / count;
+            if !f(strip..strip + 1) {
                 return;
             }
         }
@@ -67,8 +69,9 @@ mod tests {
             for n in [0, 1, 2, 7, 18, 64, 100] {
                 let seen: Vec<AtomicU32> = (0..n).map(|_| AtomicU32::new(0)).collect();
                 pool.run(&Stop::never(), &|worker| {
-                    streams(worker, n, |i| {
-                        seen[i].fetch_add(1, Ordering::Relaxed);
+                    streams(worker, n, 5, |strips| {
+                        assert!((1..=5).contains(&strips.len()));
+                        seen[strips].iter().for_each(|s| _ = s.fetch_add(1, Ordering::Relaxed));
                         true
                     });
                 })

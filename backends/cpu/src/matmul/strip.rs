@@ -35,12 +35,7 @@ impl Strip {
 impl Multiplier {
     /// For matrices of this format.
     pub fn new(format: Format, columns: usize, tier: Tier) -> Self {
-        Self { format, columns, kernels: Kernels::of(format, tier, tier.for_one_token()) }
-    }
-    /// The same with nothing but this tier's kernels.
-    #[cfg(test)]
-    pub fn of_tier(format: Format, columns: usize, tier: Tier) -> Self {
-        Self { format, columns, kernels: Kernels::of(format, tier, tier) }
+        Self { format, columns, kernels: Kernels::of(format, tier) }
     }
     /// The form in which it takes activations.
     pub fn form(&self) -> Form {
@@ -110,7 +105,13 @@ impl Multiplier {
         unsafe {
             let product = self.product(strip, x.add(tile.first * self.token_bytes()), tile, y);
             match self.kernels.products {
-                Products::Floats(f) => f(&product),
+                Products::Floats([one, any]) => {
+                    if tile.width == 1 {
+                        one(&product);
+                    } else {
+                        any(&product);
+                    }
+                }
                 Products::Ternary(products) => match tile.width {
                     1 => products[0](&product),
                     2 => products[1](&product),

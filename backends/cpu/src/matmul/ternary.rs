@@ -8,8 +8,8 @@
 // Arrays that run in parallel, with constant bounds.
 #![allow(clippy::needless_range_loop)]
 
+use super::Product;
 use super::tokens::{GROUP, Whole};
-use super::{AHEAD, Product};
 use crate::simd::{LANES, Simd};
 use crate::weight::ternary::{GROUP_BYTES, group_bytes};
 
@@ -58,7 +58,7 @@ unsafe fn panels<S: Simd, const T: usize, const P: usize, const GROUPED: bool>(a
             let w = w.map(|w| w.add(group * stride));
             let dot = if T == 1 {
                 let bias = x.minus_sum(group, 0).read_unaligned();
-                S::dots_of_two_bits::<P, AHEAD>(w, x.codes(group, 0), bias).map(|dot| [dot; T])
+                S::dots_of_two_bits::<P>(w, x.codes(group, 0), bias).map(|dot| [dot; T])
             } else {
                 many::<S, T, P>(w, x, group)
             };
@@ -105,7 +105,7 @@ unsafe fn many<S: Simd, const T: usize, const P: usize>(w: [*const u8; P], x: Wh
             for v in part * VECTORS / PARTS..(part + 1) * VECTORS / PARTS {
                 for p in 0..P {
                     let from = w[p].add(64 * v);
-                    S::prefetch(from.wrapping_add(AHEAD));
+                    S::prefetch(from.wrapping_add(S::NEAR));
                     let quads = S::two_bits(from);
                     for t in 0..T {
                         let x = x.codes(group, t).add(16 * v);

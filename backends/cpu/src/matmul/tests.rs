@@ -59,7 +59,7 @@ fn pack(dtype: DType, rows: usize, columns: usize, bytes: &[u8], pool: &Pool) ->
 /// All products, `[token][row]`, through the kernels.
 fn product(m: &Matrix, x: &[f32], tokens: usize, tier: Tier) -> Vec<f32> {
     let (k, n) = (m.columns(), m.rows());
-    let kernels = Multiplier::of_tier(m.format(), k, tier);
+    let kernels = Multiplier::new(m.format(), k, tier);
     let tiling = Tiling::new(tokens, kernels.tile());
     let bytes = kernels.token_bytes();
     let tiles = Memory::zeroed(tokens * bytes).unwrap();

@@ -11,9 +11,9 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Size of a shared mapping: address space is taken in such pieces, memory only where it is touched.
-const SLAB: usize = 4 * HUGE;
+const SLAB: usize = 16 * HUGE;
 /// Larger blocks get a mapping of their own: at most so much of a shared one is left over at its end.
-const LARGE: usize = SLAB / 4;
+const LARGE: usize = HUGE;
 /// No system has larger ordinary pages.
 const PAGE: usize = 64 << 10;
 

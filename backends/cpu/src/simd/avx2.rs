@@ -103,6 +103,7 @@ impl<D: Dot> Simd for Ymm<D> {
     type Acc = I;
 
     const NAME: &'static str = D::NAME;
+    const NEAR: usize = D::NEAR;
     const TILE: usize = 4;
     // With three, some of the sums had to live in memory: a tenth slower.
     const FLOAT_TILE: usize = 2;
@@ -390,6 +391,10 @@ impl<D: Dot> Simd for Ymm<D> {
         }
     }
 
+    #[inline(always)]
+    unsafe fn dots_of_two_bits<const P: usize>(w: [*const u8; P], x: *const i8, bias: i32) -> [F; P] {
+        unsafe { D::dots_of_two_bits(w, x, bias) }
+    }
     #[inline(always)]
     unsafe fn dot_start<const BITS: u32>(bias: i32) -> I {
         unsafe { D::start::<BITS>(bias) }

@@ -323,11 +323,7 @@ impl Simd for Avx512 {
     /// Codes stay where they are in their bytes: those of bits 2, 4 and 6 give 4, 16 and 64 times their products, which a sum in 32
     /// bits has room for, and is divided by in the end, exactly. So there is nothing to shift, and each place has a chain of its own.
     #[inline(always)]
-    unsafe fn dots_of_two_bits<const P: usize, const AHEAD: usize>(
-        w: [*const u8; P],
-        x: *const i8,
-        bias: i32,
-    ) -> [__m512; P] {
+    unsafe fn dots_of_two_bits<const P: usize>(w: [*const u8; P], x: *const i8, bias: i32) -> [__m512; P] {
         unsafe {
             let masks = [0x03, 0x0c, 0x30, 0xc0].map(|mask: u8| _mm512_set1_epi8(mask.cast_signed()));
             let zero = _mm512_setzero_si512();
@@ -335,7 +331,7 @@ impl Simd for Avx512 {
             for v in 0..16 {
                 for (acc, w) in acc.iter_mut().zip(w) {
                     let from = w.add(64 * v);
-                    Self::prefetch(from.wrapping_add(AHEAD));
+                    Self::prefetch(from.wrapping_add(Self::NEAR));
                     let all = Self::load_bytes(from);
                     for (i, acc) in acc.iter_mut().enumerate() {
                         let x = _mm512_set1_epi32(x.add(16 * v + 4 * i).cast::<i32>().read_unaligned());

@@ -4,9 +4,10 @@
 //! quads, and a quad is four consecutive columns of 16 rows, byte `4 * row + column`. So one instruction multiplies a quad by
 //! four activations, and every output row has its own lane: sums need no shuffles, and one row more or less changes nothing.
 //!
-//! A panel is a sequence of groups of eight blocks (the last may have fewer): their codes, then their scales ("meta"). Codes
-//! and scales that are used together must lie close together: with a panel's scales behind all of its codes, one core of
-//! a Zen 4 reads 13 GB/s where it reads 24 of groups and of plain memory.
+//! A panel is a sequence of groups of a few blocks (the last may have fewer): their scales ("meta"), then their codes. What is used
+//! together must lie together and in the order of use, or the processor does not see what comes next: with a panel's scales behind
+//! all of its codes one core of a Zen 4 read 13 GB/s, with those of eight blocks behind theirs 8 to 27, in order it reads 30 to 36
+//! like plain memory.
 //!
 //! A format is a choice of [`Planes`], of [`Scales`], and of what codes stand for. Codes are unsigned when they are
 //! multiplied. What a format subtracts from them is taken off the sum instead: `offset * Σx`, exactly.
@@ -24,8 +25,6 @@ pub const BLOCK: usize = 32;
 pub const QUAD: usize = 64;
 /// Columns of the longest block that a file has.
 pub const LONGEST: usize = 256;
-/// Blocks of a full group.
-pub const GROUP_BLOCKS: usize = LONGEST / BLOCK;
 
 /// Levels of sixteen codes, each moved up by the format's offset so that none is negative.
 pub type Table = [u8; 16];
@@ -44,6 +43,8 @@ pub trait Blocks: 'static {
     const OFFSET: u32;
     /// What is multiplied in place of codes, for levels that are not evenly spaced.
     const TABLE: Option<&'static Table> = None;
+    /// Blocks of a full group: so few that their meta fills a cache line.
+    const GROUP: usize = Self::Scales::BLOCKS * 64usize.div_ceil(Self::Scales::BYTES);
 
     /// Codes and scales of one block of one row of the file; `None` where `file` is shorter than a block.
     fn read(file: &[u8], codes: &mut [u8; LONGEST]) -> Option<<Self::Scales as Scales>::Numbers>;
@@ -76,10 +77,10 @@ pub trait Blocks: 'static {
     /// Copies a row of the file, whole blocks, to row `row` of a zeroed panel.
     fn pack(src: &[u8], row: usize, panel: &mut [u8]) {
         let mut plain = [0; LONGEST];
-        let of_row = LONGEST / Self::DTYPE.block_len() * Self::DTYPE.block_bytes();
-        for (src, group) in src.chunks(of_row).zip(panel.chunks_mut(group_bytes::<Self>(GROUP_BLOCKS))) {
-            let blocks = src.len() / Self::DTYPE.block_bytes() * Self::Scales::BLOCKS;
-            let Some((codes, meta)) = group.split_at_mut_checked(blocks * Self::Planes::BYTES) else { return };
+        let of_row = Self::GROUP / Self::Scales::BLOCKS * Self::DTYPE.block_bytes();
+        for (src, group) in src.chunks(of_row).zip(panel.chunks_mut(group_bytes::<Self>(Self::GROUP))) {
+            let pieces = src.len() / Self::DTYPE.block_bytes();
+            let Some((meta, codes)) = group.split_at_mut_checked(pieces * Self::Scales::BYTES) else { return };
             let places = codes.chunks_exact_mut(Self::Scales::BLOCKS * Self::Planes::BYTES);
             let places = places.zip(meta.chunks_exact_mut(Self::Scales::BYTES));
             for (file, (codes, meta)) in src.chunks_exact(Self::DTYPE.block_bytes()).zip(places) {
@@ -94,8 +95,9 @@ pub trait Blocks: 'static {
 
     /// Row `row` of a panel, bit for bit as [`tern_quant::dequantize`] gives it from the file.
     fn row(panel: &[u8], row: usize, out: &mut [f32]) {
-        for (out, group) in out.chunks_mut(LONGEST).zip(panel.chunks(group_bytes::<Self>(GROUP_BLOCKS))) {
-            let (codes, meta) = group.split_at(out.len() / BLOCK * Self::Planes::BYTES);
+        let groups = panel.chunks(group_bytes::<Self>(Self::GROUP));
+        for (out, group) in out.chunks_mut(Self::GROUP * BLOCK).zip(groups) {
+            let (meta, codes) = group.split_at(meta_bytes::<Self>(out.len() / BLOCK));
             let blocks = out.as_chunks_mut::<BLOCK>().0.iter_mut().zip(codes.chunks_exact(Self::Planes::BYTES));
             for (block, (out, codes)) in blocks.enumerate() {
                 let plain = Self::Planes::get(codes, row);
@@ -114,7 +116,12 @@ pub trait Blocks: 'static {
 
 /// Bytes of a group in a panel.
 pub const fn group_bytes<B: Blocks + ?Sized>(blocks: usize) -> usize {
-    blocks * B::Planes::BYTES + blocks / B::Scales::BLOCKS * B::Scales::BYTES
+    meta_bytes::<B>(blocks) + blocks * B::Planes::BYTES
+}
+
+/// Bytes of its meta, which is where it begins.
+pub const fn meta_bytes<B: Blocks + ?Sized>(blocks: usize) -> usize {
+    blocks / B::Scales::BLOCKS * B::Scales::BYTES
 }
 
 /// Bytes of a panel with `columns` columns, a multiple of the format's blocks, and of a cache line. `None` where they overflow.
@@ -126,10 +133,11 @@ pub fn panel_bytes<B: Blocks>(columns: usize) -> Option<usize> {
     codes.checked_add(meta)?.checked_next_multiple_of(64)
 }
 
-/// Does a piece of meta go with a block of the file, and does every code fit the bits that kernels are told?
+/// Does a piece of meta go with a block of the file, do groups fill 256 columns, and does every code fit the bits that kernels
+/// are told?
 const fn is_consistent<B: Blocks>() -> bool {
     let len = B::DTYPE.block_len();
-    let mut fits = len == BLOCK * B::Scales::BLOCKS && GROUP_BLOCKS.is_multiple_of(B::Scales::BLOCKS);
+    let mut fits = len == BLOCK * B::Scales::BLOCKS && (LONGEST / BLOCK).is_multiple_of(B::GROUP);
     if let Some(table) = B::TABLE {
         let mut i = 0;
         while i < table.len() {

@@ -3,6 +3,7 @@
 use super::blocks::{BlockFormat, with_blocks};
 use super::format::{Blocks, panel_bytes};
 use super::paged::Paged;
+use super::resting::Resting;
 use super::rows::Rows;
 use super::{float, ternary};
 use crate::matmul::tokens::Form;
@@ -119,22 +120,17 @@ pub struct Matrix {
 pub(super) enum Bytes {
     /// Packed, or copied.
     Own(Memory),
-    /// Where the host has them: first byte and length.
-    Hosts(*const u8, usize),
+    /// Where the host has them.
+    Resting(Resting),
     /// Experts that are packed when they are chosen.
     Paged(Box<Paged>),
 }
-
-// SAFETY: the host's bytes are plain memory that nobody writes.
-unsafe impl Send for Bytes {}
-// SAFETY: as above.
-unsafe impl Sync for Bytes {}
 
 impl Bytes {
     fn len(&self) -> usize {
         match self {
             Self::Own(memory) => memory.len(),
-            &Self::Hosts(_, len) => len,
+            Self::Resting(rows) => rows.len(),
             Self::Paged(paged) => paged.bytes(),
         }
     }
@@ -158,17 +154,23 @@ impl Matrix {
 
     /// As it would be packed, or left in place, but without its bytes: only to ask for sizes.
     pub fn sketch(dtype: DType, sizes: [usize; 3]) -> Result<Self> {
-        Self::new(dtype, sizes, |len| Ok(Bytes::Hosts(std::ptr::null(), len)))
+        Self::new(dtype, sizes, |len| Ok(Bytes::Resting(Resting::new(std::ptr::null(), len))))
     }
 
-    /// Matrices that keep the file's rows, where they are.
+    /// Matrices that keep the file's rows, where they are; with `release` until steps have moved them.
     ///
     /// # Safety
-    /// The bytes stay readable and unchanged while the matrix lives.
-    pub unsafe fn in_place(dtype: DType, sizes: [usize; 3], src: &[u8]) -> Result<Self> {
-        Self::new(dtype, sizes, |bytes| match src.len() {
-            len if len == bytes => Ok(Bytes::Hosts(src.as_ptr(), len)),
-            len => Err(PluginError::argument(format!("{sizes:?} of {dtype} takes {bytes} bytes, {len} are given"))),
+    /// The bytes stay readable and unchanged, and `release` callable, while the matrix lives.
+    pub unsafe fn in_place(dtype: DType, sizes: [usize; 3], src: &[u8], release: Option<Release>) -> Result<Self> {
+        let row_bytes = dtype.row_bytes(sizes[2]).unwrap_or(0);
+        Self::new(dtype, sizes, |bytes| match (src.len(), release) {
+            (len, _) if len != bytes => {
+                Err(PluginError::argument(format!("{sizes:?} of {dtype} takes {bytes} bytes, {len} are given")))
+            }
+            (len, None) => Ok(Bytes::Resting(Resting::new(src.as_ptr(), len))),
+            (len, Some(release)) => {
+                Ok(Bytes::Resting(Resting::new(src.as_ptr(), len).may_move(row_bytes, release)))
+            }
         })
     }
 
@@ -209,9 +211,12 @@ impl Matrix {
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
-    /// Are they the host's?
-    pub fn is_in_place(&self) -> bool {
-        matches!(self.bytes, Bytes::Hosts(..))
+    /// Those that are the host's, or were.
+    pub fn as_resting(&self) -> Option<&Resting> {
+        match &self.bytes {
+            Bytes::Resting(rows) => Some(rows),
+            _ => None,
+        }
     }
     /// Bytes that one product of one expert's matrix reads.
     pub fn expert_bytes(&self) -> usize {
@@ -238,10 +243,10 @@ impl Matrix {
     }
     /// Panel `panel` of an expert's matrix, both in range. A paged expert is one of the current turn.
     pub fn panel(&self, expert: usize, panel: usize) -> *const u8 {
-        let whole = |at: *const u8| at.wrapping_add((expert * self.panels + panel) * self.panel_bytes);
+        let offset = (expert * self.panels + panel) * self.panel_bytes;
         match &self.bytes {
-            Bytes::Own(memory) => whole(memory.ptr()),
-            &Bytes::Hosts(at, _) => whole(at),
+            Bytes::Own(memory) => memory.ptr().wrapping_add(offset),
+            Bytes::Resting(rows) => rows.at(offset),
             Bytes::Paged(paged) => paged.expert(expert).wrapping_add(panel * self.panel_bytes),
         }
     }

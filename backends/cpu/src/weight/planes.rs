@@ -1,7 +1,8 @@
 //! Where the bits of codes are.
 //!
 //! A block's vectors of 64 bytes have one byte per row and column of a quad, and the codes of several quads in the bits
-//! of each byte. Planes are built from three kinds of vectors, in this order:
+//! of each byte. Planes are built from three kinds of vectors, each where it is first wanted, so that a block is read in the order
+//! of memory:
 //!
 //! - nibbles: vector `p` of four has quad `2p` in its low bits and quad `2p + 1` in its high ones;
 //! - twos: vector `v` of two has quads `4v` to `4v + 3` at bits 0, 2, 4 and 6;
@@ -76,22 +77,22 @@ unsafe fn both<S: Simd>(vector: S::B, bits: u32, from: [u32; 2], to: u32) -> (S:
 /// A pair of quads out of nibbles.
 ///
 /// # Safety
-/// As for [`Simd`]; `at` has 256 bytes.
+/// As for [`Simd`]; `at` has the 64 bytes of the pair.
 #[inline(always)]
-unsafe fn nibbles<S: Simd>(at: *const u8, pair: usize) -> (S::B, S::B) {
+unsafe fn nibbles<S: Simd>(at: *const u8) -> (S::B, S::B) {
     // SAFETY: passed on.
-    unsafe { both::<S>(S::load_bytes(at.add(64 * pair)), 4, [0, 4], 0) }
+    unsafe { both::<S>(S::load_bytes(at), 4, [0, 4], 0) }
 }
 
 /// A pair of quads out of twos, moved to bit `to`.
 ///
 /// # Safety
-/// As for [`Simd`]; `at` has 128 bytes.
+/// As for [`Simd`]; `at` has the 64 bytes of the pair and its neighbour.
 #[inline(always)]
 unsafe fn twos<S: Simd>(at: *const u8, pair: usize, to: u32) -> (S::B, S::B) {
     let first = pair as u32 % 2 * 4;
     // SAFETY: passed on.
-    unsafe { both::<S>(S::load_bytes(at.add(64 * (pair / 2))), 2, [first, first + 2], to) }
+    unsafe { both::<S>(S::load_bytes(at), 2, [first, first + 2], to) }
 }
 
 /// A pair of quads out of ones, moved to bit `to`.
@@ -117,7 +118,7 @@ unsafe fn joined<S: Simd>(a: (S::B, S::B), b: (S::B, S::B)) -> (S::B, S::B) {
 
 /// Puts `bits` bits of a row's codes, from bit `from` on, into vectors that hold `8 / bits` quads each.
 #[inline(always)]
-fn put(vectors: &mut [u8], row: usize, codes: &[u8; BLOCK], from: u32, bits: u32) {
+fn put(vectors: &mut [u8], row: usize, codes: &[u8], from: u32, bits: u32) {
     let per = (8 / bits) as usize;
     let mask = ((1u32 << bits) - 1) * 0x0101_0101;
     for (vector, quads) in vectors.chunks_exact_mut(4 * ROWS).zip(codes.as_chunks::<4>().0.chunks_exact(per)) {
@@ -128,7 +129,7 @@ fn put(vectors: &mut [u8], row: usize, codes: &[u8; BLOCK], from: u32, bits: u32
 
 /// The opposite: those bits, to where they belong in codes.
 #[inline(always)]
-fn get(vectors: &[u8], row: usize, codes: &mut [u8; BLOCK], from: u32, bits: u32) {
+fn get(vectors: &[u8], row: usize, codes: &mut [u8], from: u32, bits: u32) {
     let per = (8 / bits) as usize;
     let mask = ((1u32 << bits) - 1) * 0x0101_0101;
     for (vector, quads) in vectors.chunks_exact(4 * ROWS).zip(codes.as_chunks_mut::<4>().0.chunks_exact_mut(per)) {
@@ -141,9 +142,10 @@ fn get(vectors: &[u8], row: usize, codes: &mut [u8; BLOCK], from: u32, bits: u32
     }
 }
 
-/// Defines planes: which vectors, how many bits of a code each has, and how a pair is decoded.
+/// Defines planes: which vectors, how many bits of which quads' codes each has, and how a pair is decoded.
 macro_rules! planes {
-    ($($(#[$doc:meta])* $name:ident, shift $shift:literal, $(($at:literal..$end:literal: $bits:literal bits from $from:literal),)+
+    ($($(#[$doc:meta])* $name:ident, shift $shift:literal,
+        $(($at:literal..$end:literal: $bits:literal bits from $from:literal, quads from $quad:literal),)+
         |$S:ident, $block:ident, $pair:ident| $decode:expr;)+) => {$(
         $(#[$doc])*
         pub struct $name;
@@ -159,12 +161,12 @@ macro_rules! planes {
             }
             #[inline(always)]
             fn put(block: &mut [u8], row: usize, codes: &[u8; BLOCK]) {
-                $(put(&mut block[$at..$end], row, codes, $from, $bits);)+
+                $(put(&mut block[$at..$end], row, &codes[4 * $quad..], $from, $bits);)+
             }
             #[inline(always)]
             fn get(block: &[u8], row: usize) -> [u8; BLOCK] {
                 let mut codes = [0; BLOCK];
-                $(get(&block[$at..$end], row, &mut codes, $from, $bits);)+
+                $(get(&block[$at..$end], row, &mut codes[4 * $quad..], $from, $bits);)+
                 codes
             }
         }
@@ -173,31 +175,36 @@ macro_rules! planes {
 
 planes! {
     /// Eight bits: quads in order.
-    Eight, shift 0, (0..512: 8 bits from 0),
+    Eight, shift 0, (0..512: 8 bits from 0, quads from 0),
         |S, block, pair| (S::load_bytes(block.add(128 * pair)), S::load_bytes(block.add(128 * pair + 64)));
-    /// Six bits: nibbles, and twos for the two high bits.
-    Six, shift 0, (0..256: 4 bits from 0), (256..384: 2 bits from 4),
-        |S, block, pair| joined::<S>(nibbles::<S>(block, pair), twos::<S>(block.add(256), pair, 4));
-    /// Five bits: nibbles, and ones for the high bit.
-    Five, shift 0, (0..256: 4 bits from 0), (256..320: 1 bits from 4),
-        |S, block, pair| joined::<S>(nibbles::<S>(block, pair), ones::<S>(block.add(256), pair, 4));
+    /// Six bits: twos for the two high bits, then nibbles, of either half.
+    Six, shift 0,
+        (0..64: 2 bits from 4, quads from 0), (64..192: 4 bits from 0, quads from 0),
+        (192..256: 2 bits from 4, quads from 4), (256..384: 4 bits from 0, quads from 4),
+        |S, block, pair| {
+            let half = block.add(192 * (pair / 2));
+            joined::<S>(nibbles::<S>(half.add(64 + 64 * (pair % 2))), twos::<S>(half, pair, 4))
+        };
+    /// Five bits: ones for the high bit, then nibbles.
+    Five, shift 0, (0..64: 1 bits from 4, quads from 0), (64..320: 4 bits from 0, quads from 0),
+        |S, block, pair| joined::<S>(nibbles::<S>(block.add(64 + 64 * pair)), ones::<S>(block, pair, 4));
     /// Four bits.
-    Four, shift 0, (0..256: 4 bits from 0),
-        |S, block, pair| nibbles::<S>(block, pair);
-    /// Three bits: twos, and ones for the high bit.
-    Three, shift 0, (0..128: 2 bits from 0), (128..192: 1 bits from 2),
-        |S, block, pair| joined::<S>(twos::<S>(block, pair, 0), ones::<S>(block.add(128), pair, 2));
+    Four, shift 0, (0..256: 4 bits from 0, quads from 0),
+        |S, block, pair| nibbles::<S>(block.add(64 * pair));
+    /// Three bits: ones for the high bit, then twos.
+    Three, shift 0, (0..64: 1 bits from 2, quads from 0), (64..192: 2 bits from 0, quads from 0),
+        |S, block, pair| joined::<S>(twos::<S>(block.add(64 + 64 * (pair / 2)), pair, 0), ones::<S>(block, pair, 2));
     /// The same, eightfold.
-    ThreeTimes8, shift 3, (0..128: 2 bits from 0), (128..192: 1 bits from 2),
-        |S, block, pair| joined::<S>(twos::<S>(block, pair, 3), ones::<S>(block.add(128), pair, 5));
+    ThreeTimes8, shift 3, (0..64: 1 bits from 2, quads from 0), (64..192: 2 bits from 0, quads from 0),
+        |S, block, pair| joined::<S>(twos::<S>(block.add(64 + 64 * (pair / 2)), pair, 3), ones::<S>(block, pair, 5));
     /// Two bits.
-    Two, shift 0, (0..128: 2 bits from 0),
-        |S, block, pair| twos::<S>(block, pair, 0);
+    Two, shift 0, (0..128: 2 bits from 0, quads from 0),
+        |S, block, pair| twos::<S>(block.add(64 * (pair / 2)), pair, 0);
     /// The same, eightfold.
-    TwoTimes8, shift 3, (0..128: 2 bits from 0),
-        |S, block, pair| twos::<S>(block, pair, 3);
+    TwoTimes8, shift 3, (0..128: 2 bits from 0, quads from 0),
+        |S, block, pair| twos::<S>(block.add(64 * (pair / 2)), pair, 3);
     /// One bit, sixteenfold.
-    OneTimes16, shift 4, (0..64: 1 bits from 0),
+    OneTimes16, shift 4, (0..64: 1 bits from 0, quads from 0),
         |S, block, pair| ones::<S>(block, pair, 4);
 }
 
@@ -214,7 +221,7 @@ impl Planes for TwoAndPairs {
         unsafe {
             let from = pair as u32;
             let third = both::<S>(S::spread_bytes(block.add(128)), 1, [from, from], 2);
-            joined::<S>(twos::<S>(block, pair, 0), third)
+            joined::<S>(twos::<S>(block.add(64 * (pair / 2)), pair, 0), third)
         }
     }
     fn put(block: &mut [u8], row: usize, codes: &[u8; BLOCK]) {

@@ -29,6 +29,8 @@ pub struct Graph {
     released: Box<Released>,
     /// Not 0: runs are cancelled.
     pub cancel: u32,
+    /// Tokens of a step, as the host tells them.
+    pub tokens: u64,
     ops: Vec<Call>,
 }
 
@@ -65,6 +67,7 @@ impl Graph {
             kept: vec![],
             released: Box::default(),
             cancel: 0,
+            tokens: 0,
             ops: vec![],
         }
     }
@@ -257,7 +260,7 @@ impl Graph {
             n_tensors: self.tensors.len() as u64,
             ops: ops.as_ptr(),
             n_ops: ops.len() as u64,
-            dim_max: [0; 4],
+            dim_max: [0, self.tokens, 0, 0],
             n_fixed: self.fixed.len() as u32,
             n_steps: 0,
             arena_bytes: 0,
@@ -280,7 +283,7 @@ impl Graph {
                 binding_size: size,
                 arena: Binding::default(),
                 scratch: if len > 0 { Binding { handle: scratch, offset: 0, len } } else { Binding::default() },
-                dims: [0; 4],
+                dims: [0, self.tokens, 0, 0],
                 kv_bucket: 0,
                 cancel: &self.cancel,
                 profile: std::ptr::null_mut(),
