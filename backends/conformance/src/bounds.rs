@@ -37,7 +37,8 @@ pub fn forward(case: &Case, want: &[Vec<f64>]) -> Vec<Vec<f64>> {
 /// The reference's tape adds up the magnitudes of all paths from outputs to an input; each path is a product of
 /// partial derivatives, each of which is good to a few units in the last place, and sums are as long as the longest
 /// dimension. Where a GLU epilogue or a softmax sits on quantized weights, the values that the derivative is taken at
-/// may carry the error of 8-bit activations: about a hundredth of a typical value, which moves the derivative likewise.
+/// may carry the error of 8-bit activations: about a hundredth of a typical value, which moves the derivative likewise. So does the error
+/// of fast weights' steps that are made orthogonal.
 ///
 /// Derivatives of activations have an absolute error, too: of what cancels in `1 + tanh`, `1 + erf` and `1 - tanh²`.
 pub fn gradient(case: &Case, input: usize, gradient: &Gradient) -> Vec<f64> {
@@ -48,7 +49,12 @@ pub fn gradient(case: &Case, input: usize, gradient: &Gradient) -> Vec<f64> {
         _ => false,
     };
     let quantized = curved && case.inputs.iter().flatten().any(linear::is_quantized);
-    let relative = if quantized { 0.05 } else { 0.0 } + EPS * (64.0 + longest as f64 / 2.0);
+    let off = match &case.kernel {
+        Kernel::FastWeight(op) => simple::turning(&op.0),
+        _ if quantized => 0.05,
+        _ => 0.0,
+    };
+    let relative = off + EPS * (64.0 + longest as f64 / 2.0);
     let floor = slope_error(case, input);
     let bound = |(i, m): (usize, &f64)| m * relative + floor.get(i).unwrap_or(&0.0) + f64::from(f32::MIN_POSITIVE);
     gradient.magnitudes.iter().enumerate().map(bound).collect()

@@ -53,7 +53,11 @@ impl Plugin for CpuPlugin {
 
     fn open(index: u32, options: &OpenOptions) -> Result<CpuDevice> {
         one_device(index)?;
-        Ok(CpuDevice { tier: Tier::choose(&options.tier)?, pool: Pool::new(options.threads as usize), moving: Moving::default() })
+        Ok(CpuDevice {
+            tier: Tier::choose(&options.tier)?,
+            pool: Pool::new(options.threads as usize),
+            moving: Moving::default(),
+        })
     }
 }
 

@@ -52,7 +52,7 @@ impl Moving {
             if left == 0 {
                 break;
             }
-            if rows.moved() == 0 && !memory::has_room(rows.len()) {
+            if rows.moved() == 0 && !memory::has_room(rows.bytes()) {
                 rows.stay();
                 continue;
             }

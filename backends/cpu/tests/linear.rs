@@ -270,7 +270,8 @@ fn few_tokens_move_what_they_read() {
     let run = |tokens, kept: bool| {
         let mut g = Graph::new("", 2);
         g.tokens = tokens;
-        let w = if kept { g.lasting_weight(DType::F16, &[n, k], &data).0 } else { g.weight(DType::F16, &[n, k], &data) };
+        let w =
+            if kept { g.lasting_weight(DType::F16, &[n, k], &data).0 } else { g.weight(DType::F16, &[n, k], &data) };
         let (x, y) = (g.f32(&[1, k], &x), g.out(&[1, n]));
         let p = LinearParams { n_weights: 1, ..Default::default() };
         g.op(LINEAR, &[Some(x), None, None, None, None, Some(w), None, None, None], &[y], p);

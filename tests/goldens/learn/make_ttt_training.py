@@ -116,7 +116,8 @@ def logits(t, factors, config, tokens):
     return rms_norm(x, t["model.norm.weight"]) @ table.T
 
 
-def make(name):
+def make(name, logits=logits, targets=TARGETS):
+    """Writes the golden of a model, whose logits are made by `logits`; linear layers with names of `targets` get factors."""
     folder, out = HERE.parent / name, HERE / name
     config = json.loads((folder / "config.json").read_text())
     t = {name: tensor.double() for name, tensor in load_file(folder / "model.safetensors").items()}
@@ -124,12 +125,12 @@ def make(name):
     factors = {}
     for key, tensor in sorted(t.items()):
         module = key.removesuffix(".weight")
-        if module.rsplit(".")[-1] in TARGETS:
+        if module.rsplit(".")[-1] in targets:
             rows, columns = tensor.shape
             a = torch.randn(RANK, columns, generator=generator) / columns**0.5
             b = torch.randn(rows, RANK, generator=generator) * 0.05
             factors[module] = [f.double().requires_grad_() for f in (a, b)]
-    targets = [n for n in TARGETS if any(module.endswith("." + n) for module in factors)]
+    found = [n for n in targets if any(module.endswith("." + n) for module in factors)]
     chance, examples = random.Random(3), []
     for length in (37, 20, 64):
         tokens = [chance.randrange(3, config["vocab_size"]) for _ in range(length)]
@@ -142,7 +143,7 @@ def make(name):
         tensors = {f"base_model.model.{module}.lora_{side}.weight": which(f).float().contiguous()
                    for module, pair in factors.items() for side, f in zip("AB", pair)}
         save_file(tensors, out / part / "adapter_model.safetensors", metadata={"format": "pt"})
-        peft = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": targets, "bias": "none",
+        peft = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "target_modules": found, "bias": "none",
                 "base_model_name_or_path": name, "task_type": "CAUSAL_LM"}
         (out / part / "adapter_config.json").write_text(json.dumps(peft, indent=1) + "\n")
 
@@ -168,7 +169,7 @@ def make(name):
     for _ in range(STEPS):
         losses.append(gradient()[0])
         optimizer.step()
-    golden = {"examples": examples, "rank": RANK, "alpha": ALPHA, "targets": [TARGETS[n] for n in targets], "loss": loss, "nats": nats,
+    golden = {"examples": examples, "rank": RANK, "alpha": ALPHA, "targets": [targets[n] for n in found], "loss": loss, "nats": nats,
               "lr": 1e-2, "losses": losses}
     (out / "training.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
     print(name, loss, losses[-1])

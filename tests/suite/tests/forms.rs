@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tern::{CancelFlag, SessionOptions};
 use tern_convert::imatrix::{CollectOptions, Imatrix};
-use tern_formats::FileSource;
+use tern_formats::{DType, FileSource};
 use tern_formats::gguf::{self, Array, Value};
 use tern_tests::{changed, converted, goldens, ids, json, open};
 
@@ -43,6 +43,20 @@ fn write_tensors(path: &Path, tensors: Tensors) {
     file.extend(header.as_bytes());
     file.extend(data);
     std::fs::write(path, file).unwrap();
+}
+
+/// A GGUF file with the keys of another one, and these tensors: names, types, shapes, bytes.
+fn write_gguf(path: &Path, keys: &gguf::Gguf, tensors: &[(String, DType, Vec<u64>, Vec<u8>)]) {
+    let mut writer = gguf::Writer::new(path.display().to_string());
+    for (k, v) in keys.metadata.entries() {
+        writer.key(k, v).unwrap();
+    }
+    for (name, dtype, shape, _) in tensors {
+        writer.tensor(name.clone(), *dtype, shape.clone()).unwrap();
+    }
+    let mut body = writer.begin(std::io::BufWriter::new(std::fs::File::create(path).unwrap())).unwrap();
+    tensors.iter().for_each(|t| body.write(&t.3).unwrap());
+    body.finish().unwrap();
 }
 
 #[test]
@@ -123,17 +137,39 @@ fn either_form_of_qwen_3_next_gives_the_same_bits() {
             tensors.push((format!("{layer}attn_gate.weight"), t.dtype, vec![(keys * value) as u64, width], gate));
         }
         let newer = made.path().join("newer.gguf");
-        let mut writer = gguf::Writer::new("newer.gguf");
-        for (k, v) in file.metadata.entries() {
-            writer.key(k, v).unwrap();
-        }
-        for (name, dtype, shape, _) in &tensors {
-            writer.tensor(name.clone(), *dtype, shape.clone()).unwrap();
-        }
-        let mut body = writer.begin(std::io::BufWriter::new(std::fs::File::create(&newer).unwrap())).unwrap();
-        tensors.iter().for_each(|t| body.write(&t.3).unwrap());
-        body.finish().unwrap();
+        write_gguf(&newer, &file, &tensors);
         assert!(logits(&newer, &golden) == logits(&older, &golden), "{name}");
+    }
+}
+
+/// llama.cpp's converter can join the experts' gates and ups, gates first.
+#[test]
+fn joined_experts_give_the_same_bits() {
+    for name in ["tiny-mixtral", "tiny-qwen2-moe", "tiny-qwen35-moe", "tiny-gpt-oss", "tiny-gpt-oss-mxfp4"] {
+        let (golden, made) = (goldens().join(name), tempfile::tempdir().unwrap());
+        let apart = converted(&golden, &made.path().join("apart.gguf"));
+        let file = gguf::open(Arc::new(FileSource::open(&apart).unwrap())).unwrap();
+        let mut tensors = Vec::new();
+        for t in file.checkpoint.tensors() {
+            let read = |t| file.checkpoint.read(t).unwrap().into_owned();
+            if t.name.contains("ffn_up_exps") {
+                continue;
+            }
+            let (mut name, mut shape, mut bytes) = (t.name.to_string(), t.shape.to_vec(), read(t));
+            if t.name.contains("ffn_gate_exps") {
+                let up = read(file.checkpoint.require(&name.replace("gate", "up")).unwrap());
+                let of_expert = bytes.len() / shape[0] as usize;
+                let both = bytes.chunks(of_expert).zip(up.chunks(of_expert));
+                bytes = both.flat_map(|(gate, up)| [gate, up].concat()).collect();
+                name = name.replace("gate", "gate_up");
+                shape[1] *= 2;
+            }
+            tensors.push((name, t.dtype, shape, bytes));
+        }
+        assert!(tensors.iter().any(|t| t.0.contains("gate_up")), "{name}");
+        let joined = made.path().join("joined.gguf");
+        write_gguf(&joined, &file, &tensors);
+        assert!(logits(&joined, &golden) == logits(&apart, &golden), "{name}");
     }
 }
 

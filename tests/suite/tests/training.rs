@@ -1,14 +1,20 @@
 //! Training against PyTorch: gradients of every factor, and ten steps (`tests/goldens/learn/make_training.py`, for fast weights
-//! `make_ttt_training.py`); and what training promises of itself.
+//! `make_ttt_training.py` and `make_lact_training.py`); and what training promises of itself.
 
 use std::path::PathBuf;
 use tern::learn::{Adapter, Example, Recompute, Training, TrainingOptions};
 use tern::{CancelFlag, Model, ModelOptions};
 use tern_tests::{converted, goldens, json, runtime, tiers};
 
-const NAMES: [&str; 4] = ["tiny-llama", "tiny-qwen3", FAST[0], FAST[1]];
-/// Weights that learn along the text, of one layer and of two: the gradient goes through their updates.
-const FAST: [&str; 2] = ["tiny-ttt-gated", "tiny-ttt-mlp-conv"];
+const NAMES: [&str; 6] = ["tiny-llama", "tiny-qwen3", FAST[0], FAST[1], FAST[2], FAST[3]];
+/// Weights that learn along the text, of one layer, of two, and with a gate: the gradient goes through their updates.
+const FAST: [&str; 4] = ["tiny-ttt-gated", "tiny-ttt-mlp-conv", "tiny-lact", "tiny-lact-muon"];
+
+/// How far a gradient may be from PyTorch's in double precision. A step made orthogonal lets rounding errors grow by its five first
+/// factors, 600 in all, where a chunk has fewer rows than a matrix.
+fn tolerance(name: &str) -> f32 {
+    if name.ends_with("muon") { 1e-3 } else { 1e-4 }
+}
 
 struct Golden {
     json: serde_json::Value,
@@ -96,7 +102,7 @@ fn gradients_are_pytorchs() {
             let expected = Adapter::read(&model, golden.folder.join("gradient")).unwrap();
             let error = difference(&gradient, &expected);
             println!("{name} {}: gradient differs by {error:e}", path.display());
-            assert!(error < 1e-4, "{name} {}: {error}", path.display());
+            assert!(error < tolerance(name), "{name} {}: {error}", path.display());
             let scores = training.score(&golden.examples).unwrap();
             for ((score, nats), example) in scores.iter().zip(golden.numbers("nats")).zip(&golden.examples) {
                 assert!(
@@ -119,10 +125,11 @@ fn fast_weights_train_on_every_tier() {
         let expected = Adapter::read(&model, golden.folder.join("gradient")).unwrap();
         let error = difference(&gradient, &expected);
         println!("{name} {tier}: gradient differs by {error:e}");
-        assert!(error < 1e-4, "{name} {tier}: {error}");
+        assert!(error < tolerance(name), "{name} {tier}: {error}");
         for (step, expected) in golden.numbers("losses").into_iter().enumerate() {
             let report = training.step(&golden.examples).unwrap();
-            assert!((report.loss - expected).abs() < 2e-3 * expected, "{tier} step {step}: {} {expected}", report.loss);
+            let most = 20.0 * f64::from(tolerance(name)) * expected;
+            assert!((report.loss - expected).abs() < most, "{name} {tier} step {step}: {} {expected}", report.loss);
         }
     }
 }
@@ -338,7 +345,8 @@ fn squares(x: &Adapter) -> f64 {
 
 #[test]
 fn holding_has_the_gradient_of_the_divergence_from_the_base() {
-    for name in NAMES {
+    // Differences of results in single precision are too rough behind steps that are made orthogonal.
+    for name in NAMES.into_iter().filter(|name| !name.ends_with("muon")) {
         let golden = Golden::read(name);
         let [path, _] = files(name);
         for backend in ["reference", "cpu"] {
@@ -377,12 +385,4 @@ fn holding_has_the_gradient_of_the_divergence_from_the_base() {
             assert_eq!(difference(&same, &slope), 0.0);
         }
     }
-}
-
-#[test]
-fn an_op_without_a_gradient_is_named() {
-    let model = open(goldens().join("tiny-lact"), "cpu");
-    let options = TrainingOptions { context: 64, ..Default::default() };
-    let error = Training::new(&model, options).err().expect("the CPU has no gradient of LaCT's fast weights");
-    assert!(error.to_string().contains("cannot run op fast_weight gradient"), "{error}");
 }

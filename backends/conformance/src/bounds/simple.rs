@@ -10,11 +10,16 @@ use tern_reference::Kernel;
 /// orders of summation.
 const FAST_WEIGHT_DRIFT: f64 = 3e-5;
 
-/// That, and what a step made orthogonal adds: each round lets what is small grow by its first factor, rounding errors of directions that a
-/// mini-batch of few rows does not have included.
+/// That, and what a step made orthogonal adds.
 pub(super) fn drift(p: &FastWeightParams) -> f64 {
+    FAST_WEIGHT_DRIFT + turning(p)
+}
+
+/// How far off a step made orthogonal may be: each round lets what is small grow by its first factor, rounding errors of directions that a
+/// mini-batch of few rows does not have included.
+pub(super) fn turning(p: &FastWeightParams) -> f64 {
     let growth: f64 = MUON.iter().map(|round| f64::from(round[0])).product();
-    FAST_WEIGHT_DRIFT + if p.muon == 1 { growth * EPS } else { 0.0 }
+    if p.muon == 1 { growth * EPS } else { 0.0 }
 }
 
 fn largest(x: &[f64]) -> f64 {

@@ -4,8 +4,10 @@
 pub mod delta;
 pub mod delta_grad;
 pub mod gated;
+pub mod gated_grad;
 pub mod grad;
 pub mod muon;
+pub mod muon_grad;
 mod products;
 
 use super::activation::{activate, grad::slope};

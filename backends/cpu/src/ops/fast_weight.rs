@@ -3,6 +3,7 @@
 mod delta;
 mod delta_grad;
 mod gated;
+mod gated_grad;
 pub mod grad;
 mod heads;
 mod shape;

@@ -130,7 +130,7 @@ impl Bytes {
     fn len(&self) -> usize {
         match self {
             Self::Own(memory) => memory.len(),
-            Self::Resting(rows) => rows.len(),
+            Self::Resting(rows) => rows.bytes(),
             Self::Paged(paged) => paged.bytes(),
         }
     }
@@ -168,9 +168,7 @@ impl Matrix {
                 Err(PluginError::argument(format!("{sizes:?} of {dtype} takes {bytes} bytes, {len} are given")))
             }
             (len, None) => Ok(Bytes::Resting(Resting::new(src.as_ptr(), len))),
-            (len, Some(release)) => {
-                Ok(Bytes::Resting(Resting::new(src.as_ptr(), len).may_move(row_bytes, release)))
-            }
+            (len, Some(release)) => Ok(Bytes::Resting(Resting::new(src.as_ptr(), len).may_move(row_bytes, release))),
         })
     }
 

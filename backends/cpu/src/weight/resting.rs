@@ -45,7 +45,7 @@ impl Resting {
     }
 
     /// Bytes in all.
-    pub fn len(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         self.len
     }
     /// Bytes of the copy, as far as it is made.

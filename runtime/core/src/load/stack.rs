@@ -1,4 +1,4 @@
-//! Stacks of experts' matrices as folders have them: put together row by row as they are read, so that what is in memory is the
+//! Stacks of experts' matrices as folders have them, and some GGUF files: put together row by row as they are read, so that what is in memory is the
 //! rows asked for and never a second model.
 
 use crate::models::{Stack, StackForm, TensorSpec};
@@ -45,7 +45,7 @@ impl StackSource {
         self.dtype
     }
 
-    /// The folder's tensors that it is in.
+    /// The file's tensors that it is in.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.tensors
     }

@@ -4,7 +4,7 @@ use super::ModelFile;
 use super::stack::StackSource;
 use super::ternary::{self, Codes};
 use crate::error::Error;
-use crate::models::{BitLinear, Change, ConfigError, TensorSpec, TensorTable};
+use crate::models::{BitLinear, Change, ConfigError, Stack, StackForm, TensorSpec, TensorTable};
 use std::collections::{HashMap, HashSet};
 use tern_formats::{Checkpoint, DType, TensorInfo};
 
@@ -152,7 +152,13 @@ fn as_ternary(how: BitLinear, whole: &TensorInfo, factor: Option<&TensorInfo>, s
 
 /// What `spec` is in the tensors of its file; `None` where elements of their type cannot be taken apart that way.
 fn stored(found: &[&TensorInfo], spec: &TensorSpec, gguf: bool) -> Option<Stored> {
-    let change = if gguf { Change::None } else { spec.change };
+    let change = match (gguf, spec.change, &spec.part) {
+        (false, change, _) => change,
+        (true, Change::Stack(_), Some(part)) => {
+            Change::Stack(Stack { form: StackForm::Whole, first: part.first, step: 1, of: part.of })
+        }
+        (true, ..) => Change::None,
+    };
     let whole = *found.first()?;
     if matches!(change, Change::Column { .. } | Change::LowRank { .. }) {
         let elements = spec.shape.iter().try_fold(4u64, |n, &d| n.checked_mul(d))?;

@@ -26,6 +26,8 @@ pub struct Moe {
     pub bias: Bias,
     /// How folders have them.
     pub folder: Folder,
+    /// Does the GGUF file have gate and up as one tensor, each expert's rows of the gate first?
+    pub joined: bool,
     /// For each layer, whether it is a mixture rather than a plain block.
     pub layers: Vec<bool>,
 }
@@ -54,6 +56,9 @@ pub const MLP: Folder = Folder {
     in_turns: false,
 };
 
+/// Gate and up as one in GGUF.
+const JOINED: &str = "ffn_gate_up_exps";
+
 impl Moe {
     /// Reads what all of them state: weights are those of a softmax over all experts, divided by their sum where
     /// `normalize` says so. `ffn`: width of an expert where only that of the block is stated.
@@ -79,6 +84,7 @@ impl Moe {
             glu: GluParams { activation: activation::SILU, ..Default::default() },
             bias: Bias::Never,
             folder,
+            joined: (0..s.common.layers).any(|i| h.has_tensor(&format!("blk.{i}.{JOINED}.weight"), "")),
             layers: vec![true; usize::try_from(s.common.layers).unwrap_or(0)],
         })
     }
@@ -126,7 +132,7 @@ impl TensorTable {
         let router = format!("{block}.{router}");
         self.matrix("ffn_gate_inp.weight", &format!("{router}.weight"), m.experts, d);
         self.bias("ffn_gate_inp", &router, m.experts, m.bias, Change::None);
-        let joined = ["gate_up_proj", "gate_up_proj", "down_proj"];
+        let together = ["gate_up_proj", "gate_up_proj", "down_proj"];
         let step = if in_turns { 2 } else { 1 };
         let second = if in_turns { 1 } else { m.ffn };
         let both = |first, of| if form == StackForm::Apart { (0, 1, of / 2) } else { (first, step, of) };
@@ -138,15 +144,18 @@ impl TensorTable {
             let stack = Stack { form, first, step, of };
             let hf = match form {
                 StackForm::Apart => format!("{block}.experts.{{}}.{}.weight", apart[i]),
-                StackForm::Mxfp4 => format!("{block}.experts.{}_{{}}", joined[i]),
-                _ => format!("{block}.experts.{}", joined[i]),
+                StackForm::Mxfp4 => format!("{block}.experts.{}_{{}}", together[i]),
+                _ => format!("{block}.experts.{}", together[i]),
             };
-            self.stack(&format!("{name}.weight"), &hf, [m.experts, rows, inner], stack);
+            let joined = (m.joined && i < 2).then_some((if i == 0 { 0 } else { m.ffn }, 2 * m.ffn));
+            self.stack(&format!("{name}.weight"), &hf, [m.experts, rows, inner], stack)
+                .within(&format!("{name}.weight"), &format!("{JOINED}.weight"), joined);
             if m.bias == Bias::Always {
                 // Biases are never in another form than this.
                 let stack = Stack { form: StackForm::Whole, ..stack };
-                let hf = format!("{block}.experts.{}_bias", joined[i]);
-                self.stacked_bias(&format!("{name}.bias"), &hf, [m.experts, rows], stack);
+                let hf = format!("{block}.experts.{}_bias", together[i]);
+                self.stacked_bias(&format!("{name}.bias"), &hf, [m.experts, rows], stack)
+                    .within(&format!("{name}.bias"), &format!("{JOINED}.bias"), joined);
             }
         }
         if m.shared > 0 {

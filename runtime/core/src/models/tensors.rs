@@ -82,7 +82,7 @@ pub enum StackForm {
     Mxfp4,
 }
 
-/// Rows of a larger tensor of the file.
+/// Rows of a larger tensor of the file; of a stack of matrices, rows of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Its name in GGUF.
@@ -246,6 +246,16 @@ impl TensorSpec {
         self
     }
 
+    /// A GGUF file has `name`, the stack's own, as so many rows of each matrix of `other`, from the first on.
+    pub fn within(&mut self, name: &str, other: &str, rows: Option<(u64, u64)>) {
+        self.part = rows.map(|(first, of)| Part {
+            gguf: self.gguf.replace(name, other),
+            hf: self.hf.clone(),
+            first,
+            of,
+        });
+    }
+
     /// Folders have it like this.
     pub fn changed(&mut self, change: Change) -> &mut Self {
         self.change = change;
@@ -299,7 +309,8 @@ impl TensorSpec {
     /// The shape of that tensor.
     pub fn shape_in(&self, gguf: bool) -> Vec<u64> {
         let mut shape = self.shape.clone();
-        if let (Some(part), Some(rows)) = (&self.part, shape.first_mut()) {
+        let of_stack = matches!(self.change, Change::Stack(_));
+        if let (Some(part), Some(rows)) = (&self.part, shape.get_mut(usize::from(of_stack))) {
             *rows = part.of;
         }
         if self.change == Change::Row && gguf {

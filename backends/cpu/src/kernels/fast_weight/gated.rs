@@ -1,7 +1,7 @@
 //! Rows of an inner model with a gate (SwiGLU), which learns at the end of a mini-batch. See [`tern_abi::ops::FAST_WEIGHT`] for the
 //! mathematics.
 
-use super::products::{Matrix, multiply};
+use super::products::{Left, Matrix, add_outer, multiply, turn};
 use crate::kernels::activation::{activate, grad::slope};
 use crate::kernels::vector::{load, map_over, sum_of_squares};
 use crate::simd::{LANES, Simd};
@@ -39,9 +39,29 @@ impl Model {
     pub fn elements(&self) -> usize {
         self.m * (2 * self.f + self.n)
     }
-    fn matrix(&self, i: usize) -> Matrix {
+    /// Matrix `i`.
+    pub(super) fn matrix(&self, i: usize) -> Matrix {
+        self.like(self.w, i)
+    }
+    /// What lies in `w` as matrix `i` does.
+    pub(super) fn like(&self, w: *const f32, i: usize) -> Matrix {
         let [rows, columns, at] = self.matrices()[i];
-        Matrix::new(self.w.wrapping_add(at), rows, columns)
+        Matrix::new(w.wrapping_add(at), rows, columns)
+    }
+    /// The same, turned, of [`turn_all`].
+    pub(super) fn turned(&self, w: *const f32, i: usize) -> Matrix {
+        let [rows, columns, at] = self.matrices()[i];
+        Matrix::new(w.wrapping_add(at), columns, rows)
+    }
+    /// Turns what lies in `w` as the matrices do, each in its place of `out`.
+    ///
+    /// # Safety
+    /// Both have as many elements.
+    pub unsafe fn turn_all(&self, w: *const f32, out: *mut f32) {
+        for [rows, columns, at] in self.matrices() {
+            // SAFETY: in both.
+            unsafe { turn(w.add(at), rows, columns, out.add(at)) }
+        }
     }
     /// Elements of a place.
     pub fn place_len(&self) -> usize {
@@ -89,7 +109,7 @@ pub const fn work_len(f: usize, m: usize, n: usize) -> usize {
 
 /// `out = x / (|x| + eps)`.
 #[inline(always)]
-unsafe fn direct<S: Simd>(x: *const f32, f: usize, eps: f32, out: *mut f32) {
+pub(super) unsafe fn direct<S: Simd>(x: *const f32, f: usize, eps: f32, out: *mut f32) {
     // SAFETY: both have `f` elements.
     unsafe {
         let length = S::splat(sum_of_squares::<S>(x, f).sqrt() + eps);
@@ -99,7 +119,7 @@ unsafe fn direct<S: Simd>(x: *const f32, f: usize, eps: f32, out: *mut f32) {
 
 /// `z = silu(z) * u`.
 #[inline(always)]
-unsafe fn gate<S: Simd>(z: *const f32, u: *const f32, len: usize, out: *mut f32) {
+pub(super) unsafe fn gate<S: Simd>(z: *const f32, u: *const f32, len: usize, out: *mut f32) {
     // SAFETY: all have `len` elements.
     unsafe {
         map_over!(S, len, out, |i, lanes| {
@@ -127,6 +147,18 @@ unsafe fn answer_rows<S: Simd>(r: &Rows) {
             gate::<S>(z, u, count * m, z);
             multiply::<S, false>((z, m), count, &model.matrix(1), (r.out.add(first * heads * n), heads * n));
         }
+        places::<S>(r);
+    }
+}
+
+/// # Safety
+/// As the fields say, of which the query and the output are not used; see [`Simd`].
+#[inline(always)]
+unsafe fn places<S: Simd>(r: &Rows) {
+    let (model, heads) = (&r.model, r.heads);
+    let (f, n) = (model.f, model.n);
+    // SAFETY: as the fields say.
+    unsafe {
         for i in 0..r.rows {
             let place = model.place(r.at + i);
             direct::<S>(r.k.add(i * heads * f), f, model.eps, place);
@@ -166,11 +198,7 @@ unsafe fn add_gradients<S: Simd>(g: &Group) {
         let (z, u, d, h) = (part(0), part(1), part(2), part(3));
         let (turned, left) = (part(4), part(4).add(m * n));
         let w1 = model.w.add(model.matrices()[1][2]);
-        for a in 0..m {
-            for c in 0..n {
-                *turned.add(c * m + a) = *w1.add(a * n + c);
-            }
-        }
+        turn(w1, m, n, turned);
         let (keys, values) = (model.place(g.first), model.place(g.first).add(f));
         multiply::<S, false>((keys, step), count, &model.matrix(0), (z, m));
         multiply::<S, false>((keys, step), count, &model.matrix(2), (u, m));
@@ -184,16 +212,11 @@ unsafe fn add_gradients<S: Simd>(g: &Group) {
         });
         gate::<S>(z, d, len, d);
         let sides = [(keys, step, u, m), (h, m, values, step), (keys, step, d, m)];
-        for (i, ((x, apart, right, stride), [rows, columns, at])) in sides.into_iter().zip(model.matrices()).enumerate()
+        for (i, ((x, apart, right, stride), [len, columns, at])) in sides.into_iter().zip(model.matrices()).enumerate()
         {
-            for j in 0..count {
-                let rate = *model.place(g.first + j).add(f + n + i);
-                for a in 0..rows {
-                    *left.add(a * count + j) = rate * *x.add(j * apart + a);
-                }
-            }
+            let factors = (model.place(g.first).add(f + n + i).cast_const(), step);
             let right = Matrix { w: right, rows: count, columns, stride };
-            multiply::<S, true>((left, count), rows, &right, (g.sums.add(at), columns));
+            add_outer::<S>(&Left { x, apart, len, factors }, &right, left, g.sums.add(at));
         }
     }
 }
@@ -251,6 +274,8 @@ unsafe fn settle_matrix<S: Simd>(s: &Settle) {
 crate::tier::tier_fn! {
     /// Writes the outputs of rows, and takes them in as places.
     pub fn answer(rows: &Rows) = answer_rows;
+    /// Takes rows in as places.
+    pub fn take_in(rows: &Rows) = places;
     /// See [`add_gradients`].
     pub fn gradients(group: &Group) = add_gradients;
     /// See [`settle_matrix`].

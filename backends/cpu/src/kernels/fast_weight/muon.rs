@@ -1,6 +1,6 @@
 //! A step made orthogonal by Newton-Schulz's rounds (Jordan et al., "Muon", 2024). See [`tern_abi::ops::MUON`].
 
-use super::products::{Matrix, multiply};
+use super::products::{Matrix, multiply, turn};
 use crate::kernels::vector::{load, map_over, sum_of_squares};
 use crate::simd::{LANES, Simd};
 
@@ -24,6 +24,9 @@ pub const fn work_len(rows: usize, columns: usize) -> usize {
     rows * columns + 2 * rows * rows
 }
 
+/// Added to lengths.
+pub(super) const SMALL: f32 = 1e-7;
+
 /// `x / (|x| + 1e-7)`, so that no direction is longer than 1.
 ///
 /// # Safety
@@ -33,7 +36,7 @@ unsafe fn shrink<S: Simd>(s: &Step) {
     let len = s.rows * s.columns;
     // SAFETY: as the fields say.
     unsafe {
-        let length = S::splat(sum_of_squares::<S>(s.x, len).sqrt() + 1e-7);
+        let length = S::splat(sum_of_squares::<S>(s.x, len).sqrt() + SMALL);
         map_over!(S, len, s.x, |i, lanes| S::div(load::<S>(s.x.add(i), lanes), length));
     }
 }
@@ -48,11 +51,7 @@ unsafe fn one_round<S: Simd>(s: &Step) {
     // SAFETY: as the fields say.
     unsafe {
         let (other, gram, square) = (s.work, s.work.add(rows * columns), s.work.add(rows * (columns + rows)));
-        for i in 0..rows {
-            for j in 0..columns {
-                *other.add(j * rows + i) = *s.x.add(i * columns + j);
-            }
-        }
+        turn(s.x, rows, columns, other);
         multiply::<S, false>((s.x, columns), rows, &Matrix::new(other, columns, rows), (gram, rows));
         multiply::<S, false>((gram, rows), rows, &Matrix::new(gram, rows, rows), (square, rows));
         let [a, b, c] = [S::splat(s.factors[0]), S::splat(s.factors[1]), S::splat(s.factors[2])];

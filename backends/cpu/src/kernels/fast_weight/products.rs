@@ -90,10 +90,57 @@ pub unsafe fn products<S: Simd, const M: usize, const V: usize, const ADD: bool>
     }
 }
 
-/// The same for `count` rows, which lie `from` and `to` elements apart.
+/// `out = Wᵀ`, `[columns, rows]`.
 ///
 /// # Safety
-/// As [`products`].
+/// W is there, and `out` has as many elements.
+#[inline(always)]
+pub unsafe fn turn(w: *const f32, rows: usize, columns: usize, out: *mut f32) {
+    for a in 0..rows {
+        for c in 0..columns {
+            // SAFETY: in both.
+            unsafe { *out.add(c * rows + a) = *w.add(a * columns + c) }
+        }
+    }
+}
+
+/// Rows that are multiplied with others, each times a factor.
+#[derive(Clone, Copy)]
+pub struct Left {
+    /// The first one.
+    pub x: *const f32,
+    /// Elements from a row to the next one.
+    pub apart: usize,
+    /// Elements of a row.
+    pub len: usize,
+    /// The first one's factor and how far the next one's is from it; null for none.
+    pub factors: (*const f32, usize),
+}
+
+/// `out += Σ_j factor_j x_jᵀ y_j`, one chain per element over the rows of `y` in order.
+///
+/// # Safety
+/// There are as many `x` and factors as rows of `y`, `out` is `[len of x, columns of y]`, and `work` has room for all `x`; see
+/// [`Simd`].
+#[inline(always)]
+pub unsafe fn add_outer<S: Simd>(left: &Left, y: &Matrix, work: *mut f32, out: *mut f32) {
+    let (factors, apart) = left.factors;
+    // SAFETY: as the caller says.
+    unsafe {
+        for j in 0..y.rows {
+            let factor = if factors.is_null() { 1.0 } else { *factors.add(j * apart) };
+            for a in 0..left.len {
+                *work.add(a * y.rows + j) = factor * *left.x.add(j * left.apart + a);
+            }
+        }
+        multiply::<S, true>((work, y.rows), left.len, y, (out, y.columns));
+    }
+}
+
+/// [`products`] of `count` rows, which lie `from` and `to` elements apart.
+///
+/// # Safety
+/// As there.
 #[inline(always)]
 pub unsafe fn multiply<S: Simd, const ADD: bool>(
     (x, from): (*const f32, usize),

@@ -69,8 +69,10 @@ impl Scratch {
 /// Compiles the op.
 pub fn compile(view: &GraphView<'_>, op: &OpView<'_>, ctx: &Ctx) -> Result<Box<dyn CompiledOp>> {
     let c = Checker::new(view, op, "FAST_WEIGHT's gradient");
-    if op.params::<FastWeightParams>().rule == fast_weight_rule::DELTA {
-        return super::delta_grad::compile(&c, op, ctx);
+    match op.params::<FastWeightParams>().rule {
+        fast_weight_rule::DELTA => return super::delta_grad::compile(&c, op, ctx),
+        fast_weight_rule::INNER_PRODUCT => return super::gated_grad::compile(&c, op, ctx),
+        _ => {}
     }
     if op.input(11).is_some() {
         return Err(c.lacking("only of the form without state"));
