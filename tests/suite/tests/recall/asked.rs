@@ -13,6 +13,8 @@ const TIMES: usize = 40;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     pub facts: usize,
+    /// Was it the state that learned, rather than factors?
+    pub by_state: bool,
     /// Nats per answer, the whole text in view.
     pub text: f64,
     pub recall: Recall,
@@ -28,6 +30,7 @@ impl Asked {
         let (a, b) = (self.recall, other.recall);
         Self {
             facts,
+            by_state: other.by_state,
             text: mean(self.text, other.text),
             recall: Recall {
                 facts,
@@ -77,7 +80,7 @@ pub fn ask(model: &Model, mode: Mode, (text, facts): &(String, Vec<Fact>), store
     };
     session.forward(&model.encode(text).unwrap()).unwrap();
     let right = [nothing, right(&session, "\n\n", facts), learned];
-    Asked { facts: facts.len(), text: in_text, recall, right }
+    Asked { facts: facts.len(), by_state: mode == Mode::State, text: in_text, recall, right }
 }
 
 /// Facts to which the greedy answer is right, each asked behind what `session` has read.

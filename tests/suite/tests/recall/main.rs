@@ -1,5 +1,5 @@
 //! What is remembered of a text that is out of sight: small models, trained here on one stream with one budget, are asked for facts that
-//! none of them has seen. Attention with the text in view is the ceiling; beside it states of fast weights, and LoRA.
+//! none of them has seen. Attention with the text in view is the ceiling; below it states of fast weights, and LoRA.
 //!
 //! `cargo test --release -p tern-tests --test recall -- --ignored --nocapture` is the campaign, and prints the table of docs/learning.md.
 
@@ -9,7 +9,7 @@ mod models;
 
 use asked::{Asked, ask};
 use facts::{Style, text};
-use models::{ATTENTION, DELTA, Family, TTT, trained};
+use models::{ATTENTION, DELTA, Family, HYBRID, TTT, trained};
 use std::path::Path;
 use tern::Model;
 use tern::learn::{Mode, Random, Recall};
@@ -49,7 +49,7 @@ fn campaign() {
         let model = trained(family, &path, &styles);
         TEXTS.map(|(n, texts)| asked(&model, n, texts, Style::Varied, &path))
     };
-    let families = [&ATTENTION, &TTT, &DELTA];
+    let families = [&HYBRID, &ATTENTION, &TTT, &DELTA];
     let measured: Vec<[Asked; TEXTS.len()]> = std::thread::scope(|scope| {
         let running = families.map(|family| scope.spawn(move || measure(family)));
         running.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -62,7 +62,7 @@ fn campaign() {
         let ceiling = measured[0][i].text;
         for (family, found) in families.iter().zip(&measured) {
             let (a, r) = (&found[i], &found[i].recall);
-            let mode = if family.name == ATTENTION.name { "LoRA" } else { "its state" };
+            let mode = if a.by_state { "its state" } else { "LoRA" };
             let [nothing, in_view, learned] = a.right.map(|right| (100 * right) as f64 / a.facts as f64);
             let share = Recall { ceiling, ..*r }.share().unwrap_or(f64::NAN);
             println!(
