@@ -16,6 +16,8 @@ pub struct Trained {
     pub path: PathBuf,
     /// Changes a tensor's numbers, by its name, on the way into the file; what is trained stays as it is.
     pub written: fn(&str, &mut [f32]),
+    /// That it is trained with.
+    pub threads: u32,
     metadata: Metadata,
     tensors: Vec<(String, Vec<u64>, Vec<f32>)>,
 }
@@ -35,13 +37,12 @@ impl Trained {
             (t.name.to_string(), t.shape.to_vec(), values)
         };
         let tensors = file.checkpoint.tensors().iter().map(read).collect();
-        Self { path: folder.join("trained.gguf"), written, metadata: file.metadata.clone(), tensors }
+        Self { path: folder.join("trained.gguf"), written, threads: 2, metadata: file.metadata.clone(), tensors }
     }
 
-    /// A tensor's numbers.
-    pub fn tensor(&mut self, name: &str) -> &mut [f32] {
-        let found = self.tensors.iter_mut().find(|(n, ..)| n == name);
-        &mut found.unwrap_or_else(|| panic!("no {name}")).2
+    /// Changes the numbers of tensors, by name.
+    pub fn change(&mut self, change: impl Fn(&str, &mut [f32])) {
+        self.tensors.iter_mut().for_each(|(name, _, values)| change(name, values));
     }
 
     /// Writes the file.
@@ -65,7 +66,7 @@ impl Trained {
     /// The model as it is now.
     pub fn open(&self) -> Model {
         self.write();
-        let options = ModelOptions { backend: Some("cpu".into()), threads: 2, ..Default::default() };
+        let options = ModelOptions { backend: Some("cpu".into()), threads: self.threads, ..Default::default() };
         runtime().open(&self.path, options).unwrap_or_else(|e| panic!("{}: {e}", self.path.display()))
     }
 
@@ -80,7 +81,8 @@ impl Trained {
         let mut training = Training::new(&model, options).unwrap();
         let loss: f64 = (0..steps).map(|_| training.step(&batch(&model)).unwrap().loss).sum();
         for f in training.adapter().factors {
-            let values = self.tensor(&f.tensor);
+            let found = self.tensors.iter_mut().find(|(name, ..)| *name == f.tensor);
+            let (_, _, values) = found.unwrap_or_else(|| panic!("no {}", f.tensor));
             for (row, b) in values.chunks_exact_mut(f.columns).zip(f.b.chunks_exact(f.rank)) {
                 for (&b, a) in b.iter().zip(f.a.chunks_exact(f.columns)) {
                     row.iter_mut().zip(a).for_each(|(v, &a)| *v += f.scale * b * a);
