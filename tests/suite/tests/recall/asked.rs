@@ -65,7 +65,7 @@ pub fn ask(model: &Model, mode: Mode, (text, facts): &(String, Vec<Fact>), store
     edit.commit("text", Change::Next, manifest, &pupil.delta().unwrap(), &[]).unwrap();
     let delta = edit.delta("text").unwrap().unwrap();
     let options = SessionOptions { context: Some(WINDOW), ..Default::default() };
-    let session = model.session(options.clone()).unwrap();
+    let session = model.session(options).unwrap();
     let nothing = right(&session, "", facts);
     let learned = match mode {
         Mode::State => right(&delta.session(model, options).unwrap(), "", facts),

@@ -30,7 +30,7 @@ fn asked(model: &Model, n: usize, texts: usize, style: Style, folder: &Path) -> 
 #[test]
 fn a_state_remembers_what_it_read() {
     let folder = tempfile::tempdir().unwrap();
-    let model = trained(&TTT, folder.path(), &[Style::Plain; 5]);
+    let model = trained(&DELTA, folder.path(), &[Style::Plain; 10]);
     let found = asked(&model, 4, 8, Style::Plain, folder.path());
     println!("{found:?}");
     let [nothing, _, learned] = found.right.map(|right| right as f64 / found.facts as f64);
