@@ -235,13 +235,14 @@ unsafe fn lesson_of_row<S: Simd>([z, u, d, a0, a2, b]: [*mut f32; 6], m: usize, 
     // SAFETY: all have `m` elements.
     unsafe {
         let mut drates = [0f32; 3];
-        let [lr0, lr1, lr2] = rates.map(|rate| S::splat(rate));
+        let (lr0, lr1, lr2) = (S::splat(rates[0]), S::splat(rates[1]), S::splat(rates[2]));
         let mut from = 0;
         while from < m {
             let lanes = (m - from).min(LANES);
             let [z, u, d, a0, a2, b] = [z, u, d, a0, a2, b].map(|x| x.add(from));
-            let [zs, us, ds] = [z, u, d].map(|x| load::<S>(x, lanes));
-            let [a0s, a2s, bs] = [a0, a2, b].map(|x| load::<S>(x, lanes));
+            // Not by a closure, which a compiler may leave a call without the tier's features.
+            let (zs, us, ds) = (load::<S>(z, lanes), load::<S>(u, lanes), load::<S>(d, lanes));
+            let (a0s, a2s, bs) = (load::<S>(a0, lanes), load::<S>(a2, lanes), load::<S>(b, lanes));
             let (s, s1, s2) = (activate::<S>(zs, SILU), slope::<S>(zs, SILU), curve::<S>(zs));
             let (p0, p1, p2) = (S::mul(S::mul(ds, us), s1), S::mul(s, us), S::mul(ds, s));
             drates[0] += S::reduce_add(S::mul(a0s, p0));

@@ -56,7 +56,7 @@ unsafe fn back_of_round<S: Simd>(s: &Step) {
         let turned = Matrix::new(other, columns, rows);
         multiply::<S, false>((s.x, columns), rows, &turned, (gram, rows));
         multiply::<S, false>((s.d, columns), rows, &turned, (db, rows));
-        let [fa, fb, fc] = s.factors.map(|x| S::splat(x));
+        let (fa, fb, fc) = (S::splat(s.factors[0]), S::splat(s.factors[1]), S::splat(s.factors[2]));
         // D[A] without its factors b and c, first D[B] A + A D[B].
         multiply::<S, false>((db, rows), rows, &square_of(gram), (da, rows));
         multiply::<S, true>((gram, rows), rows, &square_of(db), (da, rows));
