@@ -64,8 +64,8 @@ pub struct WeightSource {
     /// Must be zero.
     pub reserved: u32,
     /// Of `data` that lasts, null or missing where there is nothing to let go: `len` bytes from `offset` on were read and are not
-    /// needed soon, as the plugin has copied what it wants of them. They stay readable. May be called from any thread until `weight_free`; `user` is its first
-    /// argument, too, and lives as long.
+    /// needed soon, as the plugin has copied what it wants of them. They stay readable. May be called from any thread until
+    /// `weight_free`; `user` is its first argument, too, and lives as long.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64)>,
 }
 

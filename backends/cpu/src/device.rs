@@ -154,7 +154,9 @@ impl Device for CpuDevice {
         cancel: &dyn Fn() -> bool,
     ) -> Result<Prepared> {
         // SAFETY: passed on.
-        unsafe { Prepared::lasting(spec, source, release, &self.pool, cancel) }
+        let weight = unsafe { Prepared::lasting(spec, source, release, &self.pool, cancel) }?;
+        self.moving.expect(&weight);
+        Ok(weight)
     }
     unsafe fn prepare_paged(
         &self,

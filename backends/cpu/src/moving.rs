@@ -8,8 +8,9 @@ use crate::matmul::share::FEW;
 use crate::memory;
 use crate::pool::Pool;
 use crate::stop::Stop;
-use crate::weight::{Prepared, Resting};
+use crate::weight::{Matrix, Prepared, Resting};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, TryLockError};
 
 /// Bytes that a step moves: some 2 ms with two threads.
@@ -17,9 +18,14 @@ const PER_STEP: usize = 16 << 20;
 /// One worker's part at a time: what a page fault makes.
 const PIECE: usize = memory::HUGE;
 
-/// One at a time moves what a device's weights have left to move.
+/// What a device's weights have left to move.
 #[derive(Default)]
-pub struct Moving(Mutex<()>);
+pub struct Moving {
+    /// Matrices that may move and have not wholly, so that steps of others need not look at their weights.
+    left: AtomicUsize,
+    /// One at a time moves.
+    busy: Mutex<()>,
+}
 
 /// Bytes that one worker copies.
 struct Piece<'a> {
@@ -31,35 +37,40 @@ struct Piece<'a> {
 unsafe impl Sync for Piece<'_> {}
 
 impl Moving {
+    /// A weight that the device has from now on.
+    pub fn expect(&self, weight: &Prepared) {
+        if weight.matrix().and_then(Matrix::as_resting).is_some_and(Resting::rests) {
+            self.left.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Goes on with the weights of a step of so many tokens.
     pub fn go_on<'a>(&self, pool: &Pool, tokens: usize, weights: impl Iterator<Item = &'a Prepared>) {
-        if tokens == 0 || tokens > FEW {
+        if tokens == 0 || tokens > FEW || self.left.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut resting = weights.filter_map(|w| w.matrix()?.as_resting()).filter(|r| r.rests()).peekable();
         if resting.peek().is_none() {
             return;
         }
-        let _alone = match self.0.try_lock() {
+        let _alone = match self.busy.try_lock() {
             Ok(alone) => alone,
             Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
             // Another step is at it.
             Err(TryLockError::WouldBlock) => return,
         };
-        let (mut left, mut parts, mut pieces) = (PER_STEP, Vec::new(), Vec::new());
+        let (mut bytes_left, mut parts, mut pieces) = (PER_STEP, Vec::new(), Vec::new());
         for rows in resting {
-            if left == 0 {
+            if bytes_left == 0 {
                 break;
             }
-            if rows.moved() == 0 && !memory::has_room(rows.bytes()) {
+            let next = (rows.moved() > 0 || memory::has_room(rows.bytes())).then(|| rows.next(bytes_left));
+            let Some(Ok((bytes, to))) = next else {
                 rows.stay();
-                continue;
-            }
-            let Ok((bytes, to)) = rows.next(left) else {
-                rows.stay();
+                self.left.fetch_sub(1, Ordering::Relaxed);
                 continue;
             };
-            left = left.saturating_sub(bytes.len());
+            bytes_left = bytes_left.saturating_sub(bytes.len());
             parts.push((rows, bytes.end));
             cut(rows, bytes, to, &mut pieces);
         }
@@ -72,7 +83,10 @@ impl Moving {
             }
         });
         if copied.is_ok() {
-            parts.into_iter().for_each(|(rows, end)| rows.settle(end));
+            for (rows, end) in parts {
+                rows.settle(end);
+                self.left.fetch_sub(usize::from(!rows.rests()), Ordering::Relaxed);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Stacks of experts' matrices as folders have them, and some GGUF files: put together row by row as they are read, so that what is in memory is the
-//! rows asked for and never a second model.
+//! Stacks of experts' matrices as folders have them, and some GGUF files: put together row by row as they are read, so that what
+//! is in memory is the rows asked for and never a second model.
 
 use crate::models::{Stack, StackForm, TensorSpec};
 use std::borrow::Cow;

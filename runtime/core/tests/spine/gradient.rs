@@ -12,10 +12,10 @@ use tern_abi::dtype::F64;
 use tern_abi::graph::dim;
 
 /// Two and a half mini-batches of the fast weights.
-const TOKENS: u64 = 20;
+pub const TOKENS: u64 = 20;
 
-fn loss_graph() -> (Graph, Value) {
-    let built = build(Form::Training { tokens: TOKENS }, F64);
+pub fn loss_graph(dtype: u32) -> (Graph, Value) {
+    let built = build(Form::Training { tokens: TOKENS }, dtype);
     let mut g = built.g;
     let targets = g.input_i32("targets", &[Dim::Fixed(TOKENS)]);
     let nll = g.cross_entropy(built.logits, targets);
@@ -85,7 +85,7 @@ fn run(device: &Arc<Device>, graph: &Graph, changed: Option<(&str, &[f64])>) -> 
 #[test]
 fn lora_gradients_equal_finite_differences() {
     let device = reference();
-    let (graph, loss) = loss_graph();
+    let (graph, loss) = loss_graph(F64);
     // Through attention, experts, fast weights and MLP; and right behind the fast weights.
     let names = [
         "q.lora_a",
@@ -130,7 +130,7 @@ fn lora_gradients_equal_finite_differences() {
 #[test]
 fn adapters_that_no_row_uses_have_no_gradient() {
     let device = reference();
-    let (graph, loss) = loss_graph();
+    let (graph, loss) = loss_graph(F64);
     let wrt = [constant(&graph, "gate.lora_a")];
     let (mut with_grads, grads) = gradients(graph, loss, &wrt, F64).unwrap();
     with_grads.outputs = vec![grads[0].unwrap()];

@@ -1,22 +1,24 @@
 //! A plan over two devices: what the first lacks runs on the second, with the same bits as on one.
 
 use super::forward::{Bits, alone, compute, text};
+use super::gradient::{TOKENS, loss_graph};
 use super::model::{Form, bind, build};
 use super::reference;
 use std::collections::HashMap;
-use std::sync::OnceLock;
-use tern::backend::Backend;
+use std::sync::{Arc, OnceLock};
+use tern::backend::{Backend, Device};
 use tern::context::{Context, ContextSize};
-use tern::plan::{Plan, externals};
+use tern::graph::gradients;
+use tern::plan::{Plan, PlanError, ShapeClass, externals};
 use tern_abi::dtype::F32;
 use tern_abi::graph::Graph;
-use tern_abi::ops::{ATTENTION, EXPERT_LINEAR, FAST_WEIGHT, GATHER, LINEAR, RMS_NORM};
+use tern_abi::ops::{ATTENTION, EXPERT_LINEAR, FAST_WEIGHT, GATHER, GRAD, LINEAR, RMS_NORM};
 use tern_abi::table::verdict;
 use tern_abi::{Backend as Table, ErrorBuffer, Host, Status};
 
 /// Ops that the plugin below says it lacks.
-const LACKING: [&[u32]; 5] =
-    [&[ATTENTION], &[LINEAR], &[FAST_WEIGHT, GATHER], &[EXPERT_LINEAR], &[RMS_NORM, ATTENTION]];
+const LACKING: [&[u32]; 6] =
+    [&[ATTENTION], &[LINEAR], &[FAST_WEIGHT, GATHER], &[EXPERT_LINEAR], &[RMS_NORM, ATTENTION], &[FAST_WEIGHT | GRAD]];
 
 /// The reference without the ops `LACKING[N]`.
 mod partial {
@@ -66,10 +68,13 @@ mod partial {
     }
 }
 
-fn split<const N: usize>() {
+fn without<const N: usize>() -> Arc<Device> {
     // SAFETY: an entry as the ABI describes it.
-    let first = unsafe { Backend::from_entry(partial::entry::<N>) }.unwrap().open(0, 1, "").unwrap();
-    let devices = [first, reference()];
+    unsafe { Backend::from_entry(partial::entry::<N>) }.unwrap().open(0, 1, "").unwrap()
+}
+
+fn split<const N: usize>() {
+    let devices = [without::<N>(), reference()];
     let size = ContextSize::full(2, 128, 24, 24);
     let built = build(Form::Cached { pages: size.pages_per_sequence(), sequences: 2, recurrent: true }, F32);
     let graph = built.g.finish(&[built.logits]).unwrap();
@@ -107,4 +112,17 @@ fn what_one_device_lacks_runs_on_another() {
     split::<2>();
     split::<3>();
     split::<4>();
+}
+
+#[test]
+fn a_gradient_that_no_device_has_is_named() {
+    let (graph, loss) = loss_graph(F32);
+    let wrt = [graph.external("q.lora_a").unwrap().value];
+    let (mut graph, grads) = gradients(graph, loss, &wrt, F32).unwrap();
+    graph.outputs = vec![grads[0].unwrap()];
+    let class = ShapeClass { tokens: TOKENS, sequences: 1, outputs: TOKENS };
+    assert!(Plan::new(&[reference()], &graph, class).is_ok());
+    let error = Plan::new(&[without::<5>()], &graph, class).err().unwrap();
+    assert!(matches!(&error, PlanError::Unsupported { op, .. } if op == "fast_weight gradient"), "{error}");
+    assert!(error.to_string().contains("cannot run op fast_weight gradient"), "{error}");
 }

@@ -37,25 +37,26 @@ pub const TTT: Family = Family {
         "conv_kernel": 4, "num_attention_heads": 2, "use_gate": true, "mini_batch_size": 4, "ttt_base_lr": 1.0"#,
 };
 
-/// Qwen 3 Next without its layers of attention and without experts.
-pub const DELTA: Family = Family {
-    name: "Gated DeltaNet",
-    config: r#""architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "num_attention_heads": 2, "num_key_value_heads": 2,
-        "head_dim": 32, "partial_rotary_factor": 0.5, "attention_bias": false, "full_attention_interval": 4,
+/// Qwen 3 Next without experts; every so many-th layer has attention.
+macro_rules! gated_delta {
+    ($interval:literal) => {
+        concat!(
+            r#""architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "num_attention_heads": 2,
+        "num_key_value_heads": 2, "head_dim": 32, "partial_rotary_factor": 0.5, "attention_bias": false,
         "linear_conv_kernel_dim": 4, "linear_key_head_dim": 32, "linear_value_head_dim": 32, "linear_num_key_heads": 2,
         "linear_num_value_heads": 2, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32,
-        "shared_expert_intermediate_size": 32, "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [0, 1]"#,
-};
+        "shared_expert_intermediate_size": 32, "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [0, 1],
+        "full_attention_interval": "#,
+            $interval
+        )
+    };
+}
 
-/// The same with attention in the second layer: what learns to look up and sees all of a text, so it is the ceiling.
-pub const HYBRID: Family = Family {
-    name: "Gated DeltaNet, then attention",
-    config: r#""architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next", "num_attention_heads": 2, "num_key_value_heads": 2,
-        "head_dim": 32, "partial_rotary_factor": 0.5, "attention_bias": false, "full_attention_interval": 2,
-        "linear_conv_kernel_dim": 4, "linear_key_head_dim": 32, "linear_value_head_dim": 32, "linear_num_key_heads": 2,
-        "linear_num_value_heads": 2, "num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 32,
-        "shared_expert_intermediate_size": 32, "norm_topk_prob": true, "decoder_sparse_step": 1, "mlp_only_layers": [0, 1]"#,
-};
+/// None of two layers has attention.
+pub const DELTA: Family = Family { name: "Gated DeltaNet", config: gated_delta!(4) };
+
+/// The second one has: what learns to look up and sees all of a text, so it is the ceiling.
+pub const HYBRID: Family = Family { name: "Gated DeltaNet, then attention", config: gated_delta!(2) };
 
 /// What a model begins with, where that is not as `tern create` has it.
 fn begin(name: &str, values: &mut [f32]) {

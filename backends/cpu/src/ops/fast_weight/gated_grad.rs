@@ -199,7 +199,9 @@ impl Head<'_> {
             }
             let (turned, dg_turned) = (self.part(places.turned), self.part(places.dg_turned));
             self.model.turn_all(self.model.w, turned);
-            self.model.turn_all(self.part(places.dg), dg_turned);
+            if is_full {
+                self.model.turn_all(self.part(places.dg), dg_turned);
+            }
             for from in batch.rows.clone().step_by(GROUP) {
                 let rows = Rows {
                     model: self.model,
