@@ -21,8 +21,8 @@ const ROOM: f64 = 0.95;
 /// Times that the rest is learned with some documents left out, at most: where there are more documents, several are left out at once.
 const MAX_FOLDS: usize = 16;
 
-/// Tokens of all documents to test with that are measured, about: where they are longer, stretches from all over each one. What a document
-/// gains differs from one to the next more than within one, and measuring is done twice.
+/// Tokens that are measured of all documents to test with, about: of one that is longer than its share, stretches from all over it. Gains
+/// differ more from one document to the next than within one, and measuring is done twice.
 const MEASURED: usize = 16_000;
 
 /// What is tried.
