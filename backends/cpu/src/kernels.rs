@@ -13,4 +13,5 @@ pub mod product;
 pub mod quantize;
 pub mod rope;
 pub mod short_conv;
+pub mod transpose;
 pub mod vector;

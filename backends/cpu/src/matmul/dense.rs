@@ -1,6 +1,7 @@
 //! Products of float matrices of any size: `C = A B`, each element one chain over the terms in order.
 
 use crate::kernels::product::{MAX_ROWS, Product, Products};
+use crate::kernels::transpose;
 use crate::simd::LANES;
 use crate::tier::Tier;
 
@@ -139,18 +140,8 @@ pub unsafe fn pad(from: Rows, rows: usize, columns: usize, to: *mut f32, to_stri
 /// # Safety
 /// Both matrices are there and do not overlap; `to_stride >= rows`.
 pub unsafe fn transpose(from: Rows, rows: usize, columns: usize, to: *mut f32, to_stride: usize) {
-    // Squares that stay in a first-level cache.
-    const SIDE: usize = 16;
-    for r0 in (0..rows).step_by(SIDE) {
-        for c0 in (0..columns).step_by(SIDE) {
-            for c in c0..(c0 + SIDE).min(columns) {
-                for r in r0..(r0 + SIDE).min(rows) {
-                    // SAFETY: within both.
-                    unsafe { *to.add(c * to_stride + r) = *from.from(r).at.add(c) };
-                }
-            }
-        }
-    }
+    // SAFETY: passed on.
+    unsafe { transpose::transpose(from.at, from.stride, (rows, columns), to, to_stride) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Rows of an inner model with a gate (SwiGLU), which learns at the end of a mini-batch. See [`tern_abi::ops::FAST_WEIGHT`] for the
 //! mathematics.
 
-use super::products::{Left, Matrix, add_outer, multiply, turn};
+use super::products::{Left, Matrix, add_outer, multiply};
 use crate::kernels::activation::{activate, grad::slope};
+use crate::kernels::transpose::transpose;
 use crate::kernels::vector::{load, map_over, sum_of_squares};
 use crate::simd::{LANES, Simd};
 use tern_abi::ops::activation::SILU;
@@ -48,19 +49,19 @@ impl Model {
         let [rows, columns, at] = self.matrices()[i];
         Matrix::new(w.wrapping_add(at), rows, columns)
     }
-    /// The same, turned, of [`turn_all`].
-    pub(super) fn turned(&self, w: *const f32, i: usize) -> Matrix {
+    /// The same of what [`transpose_all`](Self::transpose_all) wrote.
+    pub(super) fn transposed(&self, w: *const f32, i: usize) -> Matrix {
         let [rows, columns, at] = self.matrices()[i];
         Matrix::new(w.wrapping_add(at), columns, rows)
     }
-    /// Turns what lies in `w` as the matrices do, each in its place of `out`.
+    /// Transposes what lies in `w` as the matrices do, each in its place of `out`.
     ///
     /// # Safety
     /// Both have as many elements.
-    pub unsafe fn turn_all(&self, w: *const f32, out: *mut f32) {
+    pub unsafe fn transpose_all(&self, w: *const f32, out: *mut f32) {
         for [rows, columns, at] in self.matrices() {
             // SAFETY: in both.
-            unsafe { turn(w.add(at), rows, columns, out.add(at)) }
+            unsafe { transpose(w.add(at), columns, (rows, columns), out.add(at), rows) }
         }
     }
     /// Elements of a place.
@@ -196,13 +197,13 @@ unsafe fn add_gradients<S: Simd>(g: &Group) {
     unsafe {
         let part = |i: usize| g.work.add(i * GROUP * m);
         let (z, u, d, h) = (part(0), part(1), part(2), part(3));
-        let (turned, left) = (part(4), part(4).add(m * n));
+        let (transposed, left) = (part(4), part(4).add(m * n));
         let w1 = model.w.add(model.matrices()[1][2]);
-        turn(w1, m, n, turned);
+        transpose(w1, n, (m, n), transposed, m);
         let (keys, values) = (model.place(g.first), model.place(g.first).add(f));
         multiply::<S, false>((keys, step), count, &model.matrix(0), (z, m));
         multiply::<S, false>((keys, step), count, &model.matrix(2), (u, m));
-        multiply::<S, false>((values, step), count, &Matrix::new(turned, n, m), (d, m));
+        multiply::<S, false>((values, step), count, &Matrix::new(transposed, n, m), (d, m));
         let len = count * m;
         gate::<S>(z, u, len, h);
         // By z in the place of u, by u in that of d.

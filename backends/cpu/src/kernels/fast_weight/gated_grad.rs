@@ -34,8 +34,8 @@ pub struct Rows {
     pub first: usize,
     /// Heads: elements from a row's rate to the next one's, and with `f` and `n` of the others.
     pub heads: usize,
-    /// The matrices, turned.
-    pub turned: *const f32,
+    /// The matrices, transposed.
+    pub transposed: *const f32,
     /// D of the matrices at the mini-batch's start, added to.
     pub dw: *mut f32,
     /// First query, or in a lesson first key, as it came.
@@ -53,8 +53,8 @@ pub struct Lesson {
     pub rows: Rows,
     /// D of what they taught in all, as the matrices lie.
     pub dg: *const f32,
-    /// The same, turned.
-    pub dg_turned: *const f32,
+    /// The same, transposed.
+    pub dg_transposed: *const f32,
     /// D of the first value, or null.
     pub dv: *mut f32,
     /// D of the first rates, or null.
@@ -136,7 +136,7 @@ unsafe fn rows_back<S: Simd>(r: &Rows, w: &Work, (dz, du): (*mut f32, *mut f32))
         let left = Left { x, apart: f, len: f, factors: (null(), 0) };
         for (d, i) in [(dz, 0), (du, 2)] {
             add_outer::<S>(&left, &side_by_side(d, count, m), w.left, r.dw.add(model.matrices()[i][2]));
-            multiply::<S, true>((d, m), count, &model.turned(r.turned, i), (dx, f));
+            multiply::<S, true>((d, m), count, &model.transposed(r.transposed, i), (dx, f));
         }
         if !r.dx.is_null() {
             for j in 0..count {
@@ -165,7 +165,7 @@ unsafe fn back_of_answers<S: Simd>(r: &Rows, dout: *const f32) {
         dx.write_bytes(0, count * f);
         multiply::<S, false>((x, f), count, &model.matrix(0), (z, m));
         multiply::<S, false>((x, f), count, &model.matrix(2), (u, m));
-        multiply::<S, false>((dout, r.heads * n), count, &model.turned(r.turned, 1), (d, m));
+        multiply::<S, false>((dout, r.heads * n), count, &model.transposed(r.transposed, 1), (d, m));
         let len = count * m;
         gate::<S>(z, u, len, h);
         let right = Matrix { w: dout, rows: count, columns: n, stride: r.heads * n };
@@ -201,10 +201,10 @@ unsafe fn back_of_lesson<S: Simd>(l: &Lesson) {
         }
         multiply::<S, false>((x, f), count, &model.matrix(0), (z, m));
         multiply::<S, false>((x, f), count, &model.matrix(2), (u, m));
-        multiply::<S, false>((values, step), count, &model.turned(r.turned, 1), (d, m));
+        multiply::<S, false>((values, step), count, &model.transposed(r.transposed, 1), (d, m));
         multiply::<S, false>((x, f), count, &model.like(l.dg, 0), (a0, m));
         multiply::<S, false>((x, f), count, &model.like(l.dg, 2), (a2, m));
-        multiply::<S, false>((values, step), count, &model.turned(l.dg_turned, 1), (b, m));
+        multiply::<S, false>((values, step), count, &model.transposed(l.dg_transposed, 1), (b, m));
         for j in 0..count {
             let rates = std::array::from_fn(|i| *rates.add(j * step + i));
             let drates = lesson_of_row::<S>([z, u, d, a0, a2, b].map(|x| x.add(j * m)), m, rates);
@@ -213,8 +213,8 @@ unsafe fn back_of_lesson<S: Simd>(l: &Lesson) {
             }
         }
         // In their places: D of z, u and d, and what the row taught: of W0, W2, and before W1.
-        multiply::<S, false>((a0, m), count, &model.turned(l.dg_turned, 0), (dx, f));
-        multiply::<S, true>((a2, m), count, &model.turned(l.dg_turned, 2), (dx, f));
+        multiply::<S, false>((a0, m), count, &model.transposed(l.dg_transposed, 0), (dx, f));
+        multiply::<S, true>((a2, m), count, &model.transposed(l.dg_transposed, 2), (dx, f));
         rows_back::<S>(r, &w, (z, u));
         let left = Left { x: d, apart: m, len: m, factors: (null(), 0) };
         let right = Matrix { w: values, rows: count, columns: n, stride: step };

@@ -1,6 +1,7 @@
 //! A step made orthogonal by Newton-Schulz's rounds (Jordan et al., "Muon", 2024). See [`tern_abi::ops::MUON`].
 
-use super::products::{Matrix, multiply, turn};
+use super::products::{Matrix, multiply};
+use crate::kernels::transpose::transpose;
 use crate::kernels::vector::{load, map_over, sum_of_squares};
 use crate::simd::{LANES, Simd};
 
@@ -51,7 +52,7 @@ unsafe fn one_round<S: Simd>(s: &Step) {
     // SAFETY: as the fields say.
     unsafe {
         let (other, gram, square) = (s.work, s.work.add(rows * columns), s.work.add(rows * (columns + rows)));
-        turn(s.x, rows, columns, other);
+        transpose(s.x, columns, (rows, columns), other, rows);
         multiply::<S, false>((s.x, columns), rows, &Matrix::new(other, columns, rows), (gram, rows));
         multiply::<S, false>((gram, rows), rows, &Matrix::new(gram, rows, rows), (square, rows));
         let [a, b, c] = [S::splat(s.factors[0]), S::splat(s.factors[1]), S::splat(s.factors[2])];

@@ -5,7 +5,8 @@
 
 use super::gated_grad::undirect;
 use super::muon::SMALL;
-use super::products::{Matrix, multiply, turn};
+use super::products::{Matrix, multiply};
+use crate::kernels::transpose::transpose;
 use crate::kernels::vector::{load, map_over};
 use crate::simd::{LANES, Simd};
 
@@ -52,10 +53,10 @@ unsafe fn back_of_round<S: Simd>(s: &Step) {
     unsafe {
         let other = s.work;
         let [gram, b, db, da] = std::array::from_fn(|i| s.work.add(len + i * all));
-        turn(s.x, rows, columns, other);
-        let turned = Matrix::new(other, columns, rows);
-        multiply::<S, false>((s.x, columns), rows, &turned, (gram, rows));
-        multiply::<S, false>((s.d, columns), rows, &turned, (db, rows));
+        transpose(s.x, columns, (rows, columns), other, rows);
+        let transposed = Matrix::new(other, columns, rows);
+        multiply::<S, false>((s.x, columns), rows, &transposed, (gram, rows));
+        multiply::<S, false>((s.d, columns), rows, &transposed, (db, rows));
         let (fa, fb, fc) = (S::splat(s.factors[0]), S::splat(s.factors[1]), S::splat(s.factors[2]));
         // D[A] without its factors b and c, first D[B] A + A D[B].
         multiply::<S, false>((db, rows), rows, &square_of(gram), (da, rows));

@@ -90,20 +90,6 @@ pub unsafe fn products<S: Simd, const M: usize, const V: usize, const ADD: bool>
     }
 }
 
-/// `out = Wᵀ`, `[columns, rows]`.
-///
-/// # Safety
-/// W is there, and `out` has as many elements.
-#[inline(always)]
-pub unsafe fn turn(w: *const f32, rows: usize, columns: usize, out: *mut f32) {
-    for a in 0..rows {
-        for c in 0..columns {
-            // SAFETY: in both.
-            unsafe { *out.add(c * rows + a) = *w.add(a * columns + c) }
-        }
-    }
-}
-
 /// Rows that are multiplied with others, each times a factor.
 #[derive(Clone, Copy)]
 pub struct Left {

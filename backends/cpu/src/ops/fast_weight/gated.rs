@@ -238,7 +238,7 @@ impl Inner {
     }
 
     /// Makes `x` orthogonal; `before` is called with what each of [`MUON`]'s rounds begins with. Is it done? If not, the step is cancelled.
-    pub unsafe fn turn(&self, step: &Step<'_>, x: muon::Step, mut before: impl FnMut(*const f32)) -> bool {
+    pub unsafe fn orthogonal(&self, step: &Step<'_>, x: muon::Step, mut before: impl FnMut(*const f32)) -> bool {
         // SAFETY: passed on.
         unsafe {
             (self.start)(&x);
@@ -266,7 +266,11 @@ impl Inner {
                 if self.muon {
                     let x = rest.add(columns);
                     x.copy_from_nonoverlapping(add, n);
-                    if !self.turn(step, muon::Step { x, rows, columns, work: x.add(n), factors: [0.0; 3] }, |_| {}) {
+                    if !self.orthogonal(
+                        step,
+                        muon::Step { x, rows, columns, work: x.add(n), factors: [0.0; 3] },
+                        |_| {},
+                    ) {
                         return;
                     }
                     add = x;

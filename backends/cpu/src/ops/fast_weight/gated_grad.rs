@@ -52,9 +52,9 @@ struct Places {
     /// D of what a mini-batch learned, and of what it left of that to the next one.
     dg: usize,
     carried: usize,
-    /// Matrices, and what was learned, turned.
-    turned: usize,
-    dg_turned: usize,
+    /// Matrices, and what was learned, transposed.
+    transposed: usize,
+    dg_transposed: usize,
     /// What enters each of the rounds that make a step orthogonal.
     rounds: usize,
     /// Work memory of kernels here, and of the op itself.
@@ -86,8 +86,8 @@ impl Places {
             dfirst: take(elements)?,
             dg: take(elements)?,
             carried: take(elements)?,
-            turned: take(elements)?,
-            dg_turned: take(elements)?,
+            transposed: take(elements)?,
+            dg_transposed: take(elements)?,
             rounds: take(rounds)?,
             work: take(work_len(f, m, n).max(turning))?,
             forward: take(inner.heads.work)?,
@@ -197,10 +197,10 @@ impl Head<'_> {
             if is_full && !self.back_of_commit(batch, kept) {
                 return;
             }
-            let (turned, dg_turned) = (self.part(places.turned), self.part(places.dg_turned));
-            self.model.turn_all(self.model.w, turned);
+            let (transposed, dg_transposed) = (self.part(places.transposed), self.part(places.dg_transposed));
+            self.model.transpose_all(self.model.w, transposed);
             if is_full {
-                self.model.turn_all(self.part(places.dg), dg_turned);
+                self.model.transpose_all(self.part(places.dg), dg_transposed);
             }
             for from in batch.rows.clone().step_by(GROUP) {
                 let rows = Rows {
@@ -208,7 +208,7 @@ impl Head<'_> {
                     rows: GROUP.min(batch.rows.end - from),
                     first: batch.first + from - batch.rows.start,
                     heads,
-                    turned,
+                    transposed,
                     dw: self.part(places.dw),
                     x: self.input(0, from, inner.f),
                     dx: self.wanted(0, from, inner.f),
@@ -219,7 +219,7 @@ impl Head<'_> {
                     (op.lesson)(&Lesson {
                         rows: Rows { x: self.input(1, from, inner.f), dx: self.wanted(1, from, inner.f), ..rows },
                         dg: self.part(places.dg),
-                        dg_turned,
+                        dg_transposed,
                         dv: self.wanted(2, from, inner.n),
                         drates: self.wanted(3, from, 3),
                     });
@@ -249,8 +249,11 @@ impl Head<'_> {
                         rounds.copy_from_nonoverlapping(x, n);
                         rounds = rounds.add(n);
                     };
-                    if !inner.turn(self.step, muon::Step { x, rows, columns, work: x.add(n), factors: [0.0; 3] }, keep)
-                    {
+                    if !inner.orthogonal(
+                        self.step,
+                        muon::Step { x, rows, columns, work: x.add(n), factors: [0.0; 3] },
+                        keep,
+                    ) {
                         return false;
                     }
                     step = x;
